@@ -39,7 +39,7 @@ class RootChangeJson(BeforeAfterJson):
 
 
 class RunnerPairJson(TypedDict):
-    """A job that is added or back, and the runner that it had not until now."""
+    """A job that is added or back, and the runner that is new for it."""
 
     id: str
     runner: str
@@ -102,8 +102,8 @@ class ProposedJson(TypedDict):
     next_fires: list[FireTimeJson]
     changed: list[str]  # keys of the definition in force that it changes
     widens: list[str]
-    kept: Values  # of the schedule, though the edit did not name it
-    dropped: Values  # of the schedule: it had no meaning any more
+    kept: Values  # keys of the schedule that the edit did not name
+    dropped: Values  # keys of the schedule that no longer have a meaning
 
 
 class EditJson(TypedDict):
@@ -134,7 +134,7 @@ class ImportedJobJson(TypedDict):
 class ImportedRunnerJson(TypedDict):
     name: str
     command: list[str]
-    tasks: list[str] | None  # globs of what it may be given; None: anything
+    tasks: list[str] | None  # globs of the tasks that it accepts; None accepts anything
     jobs: list[str]  # the imported ones that it runs
 
 

@@ -1,7 +1,7 @@
-"""What the rows of a job show of a stretch of time, in sums: a year of minutely slots takes about a second.
+"""Totals of a job's rows in a time window: a year of minutely slots takes about a second.
 
-A window is [start, end) of fire times. A row of several slots belongs to the window that its first one is in; who needs
-to know what reaches into it asks for `reaching`.
+A window is [start, end) of fire times. A row of several slots belongs to the window that contains its first slot. Use
+`reaching` for a row that reaches into the window.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _IN = f"job_id = :job AND {SLOTS} AND fire_time >= :start AND fire_time < :end"
 _LAST = "coalesce(fire_time_last, fire_time)"
 _SUMS = f"sum(slots) AS slots, min(fire_time) AS first, max({_LAST}) AS last"
 
-# Slots in a row that nothing ran for: of rows that never started, those with no other row between them.
+# Consecutive slots for which nothing ran: rows that never started, with no other row between them.
 _IDLE = f"""
 WITH idle AS (SELECT fire_time AS first, {_LAST} AS last, slots, lag({_LAST}) OVER (ORDER BY fire_time) AS before
         FROM runs WHERE {_IN} AND started_at IS NULL),
@@ -29,7 +29,7 @@ SELECT * FROM stretches ORDER BY unixepoch(last) - unixepoch(first) DESC, slots 
 
 
 def served(sql: Connection, job_id: str, start: datetime, end: datetime) -> list[ServedSlots]:
-    """The rows of a window by status and reason. Successes are summed without sorting them, as they are nearly all."""
+    """The rows of a window by status and reason. Successes, nearly all of the rows, are summed without sorting."""
     given = _given(job_id, start, end)
     found = sql.execute(
         f"SELECT 'succeeded' AS status, NULL AS reason, {_SUMS} FROM runs WHERE {_IN} AND status = 'succeeded'"
@@ -41,19 +41,19 @@ def served(sql: Connection, job_id: str, start: datetime, end: datetime) -> list
 
 
 def covered(sql: Connection, job_id: str, start: datetime, end: datetime) -> Covered | None:
-    """How many slots of a window have a row; None: none has."""
+    """The slots of a window that have a row, or None if none has one."""
     (row,) = sql.execute(f"SELECT {_SUMS} FROM runs WHERE {_IN}", _given(job_id, start, end))
     return None if row["slots"] is None else from_row(Covered, row)
 
 
 def reaching(sql: Connection, job_id: str, at: datetime) -> Run | None:
-    """The row of several slots of which some lie before an instant, and others at it or after it."""
+    """The row of several slots, some before an instant and others at or after it."""
     where = f"job_id = ? AND {SLOTS} AND fire_time < ? ORDER BY fire_time DESC LIMIT 1"
     return next((run for run in find_runs(sql, where, job_id, stamp(at)) if (run.fire_time_last or at) >= at), None)
 
 
 def exceptions(sql: Connection, job_id: str, start: datetime, end: datetime, *, most: int) -> list[Run]:
-    """The rows of a window that are no success, oldest first."""
+    """The rows of a window that are not successes, oldest first."""
     return find_runs(
         sql,
         f"job_id = ? AND {SLOTS} AND fire_time >= ? AND fire_time < ? AND status <> ? ORDER BY fire_time LIMIT ?",
@@ -62,19 +62,19 @@ def exceptions(sql: Connection, job_id: str, start: datetime, end: datetime, *, 
 
 
 def exception_count(sql: Connection, job_id: str, start: datetime, end: datetime) -> int:
-    """How many rows of a window are no success."""
+    """The number of rows of a window that are not successes."""
     query = f"SELECT count(*) FROM runs WHERE {_IN} AND status <> 'succeeded'"
     return int(sql.execute(query, _given(job_id, start, end)).fetchone()[0])
 
 
 def longest_idle(sql: Connection, job_id: str, start: datetime, end: datetime) -> Covered | None:
-    """The longest stretch of slots in a row for which nothing was started."""
+    """The longest stretch of consecutive slots for which nothing was started."""
     row = sql.execute(_IDLE, _given(job_id, start, end)).fetchone()
     return None if row is None else from_row(Covered, row)
 
 
 def by_hand(sql: Connection, job_id: str, start: datetime, end: datetime) -> int:
-    """How many runs somebody started in a window."""
+    """The number of runs requested by hand in a window."""
     (found,) = sql.execute(
         "SELECT count(*) FROM runs WHERE job_id = :job AND \"trigger\" IN ('manual', 'rerun')"
         " AND requested_at >= :start AND requested_at < :end",

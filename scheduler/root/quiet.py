@@ -27,7 +27,7 @@ def read_quiet(
     """The result of `read` on files that nobody changed in the second before it, nor during it.
 
     paths: root-relative. An absent file counts as quiet.
-    wait: waits at most so many seconds; True if the run has been cancelled.
+    wait: waits at most that many seconds; True if the run has been cancelled.
     Returns a Fault, `source_changed`, for files that keep changing. None if the run was cancelled meanwhile.
     """
     give_up = monotonic() + PATIENCE_S

@@ -27,7 +27,7 @@ from scheduler.sync.passes import LOOK_AGAIN_S, SAVE_S, Fresh, Passes
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    Wait = Callable[[float], bool]  # waits at most so many seconds; True if the run was cancelled
+    Wait = Callable[[float], bool]  # waits at most that many seconds; True if the run was cancelled
 
 # What a file looks like for a moment during a save or a commit.
 _PASSING = ("source_missing", "source_empty", "source_invalid", "source_dirty")

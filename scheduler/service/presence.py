@@ -26,7 +26,7 @@ class FoundDaemon:
 
     @property
     def observes(self) -> bool:
-        """True if it is running and must not fire, so that slots are rightly left alone."""
+        """True if it is running and must not fire, so that unserved slots are expected."""
         return self.presence.state is DaemonState.OBSERVING
 
 

@@ -223,7 +223,7 @@ class Passes:
 
         Waits for an absent file, at most `absent_grace`: a checkout removes it for a moment. Also waits for a file that
         is being written (F2): half a definition may be valid.
-        wait: waits at most so many seconds; True if the run was cancelled. Returns None then.
+        wait: waits at most that many seconds; True if the run was cancelled. Returns None then.
         """
         began, patience = time.monotonic(), self.absent_grace.total_seconds()
         while True:

@@ -70,7 +70,7 @@ def short_run(run: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def lean_status(found: StatusJson) -> dict[str, Any]:
-    """The status without what needs nobody. It always says whether a person is needed."""
+    """The status without empty values and zero counts. `attention` is always there: it says if a person is needed."""
     told: dict[str, Any] = {**found, "daemon": lean(found["daemon"]), "next": lean_fires(found["next"])}
     told["summary"] = {name: value for name, value in found["summary"].items() if value}
     for name in ("running", "queued", "failing", "stopped"):

@@ -1,4 +1,4 @@
-"""A new schedule in place of the one that is written: what it does not name stays where it still has a meaning."""
+"""Replace the schedule in a file. Keys that the new schedule does not name are kept if they still have a meaning."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 from scheduler.core.values.spec import MANUAL
 
 KINDS = ("cron", "every", "at")
-# What has a meaning beside each kind; a schedule by hand has nothing beside it.
+# The keys that have a meaning with each kind. A manual schedule has none.
 _BESIDE = {
     "cron": ("timezone", "jitter", "starts", "ends"),
     "every": ("phase", "jitter", "starts", "ends"),
@@ -21,7 +21,7 @@ _WHOLE = "schedule"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rescheduled:
-    """A schedule to write, and what became of the keys that the new value does not name."""
+    """A schedule to write, and which keys that the new value does not name were kept or dropped."""
 
     value: Any
     kept: Mapping[str, Any] = field(default_factory=dict)
@@ -29,10 +29,10 @@ class Rescheduled:
 
 
 def rescheduled(old: Any, new: Any) -> Rescheduled:
-    """`new` over `old`, both as a job file has them.
+    """Apply `new` to `old`, both as written in a job file.
 
-    A key with null goes. Of a list of entries only what all of them have alike is kept. What is no schedule at all
-    is handed on as it is, for the reader to refuse.
+    A null removes a key. From a list of entries, only keys with the same value in all of them are kept. A value that
+    is not a schedule is passed on unchanged, for the reader to reject.
     """
     if not isinstance(new, str | dict | list) or not new:
         return Rescheduled(value=new)
@@ -50,7 +50,7 @@ def rescheduled(old: Any, new: Any) -> Rescheduled:
     told = [_with_siblings(each, beside, named, kept) for each in written]
     dropped = {key: value for key, value in {**beside, **unlike}.items() if key not in kept and key not in named}
     if isinstance(new, list):
-        # A bare expression that gets nothing beside it stays bare.
+        # A bare expression stays bare if no key is added to it.
         bare = [
             entry if isinstance(entry, str) and len(each) == 1 else each for entry, each in zip(new, told, strict=True)
         ]
@@ -60,7 +60,7 @@ def rescheduled(old: Any, new: Any) -> Rescheduled:
 
 
 def _siblings(old: Any) -> tuple[dict[str, Any], dict[str, Any]]:
-    """What stands beside the kind: alike in all entries, and not."""
+    """The keys besides the kind: those with the same value in all entries that have them, and the others."""
     entries = [each if isinstance(each, dict) else {} for each in (old if isinstance(old, list) else [old])]
     alike: dict[str, Any] = {}
     unlike: dict[str, Any] = {}
@@ -89,18 +89,18 @@ def _kind_of(old: Any) -> dict[str, Any]:
 def _with_siblings(
     entry: Mapping[str, Any], beside: Mapping[str, Any], named: set[str], kept: dict[str, Any]
 ) -> dict[str, Any]:
-    """One entry with what it keeps, which is noted in `kept`."""
+    """One entry with the keys that it keeps. Adds these to `kept`."""
     kinds = [key for key in KINDS if entry.get(key) is not None] or [key for key in KINDS if key in beside]
     wanted = (*kinds, *_BESIDE[kinds[0]]) if len(kinds) == 1 else ()
     stays = {
         key: beside[key]
         for key in wanted
-        # All entries have one jitter: where one of them names it, that is meant for all.
+        # All entries share one jitter: if one of them names it, it applies to all.
         if key in beside and key not in (named if key == "jitter" else entry)
     }
     kept |= stays
     given = {key: value for key, value in entry.items() if value is not None}
-    if len(kinds) == 1 and kinds[0] in stays:  # in its usual place, in front
+    if len(kinds) == 1 and kinds[0] in stays:  # the kind comes first, as usual
         return {kinds[0]: stays[kinds[0]], **given, **stays}
     return {**given, **stays}
 
@@ -108,10 +108,10 @@ def _with_siblings(
 def reschedule(
     old: Any, changes: Mapping[str, Any], unset: Sequence[str]
 ) -> tuple[Mapping[str, Any], Sequence[str], Rescheduled | None]:
-    """The changes of an edit with the schedule as it shall be written; None where they leave its kind alone.
+    """The changes of an edit, the keys to unset, and the schedule to write; None if its kind does not change.
 
-    A new kind by its own key, as in schedule.every, takes the place of the one that is there. A part of the schedule
-    that is unset beside a new one is not kept.
+    A new kind set by its own key, such as schedule.every, replaces the current kind. A part of the schedule that is
+    unset together with a new schedule is not kept.
     """
     if _WHOLE in changes:
         if changes[_WHOLE] is None:
@@ -132,7 +132,7 @@ def reschedule(
 
 
 def schedule_words(keys: Mapping[str, Any]) -> str:
-    """Keys and their values, for a person."""
+    """Keys and their values, as text for people."""
     return ", ".join(
         f"{key} {' and '.join(value) if isinstance(value, list) else value}" for key, value in keys.items()
     )

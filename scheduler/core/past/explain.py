@@ -77,13 +77,13 @@ def explain(ledger: Ledger, at: datetime, *, now: datetime) -> Answer:
     rows = [run for run in ledger.runs if _covers(ledger, run, at)]
     row = next((run for run in rows if run.reason != "void"), None)
     answer = _of_row(ledger, row, at, definition, now) if row is not None else _without_row(ledger, definition, at, now)
-    if row is None:  # the clock has gone back: what was a skip has not come after all, and the slot is due again
+    if row is None:  # the clock was set back: the skipped slot is in the future again, and will be due again
         answer = replace(answer, evidence=(*answer.evidence, *(told_run(ledger, run) for run in rows)))
     return replace(answer, evidence=(*answer.evidence, _defined(ledger, definition)))
 
 
 def explain_run(ledger: Ledger, run: Run, *, now: datetime) -> Answer:
-    """Why a run was started, and why it ended as it did; of a skip, why nothing was started."""
+    """Explain why a run was started and why it ended as it did; for a skip, why nothing was started."""
     at = run.fire_time or run.requested_at
     definition = next((each for each in ledger.definitions if each.generation == run.generation), None)
     defined = () if definition is None else (_defined(ledger, definition),)
@@ -119,7 +119,7 @@ def _cause(run: Run, definition: Definition | None) -> str:
     return told + (f", and it started {format_duration(_whole(late))} late" if late >= _LATE else "")
 
 
-_LATE = timedelta(seconds=2)  # what a fire takes is not worth a word
+_LATE = timedelta(seconds=2)  # the normal delay of a fire is not worth mentioning
 
 
 def _whole(duration: timedelta) -> timedelta:
@@ -289,7 +289,7 @@ def _elsewhere(ledger: Ledger, came: AuditRow) -> Answer:
 
 
 def _no_slot(ledger: Ledger, definition: Definition, at: datetime, now: datetime) -> Answer:
-    """An instant between slots: how the job stood then, and what became of the slots on either side."""
+    """Explain an instant between slots: the state of the job then, and the outcome of the slots on either side."""
     schedule = definition.spec.due_by
     if schedule.manual:
         return Answer("manual", "the schedule is manual: the job only runs by hand", ())
@@ -307,7 +307,7 @@ def _no_slot(ledger: Ledger, definition: Definition, at: datetime, now: datetime
 
 
 def _state(ledger: Ledger, definition: Definition, at: datetime, now: datetime) -> Answer | None:
-    """Why nothing runs around an instant, whatever the schedule says."""
+    """Why nothing runs around an instant, regardless of the schedule."""
     if at <= now and (came := _came(ledger, at)) is not None:
         return _elsewhere(ledger, came)
     if (stopped := _stopped(ledger, at)) is not None:
@@ -326,7 +326,7 @@ def _state(ledger: Ledger, definition: Definition, at: datetime, now: datetime) 
 
 
 def _fires(ledger: Ledger, at: datetime) -> bool:
-    """Whether a daemon that fires was there at an instant that has passed."""
+    """True if a daemon that fires jobs was running at a past instant."""
     life = next((life for life in reversed(ledger.lives) if life.began <= at), None)
     if life is None or life.silent:
         return False
@@ -342,13 +342,13 @@ def _stopped(ledger: Ledger, at: datetime) -> Answer | None:
 
 
 def slots_beside(ledger: Ledger, at: datetime, now: datetime) -> list[Evidence]:
-    """The slots before and after an instant that is none, and what became of them."""
+    """The slots before and after an instant that is not a slot, and their outcome."""
     slots = (_slot_before(ledger, at), _slot_after(ledger, at))
     return [_beside(ledger, slot, at, now) for slot in slots if slot is not None]
 
 
 def _beside(ledger: Ledger, slot: datetime, at: datetime, now: datetime) -> Evidence:
-    """What became of the slot before or after an instant."""
+    """The outcome of the slot before or after an instant."""
     found = explain(ledger, slot, now=now)
     row = next((run for run in ledger.runs if run.reason != "void" and _covers(ledger, run, slot)), None)
     where = f"the fire {'before' if slot < at else 'after'}: {told_instant(slot)}"
@@ -359,7 +359,7 @@ def _beside(ledger: Ledger, slot: datetime, at: datetime, now: datetime) -> Evid
 
 
 def _slot_before(ledger: Ledger, at: datetime) -> datetime | None:
-    """The newest slot before an instant, by the definitions of their times and by the rows."""
+    """The newest slot before an instant, according to the definitions in force at the time and to the rows."""
     found, until = None, at - TICK
     for definition in reversed(ledger.definitions):
         if definition.since > until or definition.spec.due_by.manual:
@@ -376,7 +376,7 @@ def _slot_before(ledger: Ledger, at: datetime) -> datetime | None:
 
 
 def _slot_after(ledger: Ledger, at: datetime) -> datetime | None:
-    """The first slot after an instant, by the definitions of their times: one that an edit came before is none."""
+    """The first slot after an instant, by the definitions in force at the time. A slot that an edit removed is none."""
     ends = [each.since for each in ledger.definitions[1:]]
     for definition, until in zip(ledger.definitions, [*ends, None], strict=True):
         if (until is not None and until <= at) or definition.spec.due_by.manual:
@@ -421,7 +421,7 @@ def _covers(ledger: Ledger, run: Run, at: datetime) -> bool:
 
 
 def _last(ledger: Ledger, at: datetime, *, on: str, off: str) -> AuditRow | None:
-    """The row that made it so, if it was so at that instant."""
+    """The latest row with action `on`, if no row with action `off` had reversed it by that instant."""
     found = None
     for row in ledger.audit:
         if row.at > at:
@@ -434,7 +434,7 @@ def _last(ledger: Ledger, at: datetime, *, on: str, off: str) -> AuditRow | None
 
 
 def _activated(ledger: Ledger, at: datetime) -> datetime:
-    """When the schedule of that time came into force (S6)."""
+    """When the schedule in force at that instant took effect (S6)."""
     first, *later = ledger.definitions
     activated, known = first.since, first.spec
     for definition in later:
@@ -449,7 +449,7 @@ def _activated(ledger: Ledger, at: datetime) -> datetime:
 
 
 def _paused(ledger: Ledger, at: datetime, definition: Definition) -> list[Evidence]:
-    """The pause that covered a slot. A slot that had not started when the pause began counts."""
+    """The pause that covered a slot, even if it began after the slot, as long as the run had not started."""
     delay = start_delay(definition.spec.due_by, ledger.job.id)
     for row in reversed(ledger.audit):
         if row.field != "pause" or row.at > at + delay:
@@ -467,11 +467,11 @@ def _paused(ledger: Ledger, at: datetime, definition: Definition) -> list[Eviden
     return []
 
 
-_NOTICED = timedelta(minutes=1)  # a fire may find its place gone this long after its slot
+_NOTICED = timedelta(minutes=1)  # a fire may find its place unavailable up to this long after its slot
 
 
 def _lost(ledger: Ledger, at: datetime) -> list[Evidence]:
-    """What of the place kept the job from starting at an instant, and until when."""
+    """The faults of the place that kept the job from starting at an instant, and when they ended."""
     found: dict[str, Evidence] = {}
     for row in ledger.places:
         key = row.field or ""
@@ -489,7 +489,7 @@ def _lost(ledger: Ledger, at: datetime) -> list[Evidence]:
 
 
 def _absence(ledger: Ledger, at: datetime, definition: Definition) -> list[Evidence]:
-    """Whether a daemon was running at an instant. If none was, or none that fired: from when to when."""
+    """The daemon at an instant. If none was running, or none that fires jobs, from when to when."""
 
     def told(text: str, moment: datetime | None = None) -> list[Evidence]:
         return [Evidence(kind="daemon", at=moment, text=text)]
@@ -513,12 +513,12 @@ def _absence(ledger: Ledger, at: datetime, definition: Definition) -> list[Evide
 
 
 def told_instant(moment: datetime) -> str:
-    """As all messages tell an instant; a screen shows it in its own zone."""
+    """The format of instants in all messages. A screen converts them to its own zone."""
     return instant(moment.replace(microsecond=0))
 
 
 def told_run(ledger: Ledger, run: Run) -> Evidence:
-    """A run as evidence: how it ended, and the text that it had."""
+    """A run as evidence: how it ended, and the text that it ran."""
     slots = "" if run.slots == 1 else f", one of {run.slots} slots"
     task = "" if run.task_sha256 is None else f", text {run.task_sha256[:12]}"
     return Evidence(

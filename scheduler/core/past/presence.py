@@ -1,7 +1,7 @@
-"""Whether a daemon serves a database, and what it means for the jobs that none does.
+"""The state of a database's daemon, and what a missing daemon means for the jobs.
 
-A monitor must not wait for a slot to be late: with a nightly job that takes a day. What the ledger remembers of
-daemons, and that nobody holds the lock, says it at once.
+A monitor must not wait until a slot is late: with a nightly job, that takes a day. The ledger's record of daemons and
+a free lock show it immediately.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ START = "run `scheduler serve`, or start its service"
 
 class DaemonState(StrEnum):
     SERVING = "serving"
-    OBSERVING = "observing"  # it is there and fires nothing: `--observe`, or `hosts` names other machines
-    SILENT = "silent"  # it is there and does not answer
-    STOPPED = "stopped"  # it said goodbye
-    DEAD = "dead"  # it did not
-    ONCE = "once"  # `serve --once` came last: it is not meant to stay
+    OBSERVING = "observing"  # running, but fires nothing: `--observe`, or `hosts` names other machines
+    SILENT = "silent"  # running, but does not answer
+    STOPPED = "stopped"  # shut down properly
+    DEAD = "dead"  # ended without shutting down
+    ONCE = "once"  # `serve --once` was the last one: not meant to keep running
     NEVER = "never"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Presence(Stored):
-    """The daemon of a database, as whoever asks finds it."""
+    """The daemon of a database, as seen from another process."""
 
     state: DaemonState
     severity: Literal["ok", "warning", "error"]
@@ -40,12 +40,12 @@ class Presence(Stored):
     hint: str = ""
     pid: int | None = None
     host: str | None = None
-    since: datetime | None = None  # when it began to serve
-    seen_at: datetime | None = None  # the last sign of life of one that is gone
+    since: datetime | None = None  # when it started to serve
+    seen_at: datetime | None = None  # the last sign of life, if it is gone
 
 
 def expecting(jobs: Iterable[Job], now: datetime) -> int:
-    """How many jobs expect somebody to fire them: those that are due some day, if nobody pauses them for good."""
+    """The number of jobs that need a daemon: those with a slot to come, unless paused without an end."""
     return sum(
         job.status(now) in (Status.ACTIVE, Status.WAITING)
         or (job.status(now) is Status.PAUSED and job.pause is not None and job.pause.until is not None)
@@ -54,7 +54,7 @@ def expecting(jobs: Iterable[Job], now: datetime) -> int:
 
 
 def absence(last: Life | None, jobs: int, now: datetime) -> Presence:
-    """What it means that no daemon is there. last: who was there last; jobs: how many expect to be fired."""
+    """Describe a missing daemon. last: the last daemon that ran; jobs: the number of jobs that need one."""
     seen = None if last is None else min(last.seen, now)
     when = "" if seen is None else instant(seen.replace(microsecond=0))
     if last is None:

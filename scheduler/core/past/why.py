@@ -1,4 +1,4 @@
-"""Who or what asked for a run, in words."""
+"""The origin of a run in words: its slot, or who requested it."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from scheduler.core.values.runs import Run, Trigger
 
 
 def who(actor: str | None) -> str:
-    """An actor of the ledger as people know him: a user by name, an agent as one."""
+    """The display name of an actor in the ledger: users by name alone, agents still marked as agents."""
     kind, _, name = (actor or "").partition(":")
     return name if kind == "user" and name else actor or "an unknown user"
 
 
 def why_it_ran(run: Run) -> str:
-    """Why there is this run: the slot that it serves, or who asked for it."""
+    """The reason for this run: the slot that it serves, or who requested it."""
     slot = "" if run.fire_time is None else instant(run.fire_time)
     match run.trigger:
         case Trigger.SCHEDULE if run.slots > 1 and run.fire_time_last is not None:
@@ -29,5 +29,5 @@ def why_it_ran(run: Run) -> str:
 
 
 def trigger_words(trigger: str, requested_by: str | None) -> str:
-    """The trigger for a table; of what somebody asked for, with the name."""
+    """The trigger for a table, with the name of the requester of a manual run or a rerun."""
     return f"{trigger} {who(requested_by)}" if trigger in (Trigger.MANUAL, Trigger.RERUN) else trigger

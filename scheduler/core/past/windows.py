@@ -1,4 +1,4 @@
-"""What became of all slots of a stretch of time: sums, what has no row, and the exceptions."""
+"""The outcome of all slots in a time window: totals, slots without a row, and exceptions."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MOST_EXCEPTIONS = 20
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Covered(Stored):
-    """Slots: how many, the first and the last."""
+    """A number of slots, with the first and the last one."""
 
     slots: int
     first: datetime
@@ -27,7 +27,7 @@ class Covered(Stored):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServedSlots(Stored):
-    """Slots that have rows of one status and reason."""
+    """Slots whose rows have the same status and reason."""
 
     status: RunStatus
     reason: str | None
@@ -38,9 +38,9 @@ class ServedSlots(Stored):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unserved(Stored):
-    """Slots in a row that have no row, for one reason."""
+    """Consecutive slots without a row, all for the same reason."""
 
-    why: str  # as in an answer of `explain`
+    why: str  # as in the answer of `explain`
     text: str
     slots: int
     first: datetime
@@ -49,13 +49,13 @@ class Unserved(Stored):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rows:
-    """What the rows of a job show of a window [start, end); a row counts where its first slot is."""
+    """The rows of a job in a window [start, end). A row belongs to the window that contains its first slot."""
 
     served: Sequence[ServedSlots]
     covered: Callable[[datetime, datetime], Covered | None]  # the slots of rows in [a, b)
-    reaching: Callable[[datetime], Run | None]  # the row with slots before an instant, and at it or after it
-    idle: Covered | None  # the longest stretch of slots in a row for which nothing was started
-    exceptions: Sequence[Run]  # oldest first, one more than are told
+    reaching: Callable[[datetime], Run | None]  # the row with slots both before an instant and at or after it
+    idle: Covered | None  # the longest stretch of consecutive slots for which nothing was started
+    exceptions: Sequence[Run]  # oldest first, one more than are shown
     by_hand: int
 
 
@@ -69,13 +69,13 @@ class Window(Stored):
     longest_gap: Covered | None
     exceptions: tuple[Evidence, ...]
     more_exceptions: int  # rows
-    beside: tuple[Evidence, ...]  # where the window has no slot: the state of the job, and the slots on either side
+    beside: tuple[Evidence, ...]  # if the window has no slot: the state of the job, and the slots on either side
 
 
 def explain_window(ledger: Ledger, start: datetime, end: datetime, rows: Rows, *, now: datetime, total: int) -> Window:
-    """What became of the slots of [start, end).
+    """Explain the outcome of the slots in [start, end).
 
-    ledger: with the rows around `start`. total: of rows that are no success.
+    ledger: includes the rows around `start`. total: the number of rows that are not successes.
     """
     last = end - TICK
     served = _clipped(ledger, rows, start, last)
@@ -99,7 +99,7 @@ def explain_window(ledger: Ledger, start: datetime, end: datetime, rows: Rows, *
 
 
 def _state(ledger: Ledger, at: datetime, now: datetime) -> tuple[Evidence, ...]:
-    """Why there would be no run at the end of a window without a slot, unless it is only that no slot is there."""
+    """Why no run could start at the end of a window without slots. Empty if only the schedule has none there."""
     found = explain(ledger, at, now=now)
     if found.why == "not_due":
         return ()
@@ -121,7 +121,7 @@ def _text(served: Sequence[ServedSlots], without: Sequence[Unserved], by_hand: i
 
 
 def _clipped(ledger: Ledger, rows: Rows, start: datetime, last: datetime) -> list[ServedSlots]:
-    """The rows of the window, with what reaches into it, and without what reaches beyond it."""
+    """The rows of the window, plus the slots of rows that reach into it, minus the slots that reach beyond it."""
     into, beyond = rows.reaching(start), rows.reaching(last + TICK)
     found = list(rows.served)
     for run, first, final, sign in ((into, start, last, 1), (beyond, last + TICK, None, -1)):
@@ -151,14 +151,14 @@ def _clipped(ledger: Ledger, rows: Rows, start: datetime, last: datetime) -> lis
 
 
 def _slots_of(ledger: Ledger, run: Run, first: datetime, last: datetime) -> Covered | None:
-    """The slots of a row between two instants, both included."""
+    """The slots of a row between two instants, inclusive."""
     spec = next((each.spec for each in ledger.definitions if each.generation == run.generation), None)
     part = None if spec is None or first > last else span(spec.due_by, start=first, until=last)
     return None if part is None else Covered(slots=part.count, first=part.first, last=part.last)
 
 
 def _stretches(ledger: Ledger, start: datetime, end: datetime, now: datetime) -> list[tuple[datetime, datetime]]:
-    """[a, b) of the window, in each of which the job stood in one way to its schedule."""
+    """The parts [a, b) of the window, in each of which the state of the job and its schedule did not change."""
     marks = {start, end, now}
     known: Definition | None = None
     for definition in ledger.definitions:
@@ -171,12 +171,12 @@ def _stretches(ledger: Ledger, start: datetime, end: datetime, now: datetime) ->
             marks.add(row.at)
         if row.field == "pause" and row.after is not None:
             marks |= {parse_instant(row.after[name]) for name in ("at", "until") if row.after[name]}
-    marks |= {mark + TICK for mark in marks}  # a slot at the very instant of a change can be on either side of it
+    marks |= {mark + TICK for mark in marks}  # a slot at the exact instant of a change can belong to either side
     return list(pairwise(sorted(mark for mark in marks if start <= mark <= end)))
 
 
 def _unserved(ledger: Ledger, rows: Rows, start: datetime, last: datetime, now: datetime) -> list[Unserved]:
-    """The slots of a stretch that have no row: before its rows, after them, or, which should not be, between them."""
+    """The slots of a stretch without a row: before its rows, after them, or (which should not happen) between them."""
     definition = next((each for each in reversed(ledger.definitions) if each.since <= start), None)
     if definition is None or definition.spec.due_by.manual:
         return []
@@ -218,7 +218,7 @@ def _unserved_part(ledger: Ledger, first: datetime, last: datetime, slots: int, 
 
 
 def _joined(parts: Sequence[Unserved]) -> list[Unserved]:
-    """One for each reason, where neighbours have the same."""
+    """The parts, with neighbours merged if they have the same reason."""
     found: list[Unserved] = []
     for part in parts:
         if found and (found[-1].why, found[-1].text) == (part.why, part.text):
@@ -229,7 +229,7 @@ def _joined(parts: Sequence[Unserved]) -> list[Unserved]:
 
 
 def _longest_gap(rows: Rows, without: Sequence[Unserved], now: datetime) -> Covered | None:
-    """The longest stretch of slots in a row, up to now, for which nothing was started; at least two of them."""
+    """The longest stretch of at least two consecutive slots, up to now, for which nothing was started."""
     parts = [Covered(slots=each.slots, first=each.first, last=each.last) for each in without if each.last <= now]
     found: list[Covered] = []
     for part in sorted([*parts, *([] if rows.idle is None else [rows.idle])], key=lambda each: each.first):

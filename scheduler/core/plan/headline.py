@@ -1,6 +1,6 @@
-"""What a reviewer has to know first: the counts of a review, which jobs run more often, and what gives more power.
+"""What a reviewer needs to know first: the counts of a review, jobs that run more often, and changes that add power.
 
-Of the JSON of a review, so that every face says the same.
+Built from the JSON of a review, so that all its outputs say the same.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from scheduler.core.values.settings import converted_file_of
 from scheduler.core.values.texts import counted
 
 Json = Mapping[str, Any]
-_MOST_JOBS = 3  # that a headline names
+_MOST_JOBS = 3  # named in a headline
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,25 +21,25 @@ class Power:
     """One thing that a change lets jobs do, or lets people do to jobs, that they could not do before."""
 
     kind: Literal["pair", "field", "setting", "conversion"]
-    jobs: tuple[str, ...]  # that get it; of a setting those that it serves
-    field: str = ""  # of the jobs, or of scheduler.yaml
+    jobs: tuple[str, ...]  # the jobs that get it; for a setting, the jobs that it applies to
+    field: str = ""  # a key of the jobs or of scheduler.yaml
     before: Any = None
     after: Any = None
-    runner: str = ""  # that the jobs have now, of a pair and of a change of the runner
-    back: bool = False  # of a pair: the jobs were here once
-    env: Mapping[str, str] | None = None  # of a pair
-    timeout_ms: int = 0  # of a pair
-    paths: tuple[str, ...] = ()  # of a conversion: the files of which a checkout makes something else
+    runner: str = ""  # for pairs and changes of the runner: the new runner of the jobs
+    back: bool = False  # for pairs: the jobs existed before
+    env: Mapping[str, str] | None = None  # for pairs
+    timeout_ms: int = 0  # for pairs
+    paths: tuple[str, ...] = ()  # for conversions: the files that a checkout changes
 
     @property
     def title(self) -> str:
-        """What the jobs of a pair are."""
+        """The description of the jobs of a pair: new or back, singular or plural."""
         jobs = "job" if len(self.jobs) == 1 else "jobs"
         return f"{jobs} back" if self.back else f"new {jobs}"
 
 
 def powers(shown: Json) -> list[Power]:
-    """The new pairs of job and runner, the wider fields of jobs, the wider settings; one for each change."""
+    """The new job-runner pairs, wider job fields, wider settings, and conversions; one entry per change."""
     return [*_pairs(shown), *_fields(shown), *_settings(shown), *_conversions(shown)]
 
 
@@ -86,7 +86,7 @@ def _conversions(shown: Json) -> Iterator[Power]:
 
 
 def more_runs(shown: Json, name: Callable[[str], str]) -> list[str]:
-    """The jobs whose runs multiply, the most first; name: how a job is written."""
+    """The jobs whose runs multiply, largest increase first. name: formats a job id."""
     changed = [(job_id, job) for job_id, job in shown["jobs"].items() if job["before"] and job["after"]]
     often = [(job["runs_factor"], job_id) for job_id, job in changed if job["runs_factor"]]
     said = [
@@ -109,7 +109,7 @@ def times_as_many(factor: float) -> str:
 
 
 def headline(shown: Json, *, read: bool, name: Callable[[str], str], strong: Callable[[str], str]) -> str:
-    """One line. read: whether scheduler.yaml could be used; strong: how what must not be overlooked is written."""
+    """The headline, on one line. read: True if scheduler.yaml could be used; strong: formats what must stand out."""
     if not read:
         return f"{name('scheduler.yaml')} cannot be used"
     guard = shown["guard"]
@@ -139,16 +139,16 @@ def own_changes(update: Json) -> dict[str, Any]:
 
 
 def retimed(job: Json) -> bool:
-    """Whether a reviewed job comes at other times than before: its words, its next fires or its number of runs."""
+    """True if a reviewed job runs at different times: its schedule text, next fires or number of runs changed."""
     return bool(job["before"] != job["after"])
 
 
 def common_zone(*sides: Json | None) -> str:
-    """The time zone of all these fires; empty where they have several, or none."""
+    """The time zone of all these fires, or an empty string if they have none or more than one."""
     zones = {fire["timezone"] for side in sides if side is not None for fire in side["next_fires"]}
     return zones.pop() if len(zones) == 1 else ""
 
 
 def fires_of(side: Json, zone: str) -> list[str]:
-    """The next fires of one side, each with its zone unless it is `zone`, which the title names."""
+    """The next fires of one side. Each shows its zone, except for `zone`, which the title already names."""
     return [fire["wall"] if fire["timezone"] == zone else fire["local"] for fire in side["next_fires"]]

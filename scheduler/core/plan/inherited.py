@@ -1,4 +1,4 @@
-"""What jobs take over from scheduler.yaml: a default that changes is one change, however many jobs it reaches."""
+"""Fields that jobs inherit from scheduler.yaml: a changed default is one change, however many jobs it affects."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _NO_RUNNER = "-"
 
 
 def default_changes(previous: Settings | None, settings: Settings) -> dict[str, Change]:
-    """What changes for a job that writes nothing of its own, by key: `timeout_ms`, `retry.attempts`, `env.MODE`."""
+    """The changes for a job that sets no optional key, by key: `timeout_ms`, `retry.attempts`, `env.MODE`."""
     if previous is None or (previous.defaults, previous.timezone) == (settings.defaults, settings.timezone):
         return {}
     before, after = _bare_job(previous), _bare_job(settings)
@@ -27,7 +27,7 @@ def default_changes(previous: Settings | None, settings: Settings) -> dict[str, 
 
 
 def _bare_job(settings: Settings) -> JobSpec | None:
-    """The definition that the defaults alone make; whether the runner allows it is each job's own question."""
+    """The definition made from the defaults alone. What the runner allows is checked for each job separately."""
     defaults = settings.defaults
     name = str(defaults.get("runner") or _NO_RUNNER)
     env = defaults.get("env")
@@ -39,7 +39,7 @@ def _bare_job(settings: Settings) -> JobSpec | None:
 
 
 def by_key(changes: Mapping[str, Change]) -> dict[str, Change]:
-    """Changes of a definition by the smallest keys that differ; None where one side has no such key."""
+    """The changes of a definition, by the smallest keys that differ. A value is None if that side lacks the key."""
     found: dict[str, Change] = {}
     for name, (before, after) in changes.items():
         if not isinstance(before, Mapping) or not isinstance(after, Mapping):
@@ -54,9 +54,9 @@ def by_key(changes: Mapping[str, Change]) -> dict[str, Change]:
 
 
 def inherited_fields(changes: Mapping[str, Change], defaults: Mapping[str, Change]) -> tuple[str, ...]:
-    """The fields of a job that change only as the defaults do, and so say nothing that scheduler.yaml does not.
+    """The fields of a job that change only because the defaults do, and so add nothing to the change of scheduler.yaml.
 
-    Another time zone is no such change: it moves each job's own fires.
+    A changed time zone is not one of them: it moves each job's own fires.
     """
     if not defaults:
         return ()
@@ -68,7 +68,7 @@ def inherited_fields(changes: Mapping[str, Change], defaults: Mapping[str, Chang
 
 
 def follows_setting(field: str, changes: Mapping[str, Change], defaults: Mapping[str, Change]) -> bool:
-    """Whether a job changes as this setting of scheduler.yaml does, such as `defaults.timeout` or `timezone`."""
+    """True if a job changes with this setting of scheduler.yaml, such as `defaults.timeout` or `timezone`."""
     wanted = _OTHER_NAMES.get(field) or field.removeprefix("defaults.")
     return any(
         defaults.get(key) == change and _covers(wanted, key.removesuffix("_ms"))

@@ -1,4 +1,4 @@
-"""Which line of a file a mark of a change belongs to: one that the diff of a pull request shows, or none."""
+"""The line of a file at which to mark a change: a line that the diff of a pull request shows, or none."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ Place = tuple[str, int]  # root-relative path, 1-based line
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Marks:
-    """Where changes are to be marked. What no line of the diff shows has no place here."""
+    """The places at which to mark changes. Changes that no line of the diff shows are left out."""
 
     jobs: Mapping[tuple[str, str], Place] = field(default_factory=dict)  # by job id and field; "": the job itself
     settings: Mapping[str, Place] = field(default_factory=dict)
-    tasks: Mapping[str, Place] = field(default_factory=dict)  # by path of the task's or a program's file
+    tasks: Mapping[str, Place] = field(default_factory=dict)  # by path of the file of a task or a program
 
 
 def mark_line(lines: range | None, found: Sequence[Hunk] | None) -> int | None:
-    """The line to mark for something on these lines of the later text.
+    """The line to mark for a key on these lines of the new text, or None if the diff shows nothing of the file.
 
-    lines: of the key; None where it is gone. found: how the file differs, with the lines around it as a diff shows
-    them; None: that is not known. None where the diff shows nothing of the file.
+    lines: the lines of the key; None if it was removed. found: the differences of the file, with the lines of context
+    that a diff shows; None if unknown.
     """
     if found is None:
         return None if lines is None else lines.start
@@ -40,7 +40,7 @@ def mark_line(lines: range | None, found: Sequence[Hunk] | None) -> int | None:
 
 
 def field_lines(name: str, lines: KeyLines) -> range | None:
-    """The lines of a field of a definition, or of the nearest key around it that is written there."""
+    """The lines of a definition's field, or of the nearest enclosing key in the file."""
     key = name.removesuffix("_ms")
     while key not in lines:
         if "." not in key:
@@ -63,7 +63,7 @@ def _inserted(found: Sequence[Hunk]) -> Iterator[int]:
 
 
 def _beside_deleted(hunk: Hunk) -> Iterator[int]:
-    """The lines that stand where some were deleted: the next one, or at the end of the file the one before."""
+    """The line after each deleted line, or the line before it at the end of the hunk."""
     line = hunk.after_start
     for edit in hunk.edits:
         if edit.kind == "delete" and hunk.after_count:

@@ -1,4 +1,4 @@
-"""How to put back files that are gone, so that the guard's jobs go on (S4)."""
+"""How to restore lost files, so that the jobs held by the guard continue (S4)."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from collections.abc import Callable, Collection, Iterable
 
 
 def way_back(lost: Collection[str], committed: Collection[str] | None, is_there: Callable[[str], bool]) -> str:
-    """A command, or a sentence, that puts these files back; empty if nothing is lost.
+    """A command or an instruction to restore these files, or an empty string if nothing is lost.
 
-    lost: root-relative paths. committed: those that HEAD has; None outside a repository. is_there: of a root-relative
-    folder; one that is gone is named in place of its files.
+    lost: root-relative paths. committed: the paths that HEAD contains; None outside a repository.
+    is_there: True if a root-relative folder exists. A missing folder is named in place of its files.
     """
     if not lost:
         return ""
@@ -19,7 +19,7 @@ def way_back(lost: Collection[str], committed: Collection[str] | None, is_there:
     if not set(lost) <= set(committed):
         gone = shlex.join(_named(set(lost) - set(committed), is_there))
         return f"`git log -1 --diff-filter=D -- {gone}` names the commit that removed them; `git revert` undoes it"
-    # From HEAD, into the index too: after `git rm` there is nothing in the index to restore from.
+    # Restore from HEAD, and the index too: after `git rm`, the index has nothing to restore from.
     return f"git restore --staged --worktree {shlex.join(_named(lost, is_there))}"
 
 

@@ -1,7 +1,7 @@
-"""Instants as screens print them and people write them: the same text, in both directions.
+"""Instants as screens print them and people write them, in the same format.
 
-`wall_time` prints and `read_moment` reads: what the one prints in any zone, the other reads back. A time without a zone
-is one of the zone it is read in; if the clock of that zone shows it twice, or skips it, whoever wrote it is told.
+`read_moment` reads back what `wall_time` prints, in any zone. A time without a zone belongs to the zone it is read in.
+If the clock of that zone shows the time twice or skips it, the user gets a note.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from scheduler.core.values.instants import on_the_clock, parse_instant
 from scheduler.core.values.texts import InputError, short
 
 EXAMPLES = '2027-03-29T01:00:00Z, "2027-03-29 03:00 Europe/Berlin", 03:00, "yesterday 09:00", +1h30m or -1d'
-LONGEST = 100  # characters of an instant; the longest name of a zone has 32
+LONGEST = 100  # characters of an instant; the longest zone name has 32
 
 _DAYS = {"yesterday": -1, "today": 0, "tomorrow": 1}
 _DISTANCE = r"(?=[0-9])(?:(?P<d>[0-9]{1,9})d)?(?:(?P<h>[0-9]{1,9})h)?(?:(?P<m>[0-9]{1,9})m)?(?:(?P<s>[0-9]{1,9})s)?"
@@ -41,44 +41,44 @@ _IN_TEXT = re.compile(
 
 
 def wall_time(at: datetime, zone: str) -> str:
-    """An instant on the clock of a zone, to the second, with its name; with the offset if that time comes twice."""
+    """An instant in local time to the second, with the zone's name, and with the offset if the time occurs twice."""
     local, zone = on_the_clock(at, zone)
     offset = _signed(local.utcoffset() or timedelta()) if _comes_twice(local) else ""
     return f"{local.replace(tzinfo=None).isoformat(' ', 'seconds')}{offset} {zone}"
 
 
 def offset_time(at: datetime, zone: str) -> str:
-    """The same in less room: with the offset in place of the zone's name."""
+    """A shorter form of `wall_time`, with the offset in place of the zone's name."""
     local, zone = on_the_clock(at, zone)
     return wall_time(at, zone) if zone == "UTC" else local.isoformat(" ", "seconds")
 
 
 def with_wall_times(text: str, zone: str) -> str:
-    """A message whose instants, RFC 3339 in UTC as `instant` writes them, are shown in a zone.
+    """A message with its instants (RFC 3339 in UTC, as `instant` writes them) converted to a zone.
 
-    What is quoted stays: somebody wrote it, or is to write it.
+    Quoted text stays as it is: a user wrote it or has to type it.
     """
     return _IN_TEXT.sub(lambda found: wall_time(parse_instant(found[0]), zone), text)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WrittenMoment:
-    """An instant as somebody wrote it. Which one it is can depend on the time now, and on a zone."""
+    """An instant as a user wrote it. Its meaning can depend on the current time and on a zone."""
 
     text: str
-    at: datetime | None = None  # an instant whatever the zone
+    at: datetime | None = None  # an instant that no zone affects
     distance: timedelta | None = None  # from now
-    day: date | int = 0  # a number: counted from today
+    day: date | int = 0  # an int counts days from today
     wall: time = time()
-    zone: str | None = None  # that it names
-    which: int | None = None  # 0 or 1: the first or the second of two
+    zone: str | None = None  # the zone in the text, if any
+    which: int | None = None  # 0 or 1: the first or the second, if the time occurs twice
 
     @property
     def needs_zone(self) -> bool:
         return self.at is None and self.distance is None and self.zone is None
 
     def meant(self, now: datetime, zone: str) -> Meant:
-        """The instant. zone: of a time that names none. Raises: InputError."""
+        """The instant. zone: used if the text names none. Raises: InputError."""
         try:
             if self.at is not None:
                 return Meant(self.at)
@@ -96,14 +96,15 @@ class WrittenMoment:
 @dataclass(frozen=True, slots=True)
 class Meant:
     at: datetime  # UTC
-    note: str = ""  # what whoever wrote it has to know; empty: there was one reading
+    note: str = ""  # for the user; empty if only one reading was possible
 
 
 def read_moment(text: str) -> WrittenMoment:
-    """An instant as people write it, and as any screen prints it.
+    """Read an instant as people write it and as any screen prints it.
 
-    RFC 3339; a date, a time or both, with an offset, the name of a zone, both, or neither; `now`, `today`, `yesterday`,
-    `tomorrow`; and distances from now, `+1h30m`, `-1d`, `in 5m`, `2h ago`. Raises: InputError, with a hint.
+    Accepts RFC 3339; a date, a time or both, with an offset, the name of a zone, both, or neither; `now`, `today`,
+    `yesterday`, `tomorrow`; and distances from now: `+1h30m`, `-1d`, `in 5m`, `2h ago`.
+    Raises: InputError, with a hint.
     """
     text = text.strip() if len(text) <= LONGEST else text
     if text == "now":
@@ -122,7 +123,7 @@ def read_moment(text: str) -> WrittenMoment:
 
 
 def _other_form(text: str) -> WrittenMoment:
-    """Further forms of ISO 8601, such as 20270329T010000Z: only with an offset."""
+    """Read other forms of ISO 8601, such as 20270329T010000Z, but only with an offset."""
     return WrittenMoment(text=text, at=parse_instant(text))
 
 
@@ -134,7 +135,7 @@ def _distance(found: re.Match[str]) -> timedelta:
 
 
 def _written(text: str, found: re.Match[str]) -> WrittenMoment:
-    """Raises: ValueError for a date that does not exist; InputError for a zone that is none, or not of that offset."""
+    """Raises: ValueError if the date does not exist; InputError if the zone is unknown or never has that offset."""
     said: dict[str, Any] = {name.strip("_"): value for name, value in found.groupdict().items() if value}
     wall = time(
         int(said.get("hour", 0)),
@@ -184,7 +185,7 @@ def _zone_offset(at: datetime, zone: str) -> timedelta:
 
 
 def _signed(offset: timedelta) -> str:
-    """As RFC 3339 has it; with seconds where clocks once stood so."""
+    """The offset as in RFC 3339, with seconds if a historical offset has them."""
     sign, size = ("-", -offset) if offset < timedelta() else ("+", offset)
     return sign + str(size).rjust(8, "0").removesuffix(":00")
 
@@ -194,7 +195,7 @@ def _comes_twice(local: datetime) -> bool:
 
 
 def _on_wall(wall: datetime, zone: str, which: int | None) -> Meant:
-    """What the clock of a zone shows, as an instant: the first of two, and the end of a gap for what it skips (F6)."""
+    """The instant of a local time: by default the first if it occurs twice, the end of the gap if skipped (F6)."""
     there = zone_of(zone)
     sides = [wall.replace(tzinfo=there, fold=fold) for fold in (0, 1)]
     before, after = (side.utcoffset() or timedelta() for side in sides)

@@ -1,4 +1,4 @@
-"""Schedules in plain English, as people and models write them, and the cron that means the same."""
+"""Schedules in plain English, as people and models write them, and the equivalent cron expressions."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ ZONE = re.compile(r"(?P<rest>.*?\S)\s+(?:in\s+)?(?P<zone>[A-Z][A-Za-z_]+(?:/[A-Z
 
 
 def spoken_interval(said: str) -> str | None:
-    """The duration of "every 2 hours" or "every half hour"; None for anything else."""
+    """The duration of "every 2 hours" or "every half hour", or None for anything else."""
     found = _RATE.fullmatch(said.lower()) or _INTERVAL.fullmatch(said.lower())
     if found is None or found.groupdict().get("days"):
         return None
@@ -62,9 +62,9 @@ def _length(found: re.Match[str]) -> str | None:
 
 
 def spoken_cron(said: str) -> str | None:
-    """The cron of "weekdays at 7:30" or "every 2 hours on weekdays"; None where that cannot be told.
+    """The cron expression for "weekdays at 7:30" or "every 2 hours on weekdays", or None if it cannot be determined.
 
-    Not checked: days that run backwards are for the caller to refuse.
+    Does not check for day ranges that run backwards: the caller must reject them.
     """
     text = " ".join(said.lower().split()).rstrip(".!")
     if past := _PAST_HOUR.fullmatch(text):
@@ -90,12 +90,12 @@ def spoken_cron(said: str) -> str | None:
 
 
 def _is_time(text: str) -> bool:
-    """Whether it is one without the word `at`: a bare number may be anything."""
+    """True if this is a time even without the word `at`. A bare number could be anything."""
     return bool(re.search(rf"[:.h][0-9]{{2}}|noon|mid|clock|[0-9]\s*(?:{_HALF})", text))
 
 
 def _clock(text: str, period: str | None) -> str | None:
-    """Minute and hours of cron, for one time or several at the same minute."""
+    """The minute and hour fields of cron, for one time or several at the same minute."""
     times = [_time(found, period) for found in _ONE_TIME.finditer(text)]
     if None in times or len({minute for _, minute in filter(None, times)}) != 1:
         return None
@@ -129,7 +129,7 @@ def _weekdays(text: str) -> str | None:
 
 
 def _steps(length: str | None, days: str | None) -> str | None:
-    """An interval on some days only, where it divides an hour or a day."""
+    """The cron expression for an interval on some days only, or None if it does not divide an hour or a day."""
     if length is None or days is None:
         return None
     number, unit = int(length[:-1]), length[-1]

@@ -1,4 +1,4 @@
-"""The last lines that a process printed, safe for a terminal, a log and a table: what a run prints is hostile text."""
+"""The last lines of a process's output, safe for a terminal, a log and a table. The output of runs is untrusted."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ import re
 
 from scheduler.core.values.hidden import each_shown
 
-TAIL_BYTES = 4096  # of a stream: what its last lines are taken from
+TAIL_BYTES = 4096  # of a stream; the last lines are taken from these
 MOST_CHARACTERS = 200  # of one line
 
-# ECMA-48: colours and cursor moves (CSI), titles and links (OSC and its siblings), and the short ones.
+# ECMA-48 escape sequences: colours and cursor moves (CSI), titles and links (OSC and similar), and the short ones.
 _STEERS = re.compile("\x1b(?:\\[[0-?]*[ -/]*[@-~]|[\\]PX^_][^\x07\x1b]*(?:\x07|\x1b\\\\)?|[ -/]*[0-~])")
 _LINE_ENDS = re.compile("[\r\n\x0b\x0c\x85\u2028\u2029]+")
 
 
 def last_lines(tail: bytes, count: int) -> list[str]:
-    """The last lines that are not blank, in order, each on one line of at most 200 characters.
+    """The last non-blank lines, in order, each cut to 200 characters.
 
-    tail: the end of a stream; invalid UTF-8 and characters that do not show become U+FFFD, colours are left out.
+    tail: the end of a stream. Invalid UTF-8 and invisible characters become U+FFFD; escape sequences are removed.
     """
     text = _STEERS.sub("", tail.decode("utf-8", "replace"))
     found = [" ".join(line.split()) for line in _LINE_ENDS.split(text)]
@@ -25,7 +25,7 @@ def last_lines(tail: bytes, count: int) -> list[str]:
 
 
 def last_line(tail: bytes) -> str:
-    """The last line that says something, with a letter or a digit in it; empty if there is none."""
+    """The last line that contains a letter or a digit, or an empty string if there is none."""
     return next((line for line in reversed(last_lines(tail, TAIL_BYTES)) if any(map(str.isalnum, line))), "")
 
 

@@ -1,4 +1,4 @@
-"""Characters that are invisible or look like plain ones, named in messages because nobody finds them by looking."""
+"""Characters that are invisible or look like plain ones. Messages name them, because nobody can spot them by eye."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _PLAIN = {
     "\u2215": "/",
     "\u2044": "/",
 }
-# Cyrillic and Greek letters that are drawn as Latin ones: taken for these only in a word that has Latin letters too.
+# Cyrillic and Greek letters that look like Latin ones. They count as such only in a word that also has Latin letters.
 _LETTERS = dict(
     zip(
         "\u0430\u0435\u043e\u0440\u0441\u0443\u0445\u0456\u0458\u0455\u0501\u04bb\u051b\u051d\u03bf"
@@ -30,7 +30,7 @@ _LONGEST = 200
 
 
 def plain_hint(text: str) -> str:
-    """The hint for a value that has to be plain and holds something that only looks so; empty where it does not."""
+    """The hint for a value that must be plain but contains a lookalike, or an empty string if it has none."""
     text = text[:_LONGEST]
     plains = _plains(text)
     odd = next((c for c, plain in zip(text, plains, strict=True) if plain != c), None)
@@ -41,14 +41,14 @@ def plain_hint(text: str) -> str:
 
 
 def doubtful_hint(text: str) -> str:
-    """The hint for a name or a word that may hold anything, where what it holds was hardly meant; else empty.
+    """The hint for free text with a character that was probably not intended, or an empty string.
 
-    Only where the rest of it is plain ASCII. In prose a dash or an apostrophe within is none.
+    Only if the rest of it is plain ASCII. A dash or an apostrophe inside prose is fine.
     """
     plains = _plains(text[:_LONGEST])
     if text.isascii() or not "".join(plains).isascii():
         return ""
-    odd = [at for at, plain in enumerate(plains) if plain not in ("", text[at])]  # what does not show has its own
+    odd = [at for at, plain in enumerate(plains) if plain not in ("", text[at])]  # invisible characters have their own
     prose = " " in text.strip()
     doubtful = [at for at in odd if not prose or at in (0, len(text) - 1) or plains[at].isspace() or text[at].isalpha()]
     return plain_hint(text) if doubtful else ""
@@ -69,7 +69,7 @@ def _looks(text: str) -> str:
 
 
 def _plains(text: str) -> list[str]:
-    """For each character the one that it looks like, itself as a rule; nothing for what does not show."""
+    """The plain form of each character: usually the character itself; an empty string if it is invisible."""
     plains = list(map(_plain, text))
     for word in () if text.isascii() else _WORD.finditer(text):
         latin = "".join(_LETTERS.get(each, each) for each in word[0])
