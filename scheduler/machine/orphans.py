@@ -14,13 +14,18 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic, sleep
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 from weakref import WeakValueDictionary
 
+from scheduler.machine import spawning
 from scheduler.machine.proc import all_pids, environ_of, every_pid, group_of, is_dying, is_living, name_of, started_at
 
 if TYPE_CHECKING:
     from subprocess import Popen
+
+    from scheduler.machine.spawning import Child
+
+    AnyChild = TypeVar("AnyChild", Child, Popen[bytes])
 
 _PR_SET_CHILD_SUBREAPER = 36
 _RUN_ID = b"SCHEDULER_RUN_ID="
@@ -28,7 +33,7 @@ _DIES_WITHIN_S, _LOOK_S = 1.0, 0.001
 
 _lock = threading.Lock()
 _starting = 0
-_started: WeakValueDictionary[int, Popen[bytes]] = WeakValueDictionary()
+_started: WeakValueDictionary[int, Child | Popen[bytes]] = WeakValueDictionary()
 _adopts = False
 _named: set[int] = set()  # pids of processes without a run's id
 
@@ -69,21 +74,41 @@ def _ask_for_orphans(*, wanted: bool) -> bool:
         return False
 
 
+def adopts() -> bool:
+    """True within `adopting`, where the system can do that."""
+    return _adopts
+
+
 def start(argv: Sequence[str | bytes], **options: Any) -> Popen[bytes]:
     """Start a child that the caller waits for, as `subprocess.Popen` does."""
     import subprocess
 
+    with _being_started():
+        return _known(subprocess.Popen(argv, **options))
+
+
+def spawn(argv: Sequence[bytes], *, cwd: str, env: Mapping[str, str], stdin: int, stdout: int, stderr: int) -> Child:
+    """Start a child that the caller reaps. Raises: OSError, ValueError, as `spawning.spawn`."""
+    with _being_started():
+        return _known(spawning.spawn(argv, cwd=cwd, env=env, stdin=stdin, stdout=stdout, stderr=stderr))
+
+
+@contextlib.contextmanager
+def _being_started() -> Iterator[None]:
     global _starting
     with _lock:
         _starting += 1
     try:
-        process: Popen[bytes] = subprocess.Popen(argv, **options)
-        with _lock:
-            _started[process.pid] = process
-        return process
+        yield
     finally:
         with _lock:
             _starting -= 1
+
+
+def _known(child: AnyChild) -> AnyChild:
+    with _lock:
+        _started[child.pid] = child
+    return child
 
 
 def reap() -> None:
@@ -91,21 +116,40 @@ def reap() -> None:
     _adopted()
 
 
-def of_run(told: Mapping[str, str], *, everywhere: bool, beside: int | None = None) -> list[Orphan]:
-    """Find the living processes whose environment contains what a run put there.
+def adopted() -> list[int]:
+    """Adopted processes that are still running. Reaps the others. Empty if this process adopts none."""
+    return _adopted()
 
-    everywhere: search all processes, not only adopted ones. beside: a group to leave out; the caller ends it.
-    Empty if `told` names no run: every process of the machine would match.
+
+@dataclass(frozen=True, slots=True)
+class Sought:
+    """The processes of one run: those that carry what it put into their environment."""
+
+    told: Mapping[str, str]
+    everywhere: bool = False  # not only adopted ones
+    beside: int | None = None  # a group to leave out: somebody else ends it
+
+
+def of_runs(sought: Sequence[Sought]) -> list[list[Orphan]]:
+    """The living processes of each of these runs.
+
+    None of one whose `told` names no run: every process of the machine would match.
     """
-    wanted = carried_by(told)
-    if wanted is None:
-        return []
-    found = []
-    for pid in all_pids(every_pid if everywhere or not _adopts else _adopted):
-        carried = None if pid in (1, os.getpid()) else environ_of(pid)
-        # The group last: a process that leaves it while this looks is nobody else's to end.
-        if carried and wanted <= carried and is_living(pid) and group_of(pid) != beside:
-            found.append(Orphan(pid, name_of(pid), _run_id(carried)))
+    found: list[list[Orphan]] = [[] for _ in sought]
+    wanted: dict[bytes, list[tuple[int, set[bytes]]]] = {}
+    for n, each in enumerate(sought):
+        if (entries := carried_by(each.told)) is not None:
+            run_id = next(entry for entry in entries if entry.startswith(_RUN_ID))
+            wanted.setdefault(run_id, []).append((n, entries))
+    everywhere = not _adopts or any(each.everywhere for each in sought)
+    ours = set(_adopted()) if _adopts and everywhere else None
+    for pid in all_pids(every_pid if everywhere else _adopted):
+        carried = (None if pid in (1, os.getpid()) else environ_of(pid)) or set()
+        for n, entries in [one for entry in carried for one in wanted.get(entry, ())]:
+            near = sought[n].everywhere or ours is None or pid in ours
+            # The group last: a process that leaves it while this looks is nobody else's to end.
+            if near and entries <= carried and is_living(pid) and group_of(pid) != sought[n].beside:
+                found[n].append(Orphan(pid, name_of(pid), _run_id(carried)))
     return found
 
 

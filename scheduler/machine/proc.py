@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,6 +70,12 @@ def started_at(pid: int) -> int | None:
     """When a process started, in clock ticks after boot; None if it is gone, or without /proc."""
     stat = stat_of(pid)
     return None if stat is None else stat.started
+
+
+def ticks_since_boot() -> int:
+    """Now, as `started_at` counts: a process that starts later is not older."""
+    since_boot = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+    return int(time.clock_gettime(since_boot) * os.sysconf("SC_CLK_TCK"))
 
 
 def every_pid() -> list[int]:

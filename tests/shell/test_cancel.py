@@ -223,7 +223,7 @@ def test_what_a_request_was_for_does_not_change_once_it_is_known() -> None:
 
 
 def test_a_signal_ends_the_wait_of_the_thread_that_handles_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("scheduler.run.local.cancel._MISSED_SIGNAL_S", 0.01)  # some come just before it blocks
+    monkeypatch.setattr("scheduler.machine.reactor._SIGNAL_S", 0.01)  # some come just before it blocks
     cancel = Cancel()
     before = signal.signal(signal.SIGALRM, lambda *_: cancel.request())
     try:

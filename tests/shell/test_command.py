@@ -31,7 +31,7 @@ from scheduler.machine.processes import has_living_member
 from scheduler.run.engine import Why
 from scheduler.run.local.cancel import Cancel
 from scheduler.run.local.command import execute
-from scheduler.run.local.prepare import Context, Invocation, prepare
+from scheduler.run.local.prepare import Context, Invocation, Tools, prepare
 
 SH = shutil.which("sh") or "/bin/sh"
 BASE = "/usr/local/bin:/usr/bin:/bin"
@@ -58,14 +58,13 @@ def task(text: bytes = b"text\n", path: str = "scripts/a.sh") -> Task:
     return Task(text=text, source_path=path, source=text)
 
 
-def context(root: Path) -> Context:
+def context() -> Context:
     return Context(
         run_id="a:7",
         job_id="a",
         fire_time=datetime(2027, 1, 2, 3, 4, 5, tzinfo=UTC),
         trigger="schedule",
         attempt=2,
-        root=root,
         revision="c0ffee",
         task_sha256="5ha",
     )
@@ -96,7 +95,7 @@ def refused(found: object) -> Fault:
 
 
 def plan(root: Path, spec: RunnerSpec, given: Task | None = None) -> Invocation | Fault:
-    return prepare(spec, SPEC, given or task(), context(root), environ={"PATH": BASE})
+    return prepare(Tools(spec, root, {"PATH": BASE}), SPEC, given or task(), context())
 
 
 # -- prepare: the environment ----------------------------------------------------------------
@@ -119,7 +118,7 @@ def test_a_child_inherits_the_listed_variables_and_no_others(root: Path) -> None
     }
     secrets = dict.fromkeys(["API_KEY", "LD_PRELOAD", "PYTHONPATH", "HOMEX", "LCX", "SCHEDULER_DB", "OLDPWD"], "no")
     environ = {"PATH": BASE, **inherited, **secrets}
-    found = prepared(prepare(runner("sh"), SPEC, task(), context(root), environ=environ))
+    found = prepared(prepare(Tools(runner("sh"), root, environ), SPEC, task(), context()))
     assert found.env == {"PATH": BASE, **inherited, **TOLD, "SCHEDULER_ROOT": str(root), "PWD": str(root)}
 
 
@@ -131,14 +130,14 @@ def test_each_layer_of_the_environment_overrides_the_one_below(root: Path) -> No
         env={"B": "runner", "C": "runner"},
         job_env=("C", "D", "SCHEDULER_JOB_ID"),
     )
-    found = prepared(prepare(using, spec, task(), context(root), environ={"PATH": BASE, "A": "1", "B": "1", "C": "1"}))
+    found = prepared(prepare(Tools(using, root, {"PATH": BASE, "A": "1", "B": "1", "C": "1"}), spec, task(), context()))
     names = ("A", "B", "C", "D", "GONE", "SCHEDULER_JOB_ID")
     assert [found.env.get(name) for name in names] == ["1", "runner", "job", "job", None, "a"]
 
 
 def test_a_job_may_set_only_what_its_runner_allows(root: Path) -> None:
     spec = replace(SPEC, env=(("MODE", "x"), ("OTHER", "x")))
-    found = refused(prepare(runner("sh", job_env=("MODE",)), spec, task(), context(root), environ={"PATH": BASE}))
+    found = refused(prepare(Tools(runner("sh", job_env=("MODE",)), root, {"PATH": BASE}), spec, task(), context()))
     assert (found.reason, "OTHER" in found.message, "MODE" in found.message) == ("runner_not_allowed", True, False)
 
 
@@ -158,14 +157,14 @@ def test_a_runner_that_came_to_refuse_the_job_or_its_timeout_starts_nothing(
 )
 def test_a_runner_starts_the_jobs_that_its_limits_allow(root: Path, limits: dict[str, Any]) -> None:
     using = replace(runner("sh"), **limits)
-    prepared(prepare(using, replace(SPEC, tags=("xy",)), task(), context(root), environ={"PATH": BASE}))
+    prepared(prepare(Tools(using, root, {"PATH": BASE}), replace(SPEC, tags=("xy",)), task(), context()))
 
 
 def test_what_does_not_apply_to_a_run_is_absent_from_its_environment(root: Path) -> None:
-    manual = replace(context(root), fire_time=None, revision=None)
+    manual = replace(context(), fire_time=None, revision=None)
     environ = {"PATH": BASE, "SCHEDULER_FIRE_TIME": "stale", "SCHEDULER_REVISION": "stale"}
     using = runner("sh", env_from=("SCHEDULER_FIRE_TIME", "SCHEDULER_REVISION"))
-    found = prepared(prepare(using, SPEC, task(), manual, environ=environ))
+    found = prepared(prepare(Tools(using, root, environ), SPEC, task(), manual))
     assert {name for name in found.env if name.startswith("SCHEDULER_")} == {
         *TOLD.keys() - {"SCHEDULER_FIRE_TIME", "SCHEDULER_REVISION"},
         "SCHEDULER_ROOT",
@@ -756,7 +755,7 @@ def test_a_request_whose_ring_is_missed_is_seen_all_the_same(
         pipe.wait()
         pidfd_bench.cancel.request()
 
-    monkeypatch.setattr("scheduler.run.local.cancel._MISSED_SIGNAL_S", 0.01)
+    monkeypatch.setattr("scheduler.machine.reactor._SIGNAL_S", 0.01)
     pidfd_bench.cancel = Deaf()
     with meanwhile(stop) as start:
         found = ended(pidfd_bench(SH, "-c", f"exec 3> {pipe.path}; echo ready >&3; exec sleep 1000", ready=start))
@@ -1038,11 +1037,12 @@ def test_a_working_directory_gone_meanwhile_has_its_own_reason(bench: Bench) -> 
     assert refused(bench(SH, "-c", "exit 0", cwd=bench.where / "gone")).reason == "runner_cwd_missing"
 
 
-def test_a_run_whose_files_cannot_be_made_does_not_start(bench: Bench) -> None:
+def test_a_run_whose_output_cannot_be_kept_runs_and_says_so(bench: Bench) -> None:
     (bench.where / "stderr").mkdir()
-    assert refused(bench(SH, "-c", "touch started")).reason == "runner_start_failed"
-    assert not (bench.where / "stdout").exists()
-    assert not (bench.where / "started").exists()
+    found = ended(bench(SH, "-c", "echo fine; echo lost >&2"))
+    assert (found.status, found.result, found.truncated) == ("succeeded", "fine\n", True)
+    assert found.error is not None
+    assert found.error.startswith("output could not be saved: ")
 
 
 def test_nothing_runs_on_when_its_pid_could_not_be_noted(bench: Bench, pipe: Pipe) -> None:
@@ -1057,9 +1057,9 @@ def test_nothing_runs_on_when_its_pid_could_not_be_noted(bench: Bench, pipe: Pip
 
 def test_prepared_and_executed_the_hashed_bytes_are_what_runs(root: Path, bench: Bench) -> None:
     text = b'printf "%s\\n" "$SCHEDULER_RUN_ID" "$PWD"\ncat "$0"\n'
-    given = replace(context(root), task_sha256=hashlib.sha256(text).hexdigest())
+    given = replace(context(), task_sha256=hashlib.sha256(text).hexdigest())
     using = runner("sh", "-eu", "{task_file}", input=TaskInput.FILE, tasks=("scripts/**",))
-    invocation = prepared(prepare(using, SPEC, task(text), given, environ={"PATH": BASE}))
+    invocation = prepared(prepare(Tools(using, root, {"PATH": BASE}), SPEC, task(text), given))
     found = ended(bench(*invocation.argv, env=invocation.env, cwd=invocation.cwd, task_file=invocation.task_file))
     run_id, pwd, echoed = str(found.result).split("\n", 2)
     assert (run_id, pwd) == ("a:7", str(root))

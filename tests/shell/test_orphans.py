@@ -142,7 +142,7 @@ def test_processes_of_others_are_left_alone(
 @pytest.mark.parametrize("told", [{}, {"SCHEDULER_ROOT": "/"}, {"SCHEDULER_RUN_ID": ""}])
 def test_nothing_is_found_or_ended_by_what_names_no_run(told: dict[str, str]) -> None:
     with subprocess.Popen(["sleep", "1000"], env={**told, "PATH": os.defpath}, start_new_session=True) as child:
-        assert orphans.of_run(told, everywhere=True) == []
+        assert orphans.of_runs([orphans.Sought(told, everywhere=True)]) == [[]]
         assert end_processes(None, told) == []
         assert orphans.send(orphans.Orphan(child.pid, "sleep", None), told, signal.SIGKILL)
         assert child.poll() is None
@@ -195,14 +195,14 @@ def test_a_recovery_ends_what_has_left_the_group_beside_the_group(tmp_path: Path
 def test_every_process_is_started_where_it_is_noted() -> None:
     """One that is not noted would be reaped as an orphan, and its exit code lost."""
     starts = re.compile(
-        r"\b(?:subprocess\.(?:Popen|run|call|check_\w+)|os\.(?:system|popen|posix_spawn\w*|spawn\w+))\("
+        r"\b(?:subprocess\.(?:Popen|run|call|check_\w+)|os\.(?:system|popen|posix_spawn\w*|spawn\w+)|spawning\.spawn|fork_exec)\("
     )
-    found = [
+    found = sorted(
         path.name
         for path in (REPOSITORY / "scheduler").rglob("*.py")
         if starts.search(path.read_text(encoding="utf-8"))
-    ]
-    assert found == ["orphans.py"]
+    )
+    assert found == ["orphans.py", "spawning.py"]  # the latter is what the former starts with
 
 
 def test_a_process_with_children_of_others_adopts_none() -> None:

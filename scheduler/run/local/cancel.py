@@ -10,21 +10,10 @@ from collections.abc import Callable, Iterator
 from datetime import timedelta
 from queue import Empty, SimpleQueue
 
+from scheduler.machine.reactor import longest_wait
 from scheduler.run.engine import Why
 
 GRACE = timedelta(seconds=10)  # between TERM and KILL
-
-_MISSED_SIGNAL_S = 1
-_LONGEST_WAIT_S = 86_400  # epoll counts milliseconds in an int, so 25 days are too long
-
-
-def longest_wait() -> float:
-    """The longest time, in seconds, that the calling thread may block at once.
-
-    Signal handlers run in the main thread, between its steps. A signal that arrives just before that thread blocks, or
-    in another thread, does not wake it.
-    """
-    return _MISSED_SIGNAL_S if threading.current_thread() is threading.main_thread() else _LONGEST_WAIT_S
 
 
 class Cancel:

@@ -16,26 +16,28 @@ RESULT_BYTES = 64 * 1024  # interface.md: how much of stdout a run shows as its 
 class Capture:
     """A growing file with exactly the stream's bytes up to `limit`, and head, marker and tail after `close`.
 
-    Needs about 64 KiB of memory and at most twice the limit on disk, however much is written. If the process dies
-    before `close`, the file has the stream's first `limit` bytes, in order.
+    The first byte creates the file: a silent stream has none. Needs a few KiB of memory and at most twice the limit on
+    disk, however much is written. If the process dies before `close`, the file has the stream's first `limit` bytes,
+    in order.
 
     A full disk does not raise: a reader that stops would block the writing program. `error` and `truncated` report
     it.
     """
 
     def __init__(self, path: Path, *, limit: int) -> None:
-        """Create `path` with mode 0600. Raises: OSError if that fails."""
+        """path: created with mode 0600, and its folder with it."""
         self.total = 0  # bytes of the stream, kept or not
         self.error: str | None = None
         self._path = path
         self._limit = max(limit, 2)  # room for a head and a tail
         self._head_limit = self._limit // 2
         self._tail_limit = self._limit - self._head_limit
-        self._prefix = bytearray()
+        self._prefix: bytearray | None = bytearray() if self._limit < RESULT_BYTES else None  # None: the file has it
         self._tail = b""
+        self._file: IO[bytes] | None = None
         self._ring: IO[bytes] | None = None  # all after the head, in an unnamed file that overwrites its oldest
-        flags = os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
-        self._file: IO[bytes] = open(os.open(path, flags, 0o600), "r+b", buffering=0)  # noqa: SIM115, PTH123
+        with contextlib.suppress(OSError):
+            os.unlink(path)  # noqa: PTH108 - of a run that had this number before a restore, if there was one
 
     @property
     def truncated(self) -> bool:
@@ -44,6 +46,10 @@ class Capture:
     @property
     def prefix(self) -> bytes:
         """The stream's first 64 KiB."""
+        if self.total <= TAIL_BYTES:
+            return self._tail
+        if self._prefix is None:
+            self._prefix = bytearray(b"" if self._file is None else os.pread(self._file.fileno(), RESULT_BYTES, 0))
         return bytes(self._prefix)
 
     @property
@@ -53,18 +59,25 @@ class Capture:
 
     def write(self, data: bytes) -> None:
         start = self.total
-        self.total += len(data)
-        self._tail = (self._tail + data[-TAIL_BYTES:])[-TAIL_BYTES:]
-        self._prefix += data[: max(0, RESULT_BYTES - len(self._prefix))]
-        if self.error is not None:
-            return
         try:
-            _write_all(self._file, data[: max(0, self._limit - start)])
-            if self.total > self._head_limit:
-                past_head = data[max(0, self._head_limit - start) :]
-                self._write_ring(past_head, at=max(0, start - self._head_limit))
+            if self.error is None:
+                self._keep(data, start)
         except OSError as error:
             self.error = f"output could not be saved: {error.strerror}"
+            if self._prefix is None:  # from here on, only memory has it
+                self._prefix = bytearray(self.prefix[:start])
+        self.total = start + len(data)
+        self._tail = (self._tail + data[-TAIL_BYTES:])[-TAIL_BYTES:]
+        if self._prefix is not None:
+            self._prefix += data[: max(0, RESULT_BYTES - len(self._prefix))]
+
+    def _keep(self, data: bytes, start: int) -> None:
+        if self._file is None:
+            self._file = _create(self._path)
+        _write_all(self._file, data[: max(0, self._limit - start)])
+        if start + len(data) > self._head_limit:
+            past_head = data[max(0, self._head_limit - start) :]
+            self._write_ring(past_head, at=max(0, start - self._head_limit))
 
     def _write_ring(self, data: bytes, *, at: int) -> None:
         if self._ring is None:
@@ -79,27 +92,39 @@ class Capture:
 
     def close(self) -> None:
         """Put the tail in its place. May be repeated."""
-        if self._file.closed:
+        if self._file is None:
             return
         try:
+            self.prefix  # noqa: B018 - while the file can be read, and has it
             if self.total > self._limit and self.error is None:
-                self._join()
+                self._join(self._file)
         except OSError as error:
             self.error = f"output could not be saved: {error.strerror}"
         finally:
             with contextlib.suppress(OSError):
                 self._file.close()
+            self._file = None
             if self._ring is not None:
                 self._ring.close()
 
-    def _join(self) -> None:
+    def _join(self, file: IO[bytes]) -> None:
         assert self._ring is not None
         oldest = (self.total - self._head_limit) % self._tail_limit
-        self._file.truncate(self._head_limit)
-        self._file.seek(self._head_limit)
-        _write_all(self._file, b"\n[... %d bytes not kept ...]\n" % (self.total - self._limit))
-        _copy(self._ring, self._file, start=oldest, length=self._tail_limit - oldest)
-        _copy(self._ring, self._file, start=0, length=oldest)
+        file.truncate(self._head_limit)
+        file.seek(self._head_limit)
+        _write_all(file, b"\n[... %d bytes not kept ...]\n" % (self.total - self._limit))
+        _copy(self._ring, file, start=oldest, length=self._tail_limit - oldest)
+        _copy(self._ring, file, start=0, length=oldest)
+
+
+def _create(path: Path) -> IO[bytes]:
+    flags = os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
+    try:
+        handle = os.open(path, flags, 0o600)
+    except FileNotFoundError:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        handle = os.open(path, flags, 0o600)
+    return open(handle, "r+b", buffering=0)  # noqa: PTH123
 
 
 def _copy(source: IO[bytes], target: IO[bytes], *, start: int, length: int) -> None:

@@ -3,40 +3,413 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import math
 import os
-import re
-import selectors
 import signal
-import subprocess
 import tempfile
 import threading
 import time
-from codecs import getincrementaldecoder
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
-from typing import IO, Literal
+from typing import Literal, TypeVar
 
 from scheduler.core.values.facts import Fault
-from scheduler.core.values.last_lines import last_line
-from scheduler.core.values.runs import Ending, RunStatus
+from scheduler.core.values.runs import Ending
 from scheduler.machine import orphans
-from scheduler.machine.proc import started_at
+from scheduler.machine.proc import ticks_since_boot
 from scheduler.machine.processes import has_living_member
+from scheduler.machine.reactor import READ, Reactor, Timer
+from scheduler.machine.spawning import Child
 from scheduler.run.engine import Why
-from scheduler.run.local.cancel import GRACE, Cancel, longest_wait
-from scheduler.run.local.capture import RESULT_BYTES, Capture
+from scheduler.run.local.cancel import GRACE, Cancel
+from scheduler.run.local.capture import Capture
+from scheduler.run.local.census import Census
+from scheduler.run.local.outcome import ending_of, judge, why_not_started
 from scheduler.run.local.prepare import TASK_FILE, Invocation, cannot_start, encode, is_absence
 
-_CHUNK = 64 * 1024
+_CHUNK = 64 * 1024  # read from a stream in one turn: a loud run takes turns with the others
 _DRAIN_BYTES = 16 * 1024 * 1024  # more than any pipe can hold
+_LOUD_BYTES = 1024 * 1024  # of a stream: from here on, no write to a slow disk may hold up other runs
 _REMNANT_GRACE = timedelta(seconds=2)
 _REMNANT_TICK_S = 0.02
-_MOST_NAMED = 10  # processes named in the error of a run
+_LONGEST_TICK_S = 0.2
 _KNOWN_BY = ("SCHEDULER_RUN_ID", "SCHEDULER_ROOT")
+
+T = TypeVar("T")
+
+
+class Execution:
+    """One process of a run in its own process group, with its output, from its start to its end.
+
+    Everything happens in the reactor's thread. Members of the group that outlive its leader are ended the same way,
+    within 2 s. So are processes that left the group and carry the run's id: after a timeout or a cancel wherever they
+    are, after a normal end if this process adopted them. The error of the Ending names those that could not be ended;
+    pipes that they hold are not waited for.
+    """
+
+    def __init__(
+        self,
+        invocation: Invocation,
+        *,
+        reactor: Reactor,
+        census: Census,
+        timeout: timedelta,
+        scratch: Path,
+        stdout: Path,
+        stderr: Path,
+        output_limit: int,
+        cancel: Cancel,
+        ended: Callable[[Ending | Exception], None],
+        grace: timedelta = GRACE,
+    ) -> None:
+        """
+        scratch: the folder for the private copy of the task; created if absent. output_limit: bytes kept, half for
+        each stream. cancel: ends the run like a timeout, with KILL at `kill_at`. It also brings a later KILL forward;
+        call `notice` after each request.
+        ended: called once, after `start` has returned True; with an error of ours, nothing runs on either.
+        grace: between TERM and KILL at a timeout.
+        """
+        self.pid = 0  # also the number of the group
+        self._invocation, self._reactor, self._census = invocation, reactor, census
+        self._timeout, self._grace, self._cancel, self._ended = timeout, grace, cancel, ended
+        self._scratch = scratch
+        self._captures = Capture(stdout, limit=output_limit // 2), Capture(stderr, limit=output_limit // 2)
+        told = {name: invocation.env[name] for name in _KNOWN_BY if name in invocation.env}
+        self._since = 0  # clock ticks after boot
+        self._told = told if len(told) == len(_KNOWN_BY) else {}  # without both, no process is known to be the run's
+        self._pipes: dict[int, Capture] = {}
+        self._end = -1  # becomes readable when the leader ends
+        self._task_file: Path | None = None
+        self._child: Child | None = None
+        self._why: Literal["timeout"] | Why | None = None  # we ended it
+        self._kill_at = math.inf
+        self._given_up = math.inf
+        self._timers: list[Timer] = []  # the deadline, and the KILL
+        self._tick_s = _REMNANT_TICK_S
+        self._strays: set[int] = set()  # who was told to end
+        self._left: list[orphans.Orphan] = []  # processes that could not be ended
+        self._writing = 0  # streams that somebody else is writing to disk now
+        self._over = False
+
+    # -- the start ---------------------------------------------------------------------------------
+
+    def start(self) -> Fault | Ending | None:
+        """Start the process. None if it runs now.
+
+        Fault reasons: runner_start_failed, runner_cwd_missing. After these, and after the Ending of a run that was
+        cancelled, nothing ran and no output file is left.
+        """
+        if (why := self._cancel.why) is not None:
+            return ending_of(why, None, f"{why} before it started", self._captures)
+        try:
+            started = self._start()
+        except (OSError, ValueError) as error:
+            started = cannot_start("start_failed", f"a file of the run could not be created: {error}")
+        if isinstance(started, Fault):
+            self._release()
+            return started
+        self._child, self.pid = started, started.pid
+        try:
+            self._end = _watch_end(started)
+            self._reactor.watch(self._end, READ, self._guarded(self._leader_ended))
+            for file in self._pipes:
+                self._reactor.watch(file, READ, self._reader(file))
+        except Exception:  # no descriptor, no memory: nothing runs on unwatched
+            self._kill_unfinished()
+            self._release()
+            raise
+        self._at(time.monotonic() + self._timeout.total_seconds(), self._late)
+        if self._cancel.is_set():
+            self.notice()
+        return None
+
+    def _start(self) -> Child | Fault:
+        argv = self._arguments()
+        self._since = ticks_since_boot()
+        with contextlib.ExitStack() as ours:
+            stdin = _opened_input(self._invocation.stdin)
+            ours.callback(os.close, stdin)
+            ends = []
+            for capture in self._captures:
+                read, write = os.pipe()
+                self._pipes[read] = capture
+                ours.callback(os.close, write)
+                os.set_blocking(read, False)
+                ends.append(write)
+            return self._spawned(argv, stdin, *ends)
+
+    def _spawned(self, argv: list[bytes], stdin: int, stdout: int, stderr: int) -> Child | Fault:
+        program, cwd = self._invocation.argv[0], os.fspath(self._invocation.cwd)
+        try:
+            return orphans.spawn(argv, cwd=cwd, env=self._invocation.env, stdin=stdin, stdout=stdout, stderr=stderr)
+        except OSError as error:
+            if is_absence(error) and error.filename == cwd:
+                return cannot_start("cwd_missing", f"the working directory {cwd!r} is gone")
+            return cannot_start("start_failed", f"{program!r} {why_not_started(Path(program), error)}")
+        except ValueError as error:  # a NUL in an argument or variable, or `=` in a name
+            return cannot_start("start_failed", f"{program!r} could not be started: {error}")
+
+    def _arguments(self) -> list[bytes]:
+        """argv as the kernel gets it, with the path of the private file for {task_file}. Raises: OSError."""
+        invocation = self._invocation
+        argv = [os.fsencode(invocation.argv[0]), *map(encode, invocation.argv[1:])]
+        if invocation.task_file is None:
+            return argv
+        self._scratch.mkdir(mode=0o700, parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=self._scratch, prefix="task-")  # mode 0600
+        self._task_file = Path(name)
+        with open(handle, "wb") as file:  # noqa: PTH123
+            file.write(invocation.task_file)
+        path = os.fsencode(os.path.abspath(name))  # noqa: PTH100 - the child has another working directory
+        return [argv[0], *(each.replace(encode(TASK_FILE), path) for each in argv[1:])]
+
+    # -- while it runs -----------------------------------------------------------------------------
+
+    def notice(self) -> None:
+        """Do what `cancel` asks for. Harmless if it asks for nothing, and after the end."""
+        if self._over or self._child is None or self._child.returncode is not None or not self._cancel.is_set():
+            return
+        if self._why is None:
+            self._stop(self._cancel.why or "cancelled")
+        else:
+            self._plan_kill()
+
+    def _late(self) -> None:
+        if self._child is not None and self._child.returncode is None and self._why is None:
+            self._stop("timeout")
+
+    def _stop(self, why: Literal["timeout"] | Why) -> None:
+        self._why = why
+        self._signal(signal.SIGTERM)
+        if self._told:
+            self._census.ask(self._told, self._guarded_with(self._tell), everywhere=True, beside=self.pid)
+        if why == "timeout":
+            self._kill_at = time.monotonic() + self._grace.total_seconds()
+        self._plan_kill()
+
+    def _plan_kill(self) -> None:
+        if (kill_at := self._hastened()) < math.inf:
+            self._at(kill_at, self._kill)
+
+    def _kill(self) -> None:
+        if self._child is not None and self._child.returncode is None:
+            self._signal(signal.SIGKILL)
+
+    def _hastened(self) -> float:
+        """The earlier of our moment for KILL and the one of `cancel`, which a request can move at any time."""
+        asked = self._cancel.kill_at
+        return self._kill_at if asked is None else min(self._kill_at, asked)
+
+    def _reader(self, file: int) -> Callable[[], None]:
+        return self._guarded(lambda: self._read_some(file))
+
+    def _read_some(self, file: int) -> None:
+        capture = self._pipes[file]
+        data = _read(file)
+        if data is None:
+            return
+        if not data:
+            self._close_pipe(file)
+        elif capture.total < _LOUD_BYTES:
+            capture.write(data)
+        else:
+            self._reactor.unwatch(file)  # nothing more is read until this is written
+            self._writing += 1
+
+            def written(_: object) -> None:
+                self._writing -= 1
+                if self._child is not None and self._child.returncode is None and file in self._pipes:
+                    self._reactor.watch(file, READ, self._reader(file))
+
+            self._census.aside(lambda: capture.write(data), self._guarded_with(written))
+
+    # -- the end -----------------------------------------------------------------------------------
+
+    def _leader_ended(self) -> None:
+        """Reap it, and look whether its group lives on.
+
+        While the leader is a zombie, nobody else gets its number or its group's. So every signal sent before this
+        reaches our own group.
+        """
+        assert self._child is not None
+        self._reactor.unwatch(self._end)
+        os.close(self._end)
+        self._end = -1
+        self._child.reap(wait=True)
+        if self._why is None:
+            self._kill_at = time.monotonic() + min(self._grace, _REMNANT_GRACE).total_seconds()
+        if not self._group_exists():
+            self._group_gone()
+            return
+        if self._why is None:
+            self._signal(signal.SIGTERM)
+        self._look_at_group()
+
+    def _look_at_group(self) -> None:
+        """End the group's survivors: KILL at `kill_at` or sooner. They are not our children: no event tells of them."""
+        if self._group_exists():
+            self._census.aside(lambda: has_living_member(self.pid), self._guarded_with(self._group_seen))
+        else:
+            self._group_gone()
+
+    def _group_seen(self, lives: bool) -> None:
+        now = time.monotonic()
+        if not lives or now >= self._given_up:
+            self._group_gone()
+        elif now < self._hastened():
+            self._again(self._look_at_group, self._hastened())
+        else:
+            if self._given_up == math.inf:
+                self._given_up = now + 1  # nothing survives KILL, but a killed process takes a moment
+                self._signal(signal.SIGKILL)
+            self._again(self._look_at_group, self._given_up)
+
+    def _again(self, look: Callable[[], None], most: float) -> None:
+        self._at(min(most, time.monotonic() + self._tick_s), self._guarded(look))
+        self._tick_s = min(2 * self._tick_s, _LONGEST_TICK_S)
+
+    def _group_gone(self) -> None:
+        self._tick_s, self._given_up = _REMNANT_TICK_S, math.inf
+        if self._told:
+            self._look_for_strays()
+        else:
+            self._finish()
+
+    def _look_for_strays(self) -> None:
+        found = self._guarded_with(self._strays_found)
+        self._census.ask(self._told, found, everywhere=self._why is not None)
+
+    def _strays_found(self, left: Sequence[orphans.Orphan]) -> None:
+        """End processes that left the group: TERM unless already told, KILL at `kill_at`. Survivors go in `_left`."""
+        now = time.monotonic()
+        if now >= self._hastened():  # includes what a dying process has started meanwhile
+            self._given_up = min(self._given_up, now + 1)
+            self._left = [replace(each, why=orphans.send(each, self._told, signal.SIGKILL)) for each in left]
+        else:
+            self._left = list(left)
+            self._tell(each for each in left if each.pid not in self._strays)
+        if not left or all(each.why for each in self._left) or now >= self._given_up:
+            self._finish()
+        else:
+            self._again(self._look_for_strays, self._given_up if now >= self._hastened() else self._hastened())
+
+    def _tell(self, strays: Iterable[orphans.Orphan]) -> None:
+        for each in strays:
+            orphans.send(each, self._told, signal.SIGTERM)
+            self._strays.add(each.pid)
+
+    def _finish(self) -> None:
+        """Read what is left in the pipes, up to a limit: a process that left the group may write forever."""
+        if self._writing:  # one piece of a stream: the rest comes after it
+            self._at(time.monotonic() + _REMNANT_TICK_S, self._guarded(self._finish))
+            return
+        assert self._child is not None
+        assert self._child.returncode is not None
+        for file, capture in self._pipes.items():
+            left = _DRAIN_BYTES
+            while left > 0 and (data := _read(file)):
+                capture.write(data)
+                left -= len(data)
+        if self._told:
+            self._left += self._census.strangers(since=self._since)
+        self._release()
+        self._ended(judge(self._why, self._child.returncode, self._timeout, self._captures, self._left))
+
+    # -- what all of it needs ----------------------------------------------------------------------
+
+    def _at(self, moment: float, what: Callable[[], None]) -> None:
+        self._timers = [each for each in self._timers if each.what is not None]
+        self._timers.append(self._reactor.at(moment, what))
+
+    def _guarded(self, step: Callable[[], None]) -> Callable[[], None]:
+        """Whatever goes wrong in a step ends the run: nobody would take the next one."""
+
+        def guarded() -> None:
+            if not self._over:
+                try:
+                    step()
+                except Exception as error:
+                    self._fail(error)
+
+        return guarded
+
+    def _guarded_with(self, step: Callable[[T], None]) -> Callable[[T | Exception], None]:
+        def guarded(found: T | Exception) -> None:
+            if isinstance(found, Exception):
+                self._fail(found)
+            else:
+                self._guarded(lambda: step(found))()
+
+        return guarded
+
+    def _fail(self, error: Exception) -> None:
+        if not self._over:
+            self.give_up()
+            self._ended(error)
+
+    def give_up(self) -> None:
+        """Kill what still runs, and tell nobody."""
+        if not self._over:
+            self._kill_unfinished()
+            self._release()
+
+    def _kill_unfinished(self) -> None:
+        if self._child is not None and self._child.returncode is None:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self.pid, signal.SIGKILL)
+            self._child.reap(wait=True)
+
+    def _release(self) -> None:
+        self._over = True
+        for timer in self._timers:
+            timer.cancel()
+        for file in list(self._pipes):
+            self._close_pipe(file)
+        if self._end >= 0:
+            self._reactor.unwatch(self._end)
+            os.close(self._end)
+            self._end = -1
+        for capture in self._captures:
+            capture.close()
+        if self._task_file is not None:
+            with contextlib.suppress(OSError):  # the disk has become read-only; how the run ended matters more
+                self._task_file.unlink(missing_ok=True)
+
+    def _close_pipe(self, file: int) -> None:
+        del self._pipes[file]
+        self._reactor.unwatch(file)
+        os.close(file)
+
+    def _group_exists(self) -> bool:
+        """True if the group still has members. Asked after the leader was reaped.
+
+        The kernel gives the group's number to a new process only once the group is empty. So if a process has that
+        number, the group with that number is a stranger's.
+        """
+        try:
+            os.kill(self.pid, 0)
+        except ProcessLookupError:
+            pass
+        except PermissionError:
+            return False
+        else:
+            return False
+        try:
+            os.killpg(self.pid, 0)
+        except ProcessLookupError:
+            return False
+        except PermissionError:
+            return True
+        return True
+
+    def _signal(self, number: signal.Signals) -> None:
+        if self._child is not None and (self._child.returncode is None or self._group_exists()):
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self.pid, number)
+                if number == signal.SIGTERM:
+                    os.killpg(self.pid, signal.SIGCONT)  # a stopped process would not see TERM otherwise
 
 
 def execute(
@@ -51,440 +424,90 @@ def execute(
     cancel: Cancel,
     grace: timedelta = GRACE,
 ) -> Ending | Fault:
-    """Run one process to its end, in its own process group, and keep its output.
+    """Run one process to its end in the calling thread, for a run in the foreground. See `Execution`.
 
-    scratch: the folder for the private copy of the task; created if absent.
-    output_limit: bytes kept, half for each stream. on_spawn: called with the pid, which is also the group's id, before
-    anything else happens. If it raises, the group is killed. grace: between TERM and KILL at a timeout.
-    cancel: ends the run like a timeout, with KILL at `kill_at`. It also brings a later KILL forward.
-    Members of the group that outlive its leader are ended the same way, within 2 s. So are processes that left the
-    group and carry the run's id: after a timeout or a cancel wherever they are, after a normal end if this process
-    adopted them. The error of the Ending names those that could not be ended; pipes that they hold are not waited for.
-    On Linux the calling thread does all of this. Without pidfd, a second thread waits for the leader's end.
-
-    Fault reasons: runner_start_failed, runner_cwd_missing. After these, nothing ran and no output file is left.
+    on_spawn: called with the pid before anything else happens. If it raises, the group is killed.
     """
-    with contextlib.ExitStack() as cleanup:
-        captures = []
-        try:
-            argv = cleanup.enter_context(_arguments(invocation, scratch))
-            for path in (stdout, stderr):
-                captures.append(Capture(path, limit=output_limit // 2))
-                cleanup.callback(captures[-1].close)
-            process = cancel.why or _spawn(invocation, argv)
-        except (OSError, ValueError) as error:
-            process = cannot_start("start_failed", f"a file of the run could not be created: {error}")
-        if isinstance(process, Fault):
-            for path in (stdout, stderr)[: len(captures)]:
-                path.unlink(missing_ok=True)
-            return process
-        if isinstance(process, str):
-            return _ending(process, None, f"{process} before it started", captures)
-        cleanup.enter_context(process)
-        cleanup.callback(_kill_unfinished, process)  # if anything below raises, no process runs on unwatched
-        on_spawn(process.pid)
-        told = {name: invocation.env[name] for name in _KNOWN_BY if name in invocation.env}
-        with _Attempt(process, captures, invocation.stdin, cancel, told) as attempt:
-            why = attempt.run(timeout, grace)
-        for capture in captures:
-            capture.close()
-        return _judge(why, process.returncode, timeout, captures, attempt.left)
-
-
-def _kill_unfinished(process: subprocess.Popen[bytes]) -> None:
-    if process.returncode is None:
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(process.pid, signal.SIGKILL)
-
-
-@contextlib.contextmanager
-def _arguments(invocation: Invocation, scratch: Path) -> Iterator[list[bytes]]:
-    """argv as the kernel gets it, with the path of the private file for {task_file}. Raises: OSError."""
-    argv = [os.fsencode(invocation.argv[0]), *map(encode, invocation.argv[1:])]
-    if invocation.task_file is None:
-        yield argv
-        return
-    scratch.mkdir(mode=0o700, parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=scratch, prefix="task-")  # mode 0600
+    reactor, ended = Reactor(), list[Ending | Exception]()
     try:
-        with open(handle, "wb") as file:  # noqa: PTH123
-            file.write(invocation.task_file)
-        path = os.fsencode(os.path.abspath(name))  # noqa: PTH100 - the child has another working directory
-        yield [argv[0], *(each.replace(encode(TASK_FILE), path) for each in argv[1:])]
-    finally:
-        with contextlib.suppress(OSError):  # the disk has become read-only; how the run ended matters more
-            Path(name).unlink()
-
-
-def _spawn(invocation: Invocation, argv: list[bytes]) -> subprocess.Popen[bytes] | Fault:
-    program = invocation.argv[0]
-    try:
-        return orphans.start(
-            argv,
-            cwd=invocation.cwd,
-            env=invocation.env,
-            stdin=subprocess.DEVNULL if invocation.stdin is None else subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            bufsize=0,
-            start_new_session=True,
+        execution = Execution(
+            invocation,
+            reactor=reactor,
+            census=Census(reactor),
+            timeout=timeout,
+            scratch=scratch,
+            stdout=stdout,
+            stderr=stderr,
+            output_limit=output_limit,
+            cancel=cancel,
+            ended=ended.append,
+            grace=grace,
         )
-    except OSError as error:
-        if is_absence(error) and error.filename == invocation.cwd:
-            return cannot_start("cwd_missing", f"the working directory {str(invocation.cwd)!r} is gone")
-        return cannot_start("start_failed", f"{program!r} {_why_not_started(Path(program), error)}")
-    except ValueError as error:  # a NUL in an argument or variable, or `=` in a name
-        return cannot_start("start_failed", f"{program!r} could not be started: {error}")
+        if (found := execution.start()) is not None:
+            return found
+        try:
+            on_spawn(execution.pid)
+            with cancel.listening(lambda: reactor.call(execution.notice)):
+                while not ended:
+                    reactor.turn(math.inf)
+                    execution.notice()  # a signal handler may have asked in the moment before this thread slept
+        finally:
+            execution.give_up()
+    finally:
+        reactor.close()
+    if isinstance(ended[0], Exception):
+        raise ended[0]
+    return ended[0]
 
 
-_SHEBANG_BYTES = 256  # Linux reads this many
-
-
-def _why_not_started(program: Path, error: OSError) -> str:
-    """Why execve(2) failed. Some of its errors are about another file than the one it was given."""
+def _read(file: int) -> bytes | None:
+    """What is there to read; empty at the end of the stream, None if nothing is there now."""
     try:
-        with program.open("rb") as file:
-            head = file.read(_SHEBANG_BYTES)
-    except OSError:
-        head = b"?"
-    found = re.match(rb"#![ \t]*([^ \t\n]*)", head)
-    interpreter = "" if found is None else os.fsdecode(found[1])
-    named = f"could not be started: the interpreter {interpreter!r} in its first line"
-    match error.errno:
-        case errno.ENOENT if interpreter.endswith("\r"):
-            return f"{named} does not exist; save it with LF line ends"
-        case errno.ENOENT if interpreter:
-            return f"{named} does not exist"
-        case errno.EACCES if interpreter and os.access(program, os.X_OK):
-            return f"{named} is not executable"
-        case errno.ENOENT if not program.exists():
-            return "is gone"
-        case errno.ENOEXEC if not head:
-            return "could not be started: it is empty"
-        case errno.ENOEXEC if head.startswith(b"\x7fELF"):
-            return "could not be started: it is built for another kind of machine, or damaged"
-        case errno.ENOEXEC:
-            return "could not be started: it is neither a program nor a script with a first line such as #!/bin/sh"
-        case errno.EAGAIN | errno.ENOMEM:
-            return f"could not be started: the system allows no more processes now ({error.strerror})"
-    return f"could not be started: {error.strerror}"
+        return os.read(file, _CHUNK)
+    except BlockingIOError:
+        return None
 
 
-def _watch_end(process: subprocess.Popen[bytes]) -> int:
-    """A descriptor that becomes readable once the process has ended. The caller closes it. The process stays unreaped.
+def _opened_input(data: bytes | None) -> int:
+    """A descriptor to read the task from, and nothing else: a file without a name, or /dev/null. Raises: OSError."""
+    if data is None:
+        return os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+    if hasattr(os, "memfd_create"):
+        file = os.memfd_create("task", os.MFD_CLOEXEC)
+    else:  # macOS
+        with tempfile.TemporaryFile(buffering=0) as nameless:
+            file = os.dup(nameless.fileno())
+    try:
+        view = memoryview(data)
+        while view:
+            view = view[os.write(file, view) :]
+        os.lseek(file, 0, os.SEEK_SET)
+    except BaseException:
+        os.close(file)
+        raise
+    return file
 
-    While the leader is a zombie, nobody else gets its number or its group's. So every signal sent before `wait`
-    reaches our own group.
-    """
+
+def _watch_end(child: Child) -> int:
+    """A descriptor that becomes readable once the process has ended. The caller closes it. It stays unreaped."""
     if hasattr(os, "pidfd_open"):
         with contextlib.suppress(OSError):  # Linux before 5.3, or a sandbox without it
-            return os.pidfd_open(process.pid)
+            return os.pidfd_open(child.pid)
     with contextlib.ExitStack() as unstarted:
         ours, its_own = os.pipe()
         unstarted.callback(os.close, ours)
         unstarted.callback(os.close, its_own)
-        threading.Thread(target=_hang_up_at_end, args=(process, its_own), daemon=True).start()
+        threading.Thread(target=_hang_up_at_end, args=(child, its_own), daemon=True).start()
         unstarted.pop_all()
     return ours
 
 
-def _hang_up_at_end(process: subprocess.Popen[bytes], line: int) -> None:
+def _hang_up_at_end(child: Child, line: int) -> None:
     try:
         if hasattr(os, "waitid"):
             with contextlib.suppress(ChildProcessError):
-                os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+                os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
         else:  # macOS: reaped here, its number is unguarded for a few instructions
-            process.wait()
+            child.reap(wait=True)
     finally:
         os.close(line)
-
-
-class _Doorbell:
-    """Lets other threads and signal handlers end a `select`. The closer makes sure that nobody rings it afterwards."""
-
-    def __init__(self) -> None:
-        self.fd, self._button = os.pipe()
-        os.set_blocking(self.fd, False)
-        os.set_blocking(self._button, False)
-
-    def ring(self) -> None:
-        with contextlib.suppress(BlockingIOError):
-            os.write(self._button, b"\0")
-
-    def answer(self) -> None:
-        with contextlib.suppress(BlockingIOError):
-            os.read(self.fd, _CHUNK)
-
-    def close(self) -> None:
-        os.close(self.fd)
-        os.close(self._button)
-
-
-class _Attempt(contextlib.AbstractContextManager["_Attempt"]):
-    """A started process with its pipes. One selector waits for them, the process's end, its deadline and `cancel`."""
-
-    def __init__(
-        self,
-        process: subprocess.Popen[bytes],
-        captures: Sequence[Capture],
-        stdin: bytes | None,
-        cancel: Cancel,
-        told: Mapping[str, str],
-    ) -> None:
-        """told: variables that its descendants carry wherever they go."""
-        self._process = process
-        self._told = told if len(told) == len(_KNOWN_BY) else {}  # without both, no process is known to be the run's
-        self.left: list[orphans.Orphan] = []  # processes that could not be ended
-        self._started = started_at(process.pid)
-        self._cancel = cancel
-        self._ended = False  # the leader has ended; it may still be a zombie
-        assert process.stdout is not None
-        assert process.stderr is not None
-        self._captures: dict[IO[bytes], Capture] = {process.stdout: captures[0], process.stderr: captures[1]}
-        self._unsent = memoryview(stdin or b"")
-        with contextlib.ExitStack() as cleanup:
-            self._bell = _Doorbell()
-            cleanup.callback(self._bell.close)
-            self._end = _watch_end(process)
-            cleanup.callback(os.close, self._end)
-            self._selector = cleanup.enter_context(selectors.DefaultSelector())
-            self._selector.register(self._bell.fd, selectors.EVENT_READ)
-            self._selector.register(self._end, selectors.EVENT_READ)
-            for pipe in self._captures:
-                os.set_blocking(pipe.fileno(), False)
-                self._selector.register(pipe, selectors.EVENT_READ)
-            if process.stdin is not None:
-                os.set_blocking(process.stdin.fileno(), False)
-                self._selector.register(process.stdin, selectors.EVENT_WRITE)
-            cleanup.enter_context(cancel.listening(self._bell.ring))  # exited first: no ring reaches a closed bell
-            self._cleanup = cleanup.pop_all()
-
-    def __exit__(self, *_: object) -> None:
-        self._cleanup.close()
-
-    def run(self, timeout: timedelta, grace: timedelta) -> Literal["timeout"] | Why | None:
-        """Why we ended it, or None. Returns once the leader has ended, its group is gone and the pipes are drained."""
-        deadline = time.monotonic() + timeout.total_seconds()
-        why: Literal["timeout"] | Why | None = None
-        strays: set[int] = set()
-        if self._ends(lambda: 0 if self._cancel.is_set() else deadline):
-            kill_at = time.monotonic() + min(grace, _REMNANT_GRACE).total_seconds()
-        else:
-            why = self._cancel.why or "timeout"
-            self._signal(signal.SIGTERM)
-            strays = self._signal_strays(signal.SIGTERM, everywhere=True)
-            kill_at = time.monotonic() + grace.total_seconds() if why == "timeout" else math.inf
-            if not self._ends(lambda: self._hastened(kill_at)):
-                self._signal(signal.SIGKILL)
-                self._ends(lambda: math.inf)
-        self._process.wait()
-        self._end_remnants(kill_at, told=why is not None)
-        self._end_strays(kill_at, strays, everywhere=why is not None)
-        self._drain()
-        return why
-
-    def _ends(self, until: Callable[[], float]) -> bool:
-        """True if the leader ends before `until` (monotonic seconds), which is called again after each event."""
-        while not self._ended and time.monotonic() < (moment := until()):
-            self._pump(moment)
-        self._pump(0)  # notice an end that has already happened
-        return self._ended
-
-    def _hastened(self, kill_at: float) -> float:
-        """The earlier of `kill_at` and the one of `cancel`, which a request can move while we wait."""
-        asked = self._cancel.kill_at
-        return kill_at if asked is None else min(kill_at, asked)
-
-    def _pump(self, until: float) -> None:
-        """Move the available data and wait for more, until that moment (monotonic seconds) or a ring."""
-        wait = min(until - time.monotonic(), longest_wait())
-        for key, _ in self._selector.select(max(0, wait)):
-            if key.fileobj == self._bell.fd:
-                self._bell.answer()
-            elif key.fileobj == self._end:
-                self._ended = True
-                self._selector.unregister(self._end)  # it would stay ready forever
-            elif key.fileobj is self._process.stdin:
-                self._feed(self._process.stdin)
-            else:
-                self._read(key.fileobj)  # type: ignore[arg-type]
-
-    def _feed(self, pipe: IO[bytes]) -> None:
-        try:
-            if self._unsent:
-                self._unsent = self._unsent[os.write(pipe.fileno(), self._unsent[:_CHUNK]) :]
-        except BlockingIOError:
-            return
-        except BrokenPipeError:  # the process does not read its input, which is its own choice
-            self._unsent = memoryview(b"")
-        if not self._unsent:
-            self._selector.unregister(pipe)
-            pipe.close()
-
-    def _read(self, pipe: IO[bytes]) -> int:
-        """The number of bytes read now; 0 at the end of the stream, or if no data is available."""
-        try:
-            data = os.read(pipe.fileno(), _CHUNK)
-        except BlockingIOError:
-            return 0
-        if data:
-            self._captures[pipe].write(data)
-        else:
-            self._selector.unregister(pipe)
-            pipe.close()
-        return len(data)
-
-    def _drain(self) -> None:
-        """Read what is left in the pipes, up to a limit: a process that left the group may write forever."""
-        for pipe in self._captures:
-            left = _DRAIN_BYTES
-            while left > 0 and not pipe.closed and (count := self._read(pipe)):
-                left -= count
-
-    def _end_remnants(self, kill_at: float, *, told: bool) -> None:
-        """End the group's survivors: TERM unless already told, KILL at `kill_at` or sooner."""
-        if not told:
-            self._signal(signal.SIGTERM)
-        self._await_group(lambda: self._hastened(kill_at))
-        self._signal(signal.SIGKILL)
-        # Nothing survives this, but a killed process takes a moment to release the pipes.
-        given_up = time.monotonic() + 1
-        self._await_group(lambda: given_up)
-
-    def _await_group(self, until: Callable[[], float]) -> None:
-        # They are not our children, so no event reports their end. This is the only place that polls.
-        tick = _REMNANT_TICK_S
-        while self._group_exists() and has_living_member(self._process.pid) and (now := time.monotonic()) < until():
-            self._pump(min(until(), now + tick))
-            tick = min(2 * tick, 10 * _REMNANT_TICK_S)
-
-    def _end_strays(self, kill_at: float, told: set[int], *, everywhere: bool) -> None:
-        """End processes that left the group: TERM unless already `told`, KILL at `kill_at`. Survivors go in `left`."""
-        if not self._told:
-            return
-        orphans.reap()  # zombies of the group are adopted, too
-        tick, given_up = _REMNANT_TICK_S, math.inf
-        while (now := time.monotonic()) < given_up:
-            left = orphans.of_run(self._told, everywhere=everywhere)
-            if now >= self._hastened(kill_at):  # includes what a dying process has started meanwhile
-                given_up = min(given_up, now + 1)
-                self.left = [replace(each, why=orphans.send(each, self._told, signal.SIGKILL)) for each in left]
-            else:
-                self.left = left
-                told |= self._tell(each for each in left if each.pid not in told)
-            if not left or all(each.why for each in self.left):
-                break
-            self._pump(min(now + tick, given_up) if now >= kill_at else min(now + tick, self._hastened(kill_at)))
-            tick = min(2 * tick, 10 * _REMNANT_TICK_S)
-        self.left += orphans.strangers(self._started)
-
-    def _signal_strays(self, number: signal.Signals, *, everywhere: bool) -> set[int]:
-        if not self._told:
-            return set()
-        return self._tell(orphans.of_run(self._told, everywhere=everywhere, beside=self._process.pid), number)
-
-    def _tell(self, strays: Iterable[orphans.Orphan], number: signal.Signals = signal.SIGTERM) -> set[int]:
-        known = list(strays)
-        for each in known:
-            orphans.send(each, self._told, number)
-        return {each.pid for each in known}
-
-    def _group_exists(self) -> bool:
-        """True if the group still has members. Asked after the leader was reaped.
-
-        The kernel gives the group's number to a new process only once the group is empty. So if a process has that
-        number, the group with that number is a stranger's.
-        """
-        try:
-            os.kill(self._process.pid, 0)
-        except ProcessLookupError:
-            pass
-        except PermissionError:
-            return False
-        else:
-            return False
-        try:
-            os.killpg(self._process.pid, 0)
-        except ProcessLookupError:
-            return False
-        except PermissionError:
-            return True
-        return True
-
-    def _signal(self, number: signal.Signals) -> None:
-        if self._process.returncode is None or self._group_exists():
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(self._process.pid, number)
-                if number == signal.SIGTERM:
-                    os.killpg(self._process.pid, signal.SIGCONT)  # a stopped process would not see TERM otherwise
-
-
-def _judge(
-    why: Literal["timeout"] | Why | None,
-    returncode: int,
-    timeout: timedelta,
-    captures: Sequence[Capture],
-    left: Sequence[orphans.Orphan] = (),
-) -> Ending:
-    named = f"still running: {', '.join(map(str, left[:_MOST_NAMED]))}" if left else None
-    if len(left) > _MOST_NAMED:
-        named = f"{named} and {len(left) - _MOST_NAMED} more"
-    exit_code = returncode if returncode >= 0 else None
-    ended = f"exit code {returncode}" if returncode >= 0 else f"ended by {_signal_name(-returncode)}"
-    match why:
-        case "cancelled":
-            ended = f"cancelled; {ended}"
-        case "replaced":
-            ended = f"replaced by a newer run; {ended}"
-        case "interrupted":
-            ended = f"interrupted: the scheduler stopped; {ended}"
-        case "timeout":
-            ended = f"not finished after {timeout.total_seconds():g} s; {ended}"
-        case None if returncode == 0:
-            return _ending("succeeded", 0, named, captures)
-    if why in (None, "timeout"):  # nobody else has ended it: what it said last is the cause, or where it hung
-        ended = ": ".join(filter(None, (ended, _last_words(captures))))
-    return _ending(why or "failed", exit_code, "; ".join(filter(None, (ended, named))), captures)
-
-
-def _last_words(captures: Sequence[Capture]) -> str:
-    """The last line of stderr; of stdout, where nothing was said there, as when a script has joined them."""
-    return next(filter(None, (last_line(each.tail) for each in reversed(captures))), "")
-
-
-def _ending(
-    end: Literal["succeeded", "failed", "timeout"] | Why,
-    exit_code: int | None,
-    error: str | None,
-    captures: Sequence[Capture],
-) -> Ending:
-    status, reason = {
-        "succeeded": (RunStatus.SUCCEEDED, None),
-        "failed": (RunStatus.FAILED, "signal" if exit_code is None else "exit_code"),
-        "timeout": (RunStatus.TIMED_OUT, "timeout"),
-        "cancelled": (RunStatus.CANCELLED, "cancelled"),
-        "replaced": (RunStatus.CANCELLED, "replaced"),
-        "interrupted": (RunStatus.INTERRUPTED, "shutdown"),
-    }[end]
-    lost = next((each.error for each in captures if each.error is not None), None)
-    return Ending(
-        status=status,
-        reason=reason,
-        exit_code=exit_code,
-        error="; ".join(each for each in (error, lost) if each is not None) or None,
-        result=_text(captures[0].prefix),
-        output_bytes=sum(each.total for each in captures),
-        truncated=any(each.truncated for each in captures),
-    )
-
-
-def _text(prefix: bytes) -> str:
-    """Decode, leaving out a character that the 64 KiB limit cut in two."""
-    return getincrementaldecoder("utf-8")("replace").decode(prefix, final=len(prefix) < RESULT_BYTES)
-
-
-def _signal_name(number: int) -> str:
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return f"signal {number}"

@@ -7,8 +7,9 @@ import os
 import shutil
 import stat
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -39,7 +40,6 @@ class Context:
     fire_time: datetime | None  # None: a manual run
     trigger: str
     attempt: int  # 1 for the first
-    root: Path
     revision: str | None
     task_sha256: str
 
@@ -55,31 +55,68 @@ class Invocation:
     task_file: bytes | None  # the content of the file that replaces {task_file}
 
 
+class Tools:
+    """What a runner starts with on this machine, as it is now. Looks at each thing once, when it is first needed.
+
+    Runs that start together share one.
+    """
+
+    def __init__(self, runner: RunnerSpec, root: Path, environ: Mapping[str, str]) -> None:
+        self.runner = runner
+        self.root = Path(os.path.abspath(root))  # noqa: PTH100 - resolve() would rename the root
+        self.inherited = {
+            name: value
+            for name, value in environ.items()
+            if name in _INHERITED or name.startswith(_INHERITED_PREFIXES) or name in runner.env_from
+        }
+        self.inherited.update(runner.env)
+        self._programs: dict[str, str | Fault] = {}
+
+    @cached_property
+    def cwd(self) -> Path | Fault:
+        return _working_folder(self.runner, self.root)
+
+    def program(self, search: str) -> str | Fault:
+        """The absolute path of argv[0], if it can be started. search: the PATH of the run."""
+        if search not in self._programs:
+            found = _find(self.runner.command[0], self.root, search)
+            if isinstance(found, str) and (interpreter := _missing_interpreter(found, search)) is not None:
+                found = _without_interpreter(found, interpreter)
+            self._programs[search] = found
+        return self._programs[search]
+
+
 def prepare_attempt(
-    ready: Ready, run_id: str, fire_time: datetime | None, trigger: str, *, attempt: int, environ: Mapping[str, str]
+    ready: Ready,
+    run_id: str,
+    fire_time: datetime | None,
+    trigger: str,
+    *,
+    attempt: int,
+    environ: Mapping[str, str],
+    tools: Tools | None = None,
 ) -> Invocation | Fault:
-    """The process for one attempt, or why there is none."""
+    """The process for one attempt, or why there is none. tools: of its runner, if somebody has looked already."""
     context = Context(
         run_id=run_id,
         job_id=ready.job.id,
         fire_time=fire_time,
         trigger=trigger,
         attempt=attempt,
-        root=ready.place.root,
         revision=ready.provenance.revision,
         task_sha256=ready.task.sha256,
     )
-    return prepare(ready.runner, ready.job.file.spec, ready.task, context, environ=environ)
+    tools = tools or Tools(ready.runner, ready.place.root, environ)
+    return prepare(tools, ready.job.file.spec, ready.task, context)
 
 
-def prepare(
-    runner: RunnerSpec, spec: JobSpec, task: Task, context: Context, *, environ: Mapping[str, str]
-) -> Invocation | Fault:
+def prepare(tools: Tools, spec: JobSpec, task: Task, context: Context) -> Invocation | Fault:
     """The process that runs `task`, or why there is none. Reads the file system, changes nothing.
 
-    environ: the scheduler's own environment. Fault reasons: runner_not_allowed, runner_not_found,
+    Fault reasons: runner_not_allowed, runner_not_found,
     runner_start_failed, runner_cwd_missing, runner_task_too_large, runner_task_option.
     """
+    runner = tools.runner
     if runner.tasks is not None and not matches_any(task.source_path, runner.tasks):
         allowed = ", ".join(runner.tasks) or "nothing"
         return cannot_start("not_allowed", f"runner {runner.name!r} accepts only {allowed}, not {task.source_path!r}")
@@ -95,16 +132,13 @@ def prepare(
         return cannot_start(
             "not_allowed", f"runner {runner.name!r} does not let jobs set {', '.join(refused)} (job_env)"
         )
-    root = Path(os.path.abspath(context.root))  # noqa: PTH100 - resolve() would rename the root
-    cwd = _working_folder(runner, root)
+    cwd = tools.cwd
     if isinstance(cwd, Fault):
         return cwd
-    env = _environment(runner, spec, replace(context, root=root), cwd, environ)
-    program = _find(runner.command[0], root, env.get("PATH", os.defpath))
+    env = _environment(tools, spec, context, cwd)
+    program = tools.program(env.get("PATH", os.defpath))
     if isinstance(program, Fault):
         return program
-    if (interpreter := _missing_interpreter(program, env.get("PATH", os.defpath))) is not None:
-        return _without_interpreter(program, interpreter)
     arguments = runner.command[1:]
     if runner.takes_for_option(task.text):
         return cannot_start(
@@ -134,15 +168,11 @@ def _without_interpreter(program: str, interpreter: str) -> Fault:
 
 def unready(runner: RunnerSpec, root: Path, environ: Mapping[str, str]) -> Iterator[Fault]:
     """Why nothing can be started with this runner now, whatever the job and its task. Starts nothing."""
-    cwd = _working_folder(runner, root)
-    if isinstance(cwd, Fault):
-        yield cwd
+    tools = Tools(runner, root, environ)
     search = {**environ, **dict(runner.env)}.get("PATH", os.defpath)
-    program = _find(runner.command[0], root, search)
-    if isinstance(program, Fault):
-        yield program
-    elif (interpreter := _missing_interpreter(program, search)) is not None:
-        yield _without_interpreter(program, interpreter)
+    for found in (tools.cwd, tools.program(search)):
+        if isinstance(found, Fault):
+            yield found
 
 
 def troubles(settings: Settings, root: Path, environ: Mapping[str, str]) -> dict[str, dict[str, list[str]]]:
@@ -188,24 +218,16 @@ def cannot_start(reason: str, message: str) -> Fault:
     return Fault(reason=f"runner_{reason}", message=message)
 
 
-def _environment(
-    runner: RunnerSpec, spec: JobSpec, context: Context, cwd: Path, environ: Mapping[str, str]
-) -> dict[str, str]:
+def _environment(tools: Tools, spec: JobSpec, context: Context, cwd: Path) -> dict[str, str]:
     """Design section 3, "Child environment": later layers win, and our own variables about the run win over all."""
-    env = {
-        name: value
-        for name, value in environ.items()
-        if name in _INHERITED or name.startswith(_INHERITED_PREFIXES) or name in runner.env_from
-    }
-    env.update(runner.env)
-    env.update(spec.env)
+    env = {**tools.inherited, **dict(spec.env)}
     told = {
         "SCHEDULER_JOB_ID": context.job_id,
         "SCHEDULER_RUN_ID": context.run_id,
         "SCHEDULER_FIRE_TIME": None if context.fire_time is None else instant(context.fire_time),
         "SCHEDULER_TRIGGER": context.trigger,
         "SCHEDULER_ATTEMPT": str(context.attempt),
-        "SCHEDULER_ROOT": str(context.root),
+        "SCHEDULER_ROOT": str(tools.root),
         "SCHEDULER_REVISION": context.revision,
         "SCHEDULER_TASK_SHA256": context.task_sha256,
         "PWD": str(cwd),
