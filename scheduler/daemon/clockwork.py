@@ -10,9 +10,10 @@ import contextlib
 import heapq
 import threading
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import InitVar, dataclass, replace
 from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
 
 from scheduler.core.due.due import PACED_AFTER, Due, due, start_of
 from scheduler.core.times.fires import next_fire
@@ -23,19 +24,27 @@ from scheduler.core.values.runs import Run
 from scheduler.core.values.settings import Settings
 from scheduler.core.values.spec import Concurrency
 from scheduler.daemon.duties import Duties
-from scheduler.ledger import claims, syncs
+from scheduler.ledger import batches, claims, syncs
+from scheduler.ledger.claims import Claimed
 from scheduler.ledger.cursor import StaleError
+from scheduler.ledger.database import LockedError
 from scheduler.ledger.pool import Lend
-from scheduler.ledger.store import Store
+from scheduler.ledger.store import BUSY_TIMEOUT, Store
 from scheduler.machine.clock import Clock
 from scheduler.machine.crash import crash_point
 from scheduler.machine.log import Log
-from scheduler.machine.loop import Loop
+from scheduler.machine.loop import Bell, Loop
+from scheduler.run.local.attempts import Opening
+from scheduler.run.local.chunks import CHUNK, FIRST_CHUNK
+
+if TYPE_CHECKING:
+    from sqlite3 import Connection
 
 LOOK_AGAIN_S = 10.0  # the other work of each turn waits no longer than that
 CLOCK_S = 1.0  # how often to check whether the clock was set or the machine slept
 ASK_S = 0.5
 RETRY_S = 1.0  # after a database error
+BUSY_WAIT = timedelta(milliseconds=20)  # for a locked database, before runs under way have their turn
 # Without a turn for so long, it counts as hung. The longest honest turn takes far less: ten seconds, and ten more for
 # each of a few database locks. Killing a daemon that is merely slow would end all its runs.
 LONGEST_S = 180.0
@@ -49,8 +58,8 @@ class Agenda:
     Kept by a clockwork, under its lock. Any thread may ring, get a job, and ask whether its runs exclude each other.
     """
 
-    def __init__(self) -> None:
-        self.bell = threading.Event()  # rung when something in the database has changed
+    def __init__(self, bell: Bell | None = None) -> None:
+        self.bell: Bell = bell or threading.Event()  # rung when something in the database has changed
         self._jobs: dict[str, Job] = {}
         self._starts: dict[str, datetime] = {}
         self._heap: list[tuple[datetime, str]] = []  # includes outdated entries: `_starts` decides
@@ -127,6 +136,16 @@ class Agenda:
         return len(self._starts)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Seen:
+    """What was due at one moment, as the agenda had it."""
+
+    now: datetime
+    ticket: int
+    dues: list[Due]
+    paced: bool  # catch-up runs start a second apart
+
+
 @dataclass(eq=False, kw_only=True)
 class Clockwork:
     """Claims what is due. Any thread may call `dispatch`, with its own store."""
@@ -195,39 +214,65 @@ class Clockwork:
     def dispatch(
         self, store: Store, *, only: Collection[str] | None = None, until: datetime | None = None
     ) -> list[Run]:
-        """Claim what is due now, in one transaction, and hand it over.
+        """Claim what is due now, and hand it over.
 
         only, until: only these jobs, and their slots up to then even if their start has not come: their schedules are
-        about to be replaced (S6).
+        about to be replaced (S6). Any thread may ask for that; otherwise, only the one that waits on the engine.
         Raises: UnavailableError.
         """
+        claimed: list[Run] = []
         stale = False
+        while (look := self._look(only, until)) is not None:
+            runs = self._claim_all(store, look, merges=only is None)
+            claimed += runs or []
+            if runs is not None:
+                break
+            # Stale twice: the agenda was read from another database, which no ticket reveals.
+            self.reload(store, whole=stale)
+            stale = True
+        return claimed
+
+    def _look(self, only: Collection[str] | None, until: datetime | None) -> _Seen | None:
+        """What is due now, in the order in which it starts. None if nothing is, or nothing may be claimed."""
         with self._claiming:
-            while not self.loop.stopping.is_set():
-                now = self.clock.now()
-                if only is None:
-                    jobs = self._started(now)
-                else:
-                    jobs = [job for job in map(self.agenda.get, sorted(only)) if job is not None]
-                    jobs = [job for job in jobs if not self.duties.holds(job)]
-                if not self._fires:
-                    return []
-                if jobs and (trouble := self.duties.unusable()):
-                    raise UnavailableError(trouble)
-                if self._turned_at is not None and now - self._turned_at > PACED_AFTER:
-                    self._back_at = now  # a long outage can end in slots missed just now: pace them, too
-                if not jobs:
-                    self._turned_at = now if only is None else self._turned_at
-                    return []
-                dues = [found for job in jobs if (found := self._due(job, now, until)) is not None]
-                runs = self._claim(store, dues, now)
-                if runs is not None:
-                    self._turned_at = now if only is None else self._turned_at
-                    return runs
-                # Stale twice: the agenda was read from another database, which no ticket reveals.
-                self.reload(store, whole=stale)
-                stale = True
-        return []
+            if self.loop.stopping.is_set():
+                return None
+            now = self.clock.now()
+            if only is None:
+                jobs = self._started(now)
+            else:
+                jobs = [job for job in map(self.agenda.get, sorted(only)) if job is not None]
+                jobs = [job for job in jobs if not self.duties.holds(job)]
+            if not self._fires:
+                return None
+            if jobs and (trouble := self.duties.unusable()):
+                raise UnavailableError(trouble)
+            if self._turned_at is not None and now - self._turned_at > PACED_AFTER:
+                self._back_at = now  # a long outage can end in slots missed just now: pace them, too
+            if only is None:
+                self._turned_at = now
+            dues = [found for job in jobs if (found := self._due(job, now, until)) is not None]
+            dues.sort(key=lambda each: (each.last, each.job.id))
+            back_at = self._back_at
+            paced = any(
+                each.after_outage(now) or (back_at is not None and any(slot <= back_at for slot in each.catch_up))
+                for each in dues
+            )
+            return _Seen(now=now, ticket=self._seen, dues=dues, paced=paced) if dues else None
+
+    def _claim_all(self, store: Store, seen: _Seen, *, merges: bool) -> list[Run] | None:
+        """Claim and hand over, in chunks if all of it can start at once. None if it turned out to be stale."""
+        engine, left = self.duties.engine, seen.dues
+        merges = merges and engine.free() >= len(left)  # otherwise who has waited longest must be found among all
+        size = FIRST_CHUNK if merges else len(left)
+        claimed: list[Run] = []
+        while left and not self.loop.stopping.is_set():
+            chunk, left, size = left[:size], left[size:], CHUNK
+            found = self._claim(store, replace(seen, dues=chunk), merges=merges)
+            if found is None:
+                return None
+            claimed += found
+        return claimed
 
     def _started(self, now: datetime) -> list[Job]:
         """The jobs whose start has come, except those that wait for their place."""
@@ -259,39 +304,74 @@ class Clockwork:
         _log.exception("job_not_fired", "this job does not fire until its file changes", job_id=job.id)
         self.agenda.drop(job.id)
 
-    def _claim(self, store: Store, dues: list[Due], now: datetime) -> list[Run] | None:
-        """Claim and hand over at once, so that claimed runs start whatever fails later. None: the agenda is stale."""
-        dues.sort(key=lambda each: (each.last, each.job.id))
-        back_at = self._back_at
-        paced = any(
-            each.after_outage(now) or (back_at is not None and any(slot <= back_at for slot in each.catch_up))
-            for each in dues
-        )
-        try:
-            with store.writing() as sql:
-                places = self.duties.engine.places
-                claim = claims.claim_due(
-                    sql, dues, seen=self._seen, owner=self.owner, max_running=places, now=now, paced=paced
-                )
-                self.duties.engine.begin(sql, claim.runs)
-                crash_point("before_claim_commit")
-        except StaleError:
-            return None
-        except SchedulerError:
-            raise
-        except Exception:
-            if len(dues) == 1:
-                self._drop(dues[0].job)
-                return []
-            # One job that cannot be claimed must not block the others.
-            found = [self._claim(store, [each], now) for each in dues]
-            return None if None in found else [run for each in found if each is not None for run in each]
+    def _claim(self, store: Store, seen: _Seen, *, merges: bool) -> list[Run] | None:
+        """Claim one chunk, and hand it over at once, so that claimed runs start whatever fails later.
+
+        merges: runs for which nothing has changed are opened in the same transaction. None if the agenda is stale.
+        """
+        engine, dues = self.duties.engine, seen.dues
+        give_up = time.monotonic() + BUSY_TIMEOUT.total_seconds()
+        while True:
+            try:
+                openings = engine.plan(store, dues, seen.now) if merges else {}
+                with self._claiming, store.writing(wait=BUSY_WAIT if merges else None) as sql:
+                    claim, begun = self._write_claim(sql, seen, openings)
+                    crash_point("before_claim_commit")
+            except StaleError:
+                return None
+            except LockedError:
+                if not merges or time.monotonic() >= give_up:
+                    raise
+                engine.reactor.turn(BUSY_WAIT.total_seconds())  # runs under way go on meanwhile
+                continue
+            except SchedulerError:
+                raise
+            except Exception:
+                return self._claim_singly(store, seen)
+            break
         crash_point("after_claim_commit")
-        for each in dues:
-            self.agenda.put(replace(each.job, next_run_at=each.next_run_at, last_slot=each.last))
-            _tell(each)
+        with self._claiming:
+            for each in dues:
+                self.agenda.put(replace(each.job, next_run_at=each.next_run_at, last_slot=each.last))
+                _tell(each)
         self.duties.hand_over(claim)
-        return list(claim.runs)
+        if begun:
+            engine.start_begun(begun, ended=self.duties.done)
+        return [*claim.runs, *(run for run, _ in begun)]
+
+    def _write_claim(
+        self, sql: Connection, seen: _Seen, openings: Mapping[str, Opening]
+    ) -> tuple[Claimed, list[tuple[Run, Opening]]]:
+        """Raises: StaleError."""
+        engine, begun = self.duties.engine, list[tuple[Run, Opening]]()
+        if openings:
+            claims.need_seen(sql, seen.ticket)
+            plain = [(each, openings[each.job.id]) for each in seen.dues if each.job.id in openings]
+            found = batches.begin_due(
+                sql,
+                [(due, opening.pinned()) for due, opening in plain],
+                owner=self.owner,
+                places=claims.free_places(sql, engine.places, seen.now),
+                now=seen.now,
+            )
+            begun = [(run, opening) for run, (_, opening) in zip(found, plain, strict=True) if run is not None]
+        opened = {run.job_id for run, _ in begun}
+        rest = [each for each in seen.dues if each.job.id not in opened]
+        claim = Claimed()
+        if rest:
+            claim = claims.claim_due(
+                sql, rest, seen=seen.ticket, owner=self.owner, max_running=engine.places, now=seen.now, paced=seen.paced
+            )
+            engine.begin(sql, claim.runs)
+        return claim, begun
+
+    def _claim_singly(self, store: Store, seen: _Seen) -> list[Run] | None:
+        """One job that cannot be claimed must not block the others."""
+        if len(seen.dues) == 1:
+            self._drop(seen.dues[0].job)
+            return []
+        found = [self._claim(store, replace(seen, dues=[each]), merges=False) for each in seen.dues]
+        return None if None in found else [run for each in found if each is not None for run in each]
 
     def _turns(self) -> Iterator[float]:
         with self.lend() as store:

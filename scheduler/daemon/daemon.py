@@ -39,6 +39,7 @@ from scheduler.machine.log import Log
 from scheduler.machine.memory import share_one_heap
 from scheduler.machine.mounts import mount_of
 from scheduler.machine.orphans import reap
+from scheduler.machine.reactor import Reactor
 from scheduler.machine.signals import is_ignored
 from scheduler.machine.timesync import is_synchronized
 from scheduler.maintenance.backup import Nightly
@@ -137,7 +138,9 @@ class Daemon:
         self._database_trouble = ""
         self._lost: set[str] = set()  # runs that end while the database is gone
         self._ended: list[Run | None] = []  # of `--once`
-        self.agenda = Agenda()
+        reactor = Reactor()
+        cleanup.callback(reactor.close)
+        self.agenda = Agenda(reactor)
         self.places = Places(
             passes=self._passes, clock=clock, lend=stores.lend, environ=environ, changed=self.agenda.poke
         )
@@ -145,7 +148,10 @@ class Daemon:
             attempts=self._attempts,
             lend=stores.lend,
             clock=clock,
+            place=place,
+            owner=owner.id,
             scratch=owner.scratch,
+            reactor=reactor,
             delayed=self.agenda.poke,
             alone=self.agenda.runs_alone,
             holds=self.places.holds,
@@ -252,6 +258,7 @@ class Daemon:
         for loop in self._loops:
             loop.stop()
         self.resync.stop()
+        self.clockwork.loop.join()  # from now on this thread moves the runs on
         self.engine.stop(self._grace)
         crash_point("drained")
         self._write_last()

@@ -51,6 +51,11 @@ class Tree:
         converted = self.conversions is not None and self.conversions.explain(path, data, blob)
         return Provenance(revision=self.revision, blob=blob, dirty="converted" if converted else "modified")
 
+    def plain_provenance(self, path: str, data: bytes) -> Provenance | None:
+        """The same, if it can be told from the bytes alone. None if git would have to be asked."""
+        blob = self.blobs.get(path)
+        return None if blob is not None and blob != blob_id(data, blob) else self.provenance(path, data)
+
     def mode_changed(self, path: str, *, executable: bool) -> bool:
         """True if just one of the file here and the file in this revision is executable."""
         if path not in self.blobs or executable == (path in self.executables):
@@ -200,6 +205,11 @@ class Commits:
         if known is None or known[0] != root or not _still(*known):
             self._known = known = root, read_tree(root)
         return known[1]
+
+    def known(self, root: Path) -> Tree | None:
+        """The same, if it is known already. None if a process would have to be started."""
+        known = self._known
+        return known[1] if known is not None and known[0] == root and _still(*known) else None
 
 
 def _still(root: Path, known: Tree) -> bool:

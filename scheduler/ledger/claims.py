@@ -96,14 +96,10 @@ def claim_due(
     runs: list[Run] = []
     gave_way: list[Run] = []
     replaced: list[str] = []
-    if sql.execute("SELECT 1 FROM jobs WHERE changed > ? LIMIT 1", (seen,)).fetchone() is not None:
-        raise StaleError
+    need_seen(sql, seen)
     ran = dict(sql.execute("SELECT id, coalesce(last_run_at, '') FROM jobs").fetchall()) if len(dues) > 1 else {}
     dues = sorted(dues, key=lambda due: (due.last, ran.get(due.job.id, ""), due.job.id))
-    running = _running_count(sql)
-    waiting = f"SELECT 1 FROM runs WHERE {ACTIVE} AND status = 'queued' AND coalesce(retry_at, '') <= ? LIMIT 1"
-    if sql.execute(waiting, (stamp(now),)).fetchone() is not None:
-        running = max(running, max_running)  # nobody overtakes waiting runs
+    running = max_running - free_places(sql, max_running, now)
     for due in dues:
         move_cursor(sql, due.job.id, seen=due.job.next_run_at, to=due.next_run_at)
         for skip in due.skips:
@@ -135,6 +131,20 @@ def claim_due(
                 )
             )
     return Claimed(runs=tuple(runs), gave_way=tuple(gave_way), replaced=tuple(replaced))
+
+
+def need_seen(sql: Connection, seen: int) -> None:
+    """Raises: StaleError if a job has changed since the ticket `seen`."""
+    if sql.execute("SELECT 1 FROM jobs WHERE changed > ? LIMIT 1", (seen,)).fetchone() is not None:
+        raise StaleError
+
+
+def free_places(sql: Connection, max_running: int, now: datetime) -> int:
+    """How many runs may start at once. None while one waits, since nobody overtakes waiting runs."""
+    waiting = f"SELECT 1 FROM runs WHERE {ACTIVE} AND status = 'queued' AND coalesce(retry_at, '') <= ? LIMIT 1"
+    if sql.execute(waiting, (stamp(now),)).fetchone() is not None:
+        return 0
+    return max(0, max_running - _running_count(sql))
 
 
 def runs_beside(sql: Connection, run: Run) -> bool:

@@ -19,6 +19,10 @@ _HEADER_BYTES = 100
 _PRIMARY = 0xFF  # of SQLite's extended codes: the kind of error
 
 
+class LockedError(UnavailableError):
+    """Another process writes, or has the file to itself."""
+
+
 class DamagedError(UnavailableError):
     """The file does not contain what was written to it."""
 
@@ -43,7 +47,7 @@ def _in_words(path: Path, error: sqlite3.DatabaseError) -> UnavailableError:
     # Errors that the module itself raises, such as for text that is not UTF-8, have no code.
     match getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT if "decode" in text else -1) & _PRIMARY:
         case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
-            return UnavailableError(
+            return LockedError(
                 f"the database {path} is locked by another process", hint="try again once that process is done"
             )
         case sqlite3.SQLITE_CORRUPT | sqlite3.SQLITE_NOTADB:

@@ -6,9 +6,10 @@ import os
 import signal
 
 CRASH_AT = "SCHEDULER_CRASH_AT"
+_at = os.environ.get(CRASH_AT)  # asked for once: a fire passes ten of these points
 
 
 def crash_point(name: str) -> None:
     """Kill this process with SIGKILL if the environment names this point; otherwise do nothing."""
-    if os.environ.get(CRASH_AT) == name:
+    if name == _at:
         os.kill(os.getpid(), signal.SIGKILL)

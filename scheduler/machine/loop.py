@@ -7,11 +7,21 @@ import math
 import threading
 import time
 from collections.abc import Callable, Iterator
+from typing import Protocol
 
 from scheduler.core.values.problems import SchedulerError
 from scheduler.machine.log import Log
 
 JOIN_S = 10.0
+
+
+class Bell(Protocol):
+    """What a `threading.Event` offers. A `Reactor` handles events while it waits."""
+
+    def set(self) -> None: ...
+    def clear(self) -> None: ...
+    def is_set(self) -> bool: ...
+    def wait(self, timeout: float | None = None) -> bool: ...
 
 
 class Loop:
@@ -26,7 +36,7 @@ class Loop:
         resumed: str = "",
         *,
         level: int = logging.ERROR,
-        bell: threading.Event | None = None,
+        bell: Bell | None = None,
         retry_s: float = 0.0,
         longest_s: float = math.inf,
     ) -> None:
@@ -37,7 +47,7 @@ class Loop:
         longest_s: the thread counts as hung if it takes no turn for this long.
         """
         self.name = name
-        self.bell = threading.Event() if bell is None else bell
+        self.bell: Bell = threading.Event() if bell is None else bell
         self.stopping = threading.Event()
         self.trouble = ""  # why the last turn failed
         self.beats = 0

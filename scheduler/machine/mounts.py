@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 from dataclasses import dataclass
@@ -36,6 +37,11 @@ class Mount:
         names = _SHARED_FUSE if base == "fuse" else _SHARED
         return names.fullmatch(fuse if base == "fuse" else base) is not None
 
+    @property
+    def waits(self) -> bool:
+        """True if a read there waits for a server or for another process, as long as that likes."""
+        return self.is_shared or self.kind.partition(".")[0] in ("fuse", "autofs")
+
 
 def find_mount(table: str, path: str, *, mount_id: int | None = None) -> Mount | None:
     """The mount that `path` is on, or None if the table does not say. `path` is absolute and resolved.
@@ -49,6 +55,34 @@ def find_mount(table: str, path: str, *, mount_id: int | None = None) -> Mount |
     holding = [mount for mount in mounts if f"{path}/".startswith(f"{mount.point.rstrip('/')}/")]
     # Of two mounts on one point, the last one is visible.
     return max(reversed(holding), key=lambda mount: len(mount.point), default=None)
+
+
+def may_hang(*paths: str) -> bool:
+    """True if a read of one of these absolute paths may hang. Asks the mount table alone, which never does."""
+    points = _slow_points(_table())
+    return bool(points) and any(f"{path}/".startswith(point) for path in paths for point in points)
+
+
+def slow_folders(root: Path) -> frozenset[str]:
+    """The folders below a root, a real path, whose reads may hang, root-relative."""
+    above = f"{str(root).rstrip('/')}/"
+    points = _slow_points(_table())
+    return frozenset(point[len(above) :].rstrip("/") for point in points if point.startswith(above) and point != above)
+
+
+def _table() -> str:
+    try:
+        with open("/proc/self/mountinfo", errors="surrogateescape") as file:  # noqa: PTH123 - fires ask
+            return file.read()
+    except OSError:  # not Linux
+        return ""
+
+
+@functools.lru_cache(maxsize=2)
+def _slow_points(table: str) -> tuple[str, ...]:
+    """Where such file systems are mounted, each with a slash at its end."""
+    mounts = filter(None, map(_mount, table.splitlines()))
+    return tuple(f"{mount.point.rstrip('/')}/" for mount in mounts if mount.waits)
 
 
 def _mount(line: str) -> Mount | None:

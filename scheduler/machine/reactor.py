@@ -61,6 +61,7 @@ class Reactor:
         self._timers: list[tuple[float, int, Timer]] = []
         self._numbers = itertools.count()
         self._calls: deque[Callable[[], None]] = deque()
+        self._turning = threading.RLock()  # what is called may take turns itself
         self._rung = False
         self._woken = False  # a byte is in the pipe, or about to be
         self._pipe, self._button = os.pipe()
@@ -69,9 +70,11 @@ class Reactor:
         self.watch(self._pipe, READ, self._answer)
 
     def close(self) -> None:
+        """Handle nothing any more. Whoever still calls is not heard."""
+        self._woken, button, self._button = True, self._button, -1
         self._selector.close()
         os.close(self._pipe)
-        os.close(self._button)
+        os.close(button)
 
     # -- for any thread --------------------------------------------------------------------------
 
@@ -129,6 +132,10 @@ class Reactor:
 
     def turn(self, timeout: float) -> None:
         """Handle what has happened. If nothing has, wait for it, at most `timeout` seconds."""
+        with self._turning:
+            self._turn(timeout)
+
+    def _turn(self, timeout: float) -> None:
         if self._calls or self._rung:
             timeout = 0.0
         while self._timers and self._timers[0][2].what is None:

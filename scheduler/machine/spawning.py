@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
-import subprocess
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 _fork_exec: Any
 try:
     from _posixsubprocess import fork_exec as _fork_exec
 except ImportError:  # not CPython
     _fork_exec = None
+
+if TYPE_CHECKING:
+    from subprocess import Popen
 
 _ERROR_BYTES = 50_000  # as much as the child may say about why it did not start
 _MOST_ERRNO = 0xFFF
@@ -22,7 +24,7 @@ class Child:
 
     __slots__ = ("__weakref__", "_popen", "pid", "returncode")
 
-    def __init__(self, pid: int, popen: subprocess.Popen[bytes] | None = None) -> None:
+    def __init__(self, pid: int, popen: Popen[bytes] | None = None) -> None:
         self.pid = pid
         self.returncode: int | None = None  # as `subprocess.Popen` has it: negative for a signal
         self._popen = popen  # kept, since it would complain if it went before its process
@@ -51,6 +53,8 @@ def spawn(argv: Sequence[bytes], *, cwd: str, env: Mapping[str, str], stdin: int
             return Child(_fork(argv, cwd, env, stdin, stdout, stderr))
         except TypeError:  # its arguments are nobody's promise: another Python has others
             pass
+    import subprocess
+
     popen = subprocess.Popen(
         argv, cwd=cwd, env=env, stdin=stdin, stdout=stdout, stderr=stderr, bufsize=0, start_new_session=True
     )
@@ -100,11 +104,12 @@ def _fork(argv: Sequence[bytes], cwd: str, env: Mapping[str, str], stdin: int, s
 
 
 def _environment(env: Mapping[str, str]) -> list[bytes]:
-    found = []
-    for name, value in env.items():
-        if "=" in name:
-            raise ValueError("illegal environment variable name")
-        found.append(os.fsencode(f"{name}={value}"))
+    """As execve(2) takes it. Raises: ValueError."""
+    if any("=" in name for name in env):
+        raise ValueError("illegal environment variable name")
+    found = os.fsencode("\0".join([f"{name}={value}" for name, value in env.items()])).split(b"\0")
+    if len(found) != len(env):
+        raise ValueError("embedded null byte")
     return found
 
 

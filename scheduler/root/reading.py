@@ -18,8 +18,8 @@ _ATTEMPTS = 4
 _PAUSE_S = 0.02  # between attempts, growing: an editor saves in a few milliseconds
 _CHUNK = 1024 * 1024
 # Folders are only passed through, so search permission is enough. macOS has no O_PATH.
-_FOLDER = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+FOLDER = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 
 Identities = frozenset[tuple[int, int]]  # device and inode of each
 
@@ -205,7 +205,7 @@ def _real(path: str) -> str:
 def _open(root: Path, path: str, closed: Identities) -> int | Fault | None:
     """An open regular file, why not, or None if there is a symlink on the way. Raises: OSError."""
     *folders, name = path.split("/")
-    here = os.open(root, _FOLDER & ~os.O_NOFOLLOW)  # the root itself may be reached through a link
+    here = os.open(root, FOLDER & ~os.O_NOFOLLOW)  # the root itself may be reached through a link
     try:
         for folder in folders:
             mode = os.stat(folder, dir_fd=here, follow_symlinks=False).st_mode
@@ -213,7 +213,7 @@ def _open(root: Path, path: str, closed: Identities) -> int | Fault | None:
                 return None
             if not stat.S_ISDIR(mode):
                 raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
-            below = _open_unswapped(folder, _FOLDER, here)
+            below = _open_unswapped(folder, FOLDER, here)
             os.close(here)
             here = below
             if _identity(os.fstat(here)) in closed:
@@ -227,7 +227,7 @@ def _open(root: Path, path: str, closed: Identities) -> int | Fault | None:
         own = Fault(reason="source_outside_root", message=f"{path!r} is the scheduler's own database")
         if _identity(target) in closed:
             return own
-        file = _open_unswapped(name, _FILE, here)
+        file = _open_unswapped(name, FILE, here)
         if _identity(os.fstat(file)) in closed:
             # Swapped in meanwhile. Never closed: that would release this process's SQLite locks (fcntl(2)).
             return own

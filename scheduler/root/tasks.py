@@ -38,7 +38,7 @@ def read_task(
     # Markers anywhere in the file count: which side of a conflict a text is on would be a guess.
     if fault := _not_text(found.data) or _conflict(found.data):
         return fault
-    text = _text_of(spec.id, found, settings, parsed)
+    text = inline_text(spec.id, found, settings, parsed)
     if isinstance(text, Fault):
         return text
     if len(text) > limit:
@@ -51,7 +51,8 @@ def _task(text: bytes, source: Source) -> Task:
     return Task(text=text, source_path=source.path, source=source.data, real_path=real)
 
 
-def _text_of(job_id: str, source: Source, settings: Settings, parsed: Parsed | None) -> bytes | Fault:
+def inline_text(job_id: str, source: Source, settings: Settings, parsed: Parsed | None) -> bytes | Fault:
+    """The text of a job that stands in its job file, or a Fault, `source_invalid`."""
     job_file = None if parsed is None else parsed.look_up(source, settings)
     if job_file is None:
         from scheduler.core.formats.jobfile import read_job_file

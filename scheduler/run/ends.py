@@ -11,7 +11,7 @@ from scheduler.core.due.place import PLACE
 from scheduler.core.due.policy import retry_at
 from scheduler.core.values.facts import Job
 from scheduler.core.values.instants import instant
-from scheduler.core.values.problems import UnavailableError
+from scheduler.core.values.problems import SchedulerError, UnavailableError
 from scheduler.core.values.runs import Ending, Run, RunStatus
 from scheduler.ledger import queries, rows, runs
 from scheduler.ledger.put_back import OF_COPY
@@ -43,9 +43,7 @@ def end_attempt(store: Store, run: Run, ending: Ending, job: Job, why: Why | Non
     A run that a person cancelled or a newer run replaced (`why`) is not tried again, even if it ended by itself at
     that moment. Retries on a locked database, which must not turn the outcome into another one.
     """
-    again = retry_at(job.file.spec.retry, attempts=run.attempts[-1].n, status=ending.status, now=now)
-    if why in ("cancelled", "replaced"):
-        again = None
+    again = retried_at(run, ending, job, why, now)
 
     def write_end(store: Store) -> Run:
         return _write_end(store, run, ending, again, now)
@@ -58,11 +56,30 @@ def end_attempt(store: Store, run: Run, ending: Ending, job: Job, why: Why | Non
         except UnavailableError as error:
             if not left:
                 raise EndNotWrittenError(
-                    f"{run.id} ended ({_words(ending)}), but the result could not be saved: {error}",
+                    _not_saved(run, ending, error),
                     hint="a daemon tries again; without one, the next sync marks it interrupted. Its output is kept",
                     write_end=write_end,
                 ) from error
     raise AssertionError("the last try returns or raises")
+
+
+def retried_at(run: Run, ending: Ending, job: Job, why: Why | None, now: datetime) -> datetime | None:
+    """When a run whose attempt ended so is tried again; None if it is not. why: somebody ended it."""
+    if why in ("cancelled", "replaced"):
+        return None
+    return retry_at(job.file.spec.retry, attempts=run.attempts[-1].n, status=ending.status, now=now)
+
+
+def end_later(
+    run: Run, ending: Ending, job: Job, why: Why | None, now: datetime, error: SchedulerError
+) -> tuple[Callable[[Store], Run], str]:
+    """What writes an end that could not be written now, and a sentence that says so."""
+    again = retried_at(run, ending, job, why, now)
+    return lambda store: _write_end(store, run, ending, again, now), _not_saved(run, ending, error)
+
+
+def _not_saved(run: Run, ending: Ending, error: SchedulerError) -> str:
+    return f"{run.id} ended ({_words(ending)}), but the result could not be saved: {error}"
 
 
 def _write_end(store: Store, run: Run, ending: Ending, again: datetime | None, now: datetime) -> Run:

@@ -51,19 +51,19 @@ class Left:
     statuses: Collection[str]
     rows: bool = True  # at least one
     ran: bool = False
-    ended: bool = False  # one of them
+    ended: bool | None = False  # one of them; None: perhaps
 
 
 # At each point all that came before it in the life of a run has happened, and nothing that comes after it.
 OPEN = ("claimed", "running")
 POINTS = {
     "before_claim_commit": Left(statuses=(), rows=False),
-    "after_claim_commit": Left(statuses=("claimed",)),
-    "after_claim": Left(statuses=("claimed",)),
-    "after_read": Left(statuses=("claimed",)),
+    "after_claim_commit": Left(statuses=OPEN),  # a slot for which nothing has changed is claimed and opened at once
+    "after_claim": Left(statuses=OPEN),
+    "after_read": Left(statuses=OPEN),
     "before_spawn": Left(statuses=OPEN),
     "after_spawn": Left(statuses=OPEN, ran=True),
-    "after_record": Left(statuses=OPEN, ran=True),
+    "after_record": Left(statuses=(*OPEN, "succeeded", "failed"), ran=True, ended=None),  # others may have ended
     "before_end": Left(statuses=OPEN, ran=True),
     "before_end_commit": Left(statuses=OPEN, ran=True),
     "after_end": Left(statuses=(*OPEN, "succeeded", "failed"), ran=True, ended=True),
@@ -88,7 +88,7 @@ def crash_and_look(world: World, point: str) -> tuple[list[sqlite3.Row], list[sq
     assert bool(rows) is left.rows, point
     assert {row["status"] for row in rows} <= set(left.statuses), point
     ended = [row for row in rows if row["status"] not in OPEN]
-    assert bool(ended) is left.ended, point
+    assert left.ended is None or bool(ended) is left.ended, point
     assert [row["owner"] is None for row in rows] == [row in ended for row in rows], point
     if left.ran:
         until(lambda: len(world.marks()) > marks, f"a mark: the script of a daemon killed {point} lives on")

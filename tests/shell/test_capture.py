@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from scheduler.run.local.capture import RESULT_BYTES, Capture
 
-chunks = st.lists(st.binary(max_size=40), max_size=12)
+chunks = st.lists(st.binary(min_size=1, max_size=40), max_size=12)
 
 
 def kept(limit: int, *written: bytes) -> tuple[bytes, Capture]:

@@ -6,6 +6,7 @@ import contextlib
 import os
 import sqlite3
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -15,65 +16,94 @@ from typing import Any, cast
 import pytest
 
 from scheduler.core.due.due import due
-from scheduler.core.values.facts import Job, Provenance, Task
+from scheduler.core.values.facts import Fault, Job, Provenance, Task
 from scheduler.core.values.problems import UnavailableError
-from scheduler.core.values.runs import Ending, Run, RunStatus, Trigger
+from scheduler.core.values.runs import Attempt, Ending, Run, RunStatus, Trigger
 from scheduler.ledger import claims, queries, runs, syncs
 from scheduler.ledger.claims import Claimed
 from scheduler.ledger.store import Store
 from scheduler.root.place import Place
 from scheduler.run.ends import EndNotWrittenError
+from scheduler.run.local.attempts import Opening
 from scheduler.run.local.cancel import Cancel
+from scheduler.run.local.chunks import Seat
 from scheduler.run.local.engine import LocalEngine
 from scheduler.service.root import Root
 from scheduler.service.sync import sync
+from scheduler.sync.passes import Passes
 from tests.fakes import FakeClock
-from tests.helpers import until
 
 NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
 LONG = 30.0
 
 
 @dataclass
-class Attempts:
-    """Notes who starts, and ends a run when told to or when it is cancelled."""
+class Process:
+    """Runs until it is told to end, or is cancelled."""
 
+    engine: Engine
+    seat: Seat
+
+    def notice(self) -> None:
+        if self.seat.cancel.why is not None and self.seat.run.id in self.engine.living:
+            self.engine.cancelled[self.seat.run.id] = self.seat.cancel.why
+            self.engine.end(self.seat.run.id)
+
+
+@dataclass
+class Engine:
+    """What opens and starts attempts: notes what it is given, and ends a run when told to or when it is cancelled."""
+
+    passes: Passes
+    workers: LocalEngine = field(init=False)
+    environ: dict[str, str] = field(default_factory=dict)
     started: list[str] = field(default_factory=list)
+    living: dict[str, Seat] = field(default_factory=dict)
     cancelled: dict[str, str] = field(default_factory=dict)
-    go: dict[str, threading.Event] = field(default_factory=dict)
-    change: threading.Condition = field(default_factory=threading.Condition)
+    ended: set[str] = field(default_factory=set)  # told to, perhaps before it started
     error: Exception | None = None
 
-    def carry_out(self, run: Run, *, scratch: Path, cancel: Cancel) -> Run:
-        with self.change:
-            self.started.append(run.id)
-            self.change.notify_all()
+    def look_or_abandon(self, run: Run, cancel: Cancel) -> Opening | Run:
         if self.error is not None:
+            self.started.append(run.id)
             raise self.error
-        ended = threading.Event()
-        self.go.setdefault(run.id, ended)
-        with cancel.listening(self.go[run.id].set):
-            assert self.go[run.id].wait(LONG)
-        if cancel.why:
-            self.cancelled[run.id] = cancel.why
-        return replace(run, status=RunStatus.SUCCEEDED)
+        return Opening(run=run, job=cast(Job, None), ready=OPEN, invocation=OPEN)
+
+    def open(self, seats: list[Seat]) -> None:
+        for seat in seats:
+            self.started.append(seat.run.id)
+            self.living[seat.run.id] = seat
+            seat.execution = cast(Any, Process(self, seat))
+            seat.notice()
+            if seat.run.id in self.ended:
+                self.end(seat.run.id)
 
     def end_unstarted(self, run: Run, why: str) -> Run:
         self.cancelled[run.id] = f"{why} unstarted"
         return run
 
     def await_started(self, *ids: str) -> None:
-        with self.change:
-            assert self.change.wait_for(lambda: set(ids) <= set(self.started), LONG), self.started
+        self.turns_until(lambda: set(ids) <= set(self.started))
+
+    def turns_until(self, come: Callable[[], object]) -> None:
+        give_up = time.monotonic() + LONG
+        while not come():
+            assert time.monotonic() < give_up, self.started
+            self.workers.reactor.turn(0.01)
 
     def end(self, run_id: str) -> None:
-        self.go.setdefault(run_id, threading.Event()).set()
+        self.ended.add(run_id)
+        if (seat := self.living.pop(run_id, None)) is not None:
+            self.workers.reactor.call(lambda: self.workers._over(seat, replace(seat.run, status=RunStatus.SUCCEEDED)))
+
+
+OPEN = Fault(reason="none", message="nobody looks at it")
 
 
 @dataclass
 class House:
     workers: LocalEngine
-    engine: Attempts
+    engine: Engine
     clock: FakeClock
     store: Store
 
@@ -87,14 +117,17 @@ def house(tmp_path: Path) -> Iterator[House]:
     place = Place(root=tmp_path, state=tmp_path / ".scheduler", db=tmp_path / ".scheduler/state.db")
     clock = FakeClock(NOON)
     sync(Root(place=place, actor="user:test", environ=dict(os.environ), clock=clock))
-    engine = Attempts()
+    engine = Engine(Passes(place=place, clock=clock))
     with Store.open(place.db) as store:
         workers = LocalEngine(
             attempts=lambda _: cast(Any, engine),
             lend=lambda: Store.open(place.db),
             clock=clock,
+            place=place,
+            owner="1-a",
             scratch=tmp_path / "scratch",
         )
+        engine.workers, workers._chunks = workers, cast(Any, engine)
         workers.max_running = 2
         yield House(workers, engine, clock, store)
         workers.interrupt()
@@ -308,12 +341,9 @@ def test_an_end_that_could_not_be_written_is_written_later(house: House, caplog:
 def test_a_stop_lets_run_what_runs_and_starts_nothing_more(house: House) -> None:
     house.workers.start([run(0), run(1), run(2, QUEUED)])
     house.engine.await_started("j0:1", "j1:1")
-    stopping = threading.Thread(target=house.workers.stop, args=(timedelta(seconds=LONG),))
-    stopping.start()
     house.engine.end("j0:1")
     house.engine.end("j1:1")
-    stopping.join(LONG)
-    assert not stopping.is_alive()
+    house.workers.stop(timedelta(seconds=LONG))
     assert house.engine.cancelled == {}
     assert "j2:1" not in house.engine.started, "it goes on waiting, for the next daemon"
 
@@ -340,14 +370,18 @@ def test_a_run_that_finds_no_thread_waits_for_one(house: House, monkeypatch: pyt
     refusals = iter(range(1))
 
     def no_thread(self: threading.Thread) -> None:
-        if self.name == "j0:1" and next(refusals, None) is not None:
+        if self.name == "files" and next(refusals, None) is not None:
             raise RuntimeError("can't start new thread")
         start(self)
 
     monkeypatch.setattr(threading.Thread, "start", no_thread)
     house.workers.start([run(0)])
+    house.engine.turns_until(lambda: house.workers.next_at)
     house.workers.start([run(1)])
     house.engine.await_started("j1:1")
+    house.clock.advance(timedelta(seconds=1))
+    house.workers.release(house.clock.now())
+    house.engine.await_started("j0:1")
     house.engine.end("j0:1")
     house.engine.end("j1:1")
     house.workers.wait()
@@ -357,9 +391,16 @@ def test_a_run_that_finds_no_thread_waits_for_one(house: House, monkeypatch: pyt
 def test_no_more_run_at_once_than_files_can_be_open(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("resource.getrlimit", lambda _: (256, 4096))
     no_store: Callable[[], contextlib.AbstractContextManager[Store]] = contextlib.nullcontext  # type: ignore[assignment]
-    few = LocalEngine(attempts=lambda _: cast(Any, house.engine), lend=no_store, clock=house.clock, scratch=Path())
+    few = LocalEngine(
+        attempts=lambda _: cast(Any, house.engine),
+        lend=no_store,
+        clock=house.clock,
+        place=house.workers.place,
+        owner="1-a",
+        scratch=Path(),
+    )
     few.max_running = 1000
-    assert few.places == 9
+    assert few.places == 26
 
 
 def test_a_claim_whose_thread_gets_no_connection_is_given_up_and_has_its_end_once_there_is_one(house: House) -> None:
@@ -422,14 +463,15 @@ def test_an_attempt_whose_end_is_written_late_is_followed_by_the_next(house: Hou
 def test_a_cancel_that_comes_just_after_the_end_of_an_attempt_is_heard(house: House) -> None:
     again = NOON + timedelta(hours=1)
 
-    def carry_out(each: Run, *, scratch: Path, cancel: Cancel) -> Run:
+    def look(each: Run, cancel: Cancel) -> Run:
         assert house.workers.cancel(each.id)
-        return replace(each, status=QUEUED, retry_at=again)
+        last = Attempt(n=1, status=RunStatus.FAILED, started_at=NOON, finished_at=NOON)
+        return replace(each, status=QUEUED, retry_at=again, attempts=(last,))
 
-    house.engine.carry_out = carry_out  # type: ignore[method-assign, assignment]
+    house.engine.look_or_abandon = look  # type: ignore[method-assign, assignment]
     ended: list[Run | None] = []
     house.workers.start([run(0)], ended=ended.append)
-    until(lambda: ended, "its end")
+    house.engine.turns_until(lambda: ended)
     assert (house.engine.cancelled, house.workers.next_at) == ({"j0:1": "cancelled unstarted"}, None)
     assert [each and each.id for each in ended] == ["j0:1"], "who waits for it is told"
 

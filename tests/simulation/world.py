@@ -13,7 +13,6 @@ import os
 import random
 import shutil
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field, replace
@@ -24,7 +23,7 @@ from typing import Any
 import pytest
 
 from scheduler.core.values.problems import RefusedError, SchedulerError
-from scheduler.core.values.runs import Ending, Run, RunStatus, Trigger
+from scheduler.core.values.runs import Ending, RunStatus, Trigger
 from scheduler.core.values.settings import Settings
 from scheduler.daemon.clockwork import Agenda, Clockwork
 from scheduler.daemon.timekeeper import Timekeeper
@@ -36,7 +35,7 @@ from scheduler.ledger.store import Store
 from scheduler.root.parsed import Parsed
 from scheduler.root.place import Place
 from scheduler.run.engine import recover
-from scheduler.run.local import attempts as engine_module
+from scheduler.run.local import chunks
 from scheduler.run.local.attempts import Attempts
 from scheduler.run.local.cancel import Cancel
 from scheduler.run.local.engine import LocalEngine
@@ -156,98 +155,74 @@ class _End:
 
 @dataclass
 class Processes:
-    """Attempts that seem to run: `scheduler.run.local.attempts.execute`, by the clock of the simulation."""
+    """Processes that seem to run, by the clock of the simulation."""
 
     clock: FakeClock
     seed: int
-    lock: threading.RLock = field(default_factory=threading.RLock)
     ends: list[_End] = field(default_factory=list)
-    waiting: dict[tuple[str, int], threading.Event] = field(default_factory=dict)
-    stirred: Callable[[], None] = lambda: None  # told when an attempt has come as far as it gets by itself
-    killed: bool = False
+    living: dict[tuple[str, int], Process] = field(default_factory=dict)
 
-    def execute(self, invocation: Invocation, *, cancel: Cancel, **_: object) -> Ending:
-        key = invocation.env["SCHEDULER_RUN_ID"], int(invocation.env["SCHEDULER_ATTEMPT"])
-        ended = threading.Event()
-        with self.lock:
-            # By the run alone: threads of one instant come here in any order.
-            chance = random.Random(f"{self.seed} {key}")
-            short = chance.random() < 0.97
-            length = chance.choice([1, 5, 30, 60, 300, 900]) if short else chance.randrange(3600, 90_000)
-            failed = chance.random() < 0.15
-            heapq.heappush(self.ends, _End(self.clock.now() + length * SECOND, key))
-            self.waiting[key] = ended
-        self.stirred()
-
-        def ring() -> None:
-            with self.lock:
-                self.waiting.pop(key, None)
-            ended.set()
-
-        with cancel.listening(ring):
-            ended.wait()
-        if self.killed:
-            raise Killed
-        why = cancel.why
-        if why is not None:
-            status: str = ""
-            reason: str | None = None
-            status, reason = ("interrupted", "shutdown") if why == "interrupted" else ("cancelled", why)
-        else:
-            status, reason = ("failed", "exit_code") if failed else ("succeeded", None)
-        code = {"failed": 1, "succeeded": 0}.get(status)
-        return Ending(
-            status=RunStatus(status),
-            reason=reason,
-            exit_code=code,
-            error=None,
-            result="",
-            output_bytes=0,
-            truncated=False,
-        )
+    def begin(
+        self, invocation: Invocation, *, cancel: Cancel, ended: Callable[[Ending | Exception], None], **_: object
+    ) -> Process:
+        """Stands in for `scheduler.run.local.command.Execution`."""
+        return Process(self, invocation, cancel, ended)
 
     @property
     def next_end(self) -> datetime | None:
-        with self.lock:
-            while self.ends and self.ends[0].key not in self.waiting:
-                heapq.heappop(self.ends)
-            return self.ends[0].at if self.ends else None
+        while self.ends and self.ends[0].key not in self.living:
+            heapq.heappop(self.ends)
+        return self.ends[0].at if self.ends else None
 
     def end_due(self) -> bool:
         """Lets one attempt end whose time has come."""
-        with self.lock:
-            if (end := self.next_end) is None or end > self.clock.now():
-                return False
-            event = self.waiting.pop(heapq.heappop(self.ends).key)
-        event.set()
+        if (end := self.next_end) is None or end > self.clock.now():
+            return False
+        self.living[heapq.heappop(self.ends).key].end()
         return True
 
-    def kill_all(self) -> None:
-        with self.lock:
-            self.killed = True
-            events = list(self.waiting.values())
-            self.waiting.clear()
-        for event in events:
-            event.set()
 
+class Process:
+    def __init__(
+        self, processes: Processes, invocation: Invocation, cancel: Cancel, ended: Callable[[Ending | Exception], None]
+    ) -> None:
+        self.pid = os.getpid()
+        self._processes, self._cancel, self._ended = processes, cancel, ended
+        self._key = invocation.env["SCHEDULER_RUN_ID"], int(invocation.env["SCHEDULER_ATTEMPT"])
+        # By the run alone: those of one instant come here in any order.
+        chance = random.Random(f"{processes.seed} {self._key}")
+        short = chance.random() < 0.97
+        self._length = chance.choice([1, 5, 30, 60, 300, 900]) if short else chance.randrange(3600, 90_000)
+        self._fails = chance.random() < 0.15
 
-class Killed(BaseException):
-    """In the middle of an attempt the whole process went: nothing is written any more."""
+    def start(self) -> None:
+        at = self._processes.clock.now() + self._length * SECOND
+        heapq.heappush(self._processes.ends, _End(at, self._key))
+        self._processes.living[self._key] = self
+        self.notice()
 
+    def notice(self) -> None:
+        if self._cancel.is_set():
+            self.end()
 
-class _Attempts(Attempts):
-    def _abandon(self, run: Run, error: BaseException) -> None:
-        if not isinstance(error, Killed):
-            super()._abandon(run, error)
-
-
-class _Engine(LocalEngine):
-    stirred: Callable[[], None]
-
-    def _carry_out(self, *args: Any) -> None:
-        with contextlib.suppress(Killed):
-            super()._carry_out(*args)
-        self.stirred()
+    def end(self) -> None:
+        if self._processes.living.pop(self._key, None) is None:
+            return
+        status, reason = ("failed", "exit_code") if self._fails else ("succeeded", None)
+        if (why := self._cancel.why) is not None:
+            status, reason = ("interrupted", "shutdown") if why == "interrupted" else ("cancelled", why)
+        code = {"failed": 1, "succeeded": 0}.get(status)
+        self._ended(
+            Ending(
+                status=RunStatus(status),
+                reason=reason,
+                exit_code=code,
+                error=None,
+                result="",
+                output_bytes=0,
+                truncated=False,
+            )
+        )
 
 
 class _Parsed(Parsed):
@@ -285,14 +260,17 @@ class Daemon:
         # Something vouches for every jump: how long a doubt lasts is for the tests of the clock.
         self.timekeeper = Timekeeper(world.clock, good=lambda: True)
         self.agenda = agenda = Agenda()
-        self.workers = _Engine(
+        self.workers = LocalEngine(
             attempts=self._attempts,
             lend=self.stores.lend,
             clock=world.clock,
+            place=world.place,
+            owner=self.owner.id,
             scratch=self.owner.scratch,
             alone=agenda.runs_alone,
             known=agenda.get,
         )
+        self._cleanup.callback(self.workers.reactor.close)
         self.duties = _Duties(world.clock, self.workers, self.timekeeper)
         self.clockwork = Clockwork(
             clock=world.clock,
@@ -302,8 +280,6 @@ class Daemon:
             lend=self.stores.lend,
             duties=self.duties,
         )
-        self._rest = threading.Event()
-        self.workers.stirred = self.processes.stirred = self._stirred
         self.timekeeper.begin(self.store)
         here = LocalRecovery(place=world.place, clock=world.clock, owner=self.owner.id)
         recover(self.store, [here])
@@ -313,7 +289,7 @@ class Daemon:
         self.turn()
 
     def _attempts(self, store: Store) -> Attempts:
-        return _Attempts(
+        return Attempts(
             place=self.world.place,
             store=store,
             clock=self.world.clock,
@@ -344,19 +320,12 @@ class Daemon:
         """Returns when each run under way waits for its end."""
         give_up = time.monotonic() + PATIENCE_S
         while True:
-            self._rest.clear()
-            with self.workers._lock, self.processes.lock:
-                if self._rests():
-                    return
-            if not self._rest.wait(give_up - time.monotonic()):
+            self.workers.reactor.turn(0.0)
+            self.workers._chunks.write_now()
+            if len(self.workers._seats) == len(self.processes.living):
+                return
+            if time.monotonic() > give_up:
                 raise AssertionError(f"never at rest: {self.workers.under_way}")
-
-    def _rests(self) -> bool:
-        return len(self.workers._seats) == len(self.processes.waiting)
-
-    def _stirred(self) -> None:
-        if self._rests():  # whoever stirs last sees it so
-            self._rest.set()
 
     @property
     def next_event(self) -> datetime | None:
@@ -364,10 +333,7 @@ class Daemon:
         return min((each for each in known if each is not None), default=None)
 
     def kill(self) -> None:
-        self.workers.start_no_more()
-        self.processes.kill_all()
-        self.workers._await_empty(PATIENCE_S)
-        self._cleanup.close()
+        self._cleanup.close()  # and nobody moves its runs on
 
     def stop(self) -> None:
         self.clockwork.stop()
@@ -400,7 +366,7 @@ class World:
         self.parsed = _Parsed()
         self.passes = Passes(place=self.place, clock=self.clock, absent_grace=timedelta(0), parsed=self.parsed)
         self.processes = Processes(clock=self.clock, seed=seed)
-        monkeypatch.setattr(engine_module, "execute", lambda *a, **kw: self.processes.execute(*a, **kw))
+        monkeypatch.setattr(chunks, "Execution", lambda *a, **kw: self.processes.begin(*a, **kw))
         self.events: list[dict[str, Any]] = []
         self.files: dict[str, JobFile] = {}
         self._twice_until = BEGIN

@@ -313,7 +313,7 @@ class LimitsShape(Shape):
         le=2**30,
         description="How much output is captured for each run. Of longer output, the head and the tail are kept.",
     )
-    max_running: int = Field(default=16, ge=1, le=1_000, description="The limit of concurrent runs.")
+    max_running: int = Field(default=16, ge=1, le=10_000, description="The limit of concurrent runs.")
 
 
 class PruneShape(Shape):

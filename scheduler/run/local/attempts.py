@@ -1,16 +1,18 @@
-"""One run in this process, from its claim to its end. Every path through it ends in a row of the ledger."""
+"""One run from its claim to its first process and to its end. Every path through it ends in a row of the ledger."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from scheduler.core.due.place import PlaceFault
-from scheduler.core.values.facts import Fault
+from scheduler.core.values.facts import Fault, Job
 from scheduler.core.values.problems import UnavailableError
 from scheduler.core.values.runs import Ending, Run, RunStatus
 from scheduler.ledger import places, queries, runs
+from scheduler.ledger.batches import Pinned
 from scheduler.ledger.store import Store
 from scheduler.machine import processes
 from scheduler.machine.clock import Clock
@@ -22,10 +24,59 @@ from scheduler.run.engine import Why
 from scheduler.run.fire import Ready, Superseded, lost_place, what_runs_again, what_shall_run
 from scheduler.run.local.cancel import Cancel
 from scheduler.run.local.command import execute
-from scheduler.run.local.prepare import Invocation, prepare_attempt
+from scheduler.run.local.prepare import Invocation, Tools, prepare_attempt
 from scheduler.sync.passes import Passes
 
+if TYPE_CHECKING:
+    from sqlite3 import Connection
+
 _log = Log(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Opening:
+    """An attempt that is about to be opened: everything about it is known, and nothing of it is on disk."""
+
+    run: Run
+    job: Job
+    ready: Ready | Fault
+    invocation: Invocation | Fault  # a Fault ends a retry as soon as it is open
+
+    def pinned(self) -> Pinned:
+        assert isinstance(self.ready, Ready)
+        ready = self.ready
+        return Pinned(
+            generation=ready.job.file.generation,
+            task=ready.task,
+            provenance=ready.provenance,
+            runner_files=ready.runner_files,
+        )
+
+    def of(self, run: Run) -> Opening:
+        """The same for a run that has its number only now."""
+        assert isinstance(self.invocation, Invocation)
+        return Opening(run=run, job=self.job, ready=self.ready, invocation=self.invocation.of(run.id))
+
+    def open(self, sql: Connection, *, owner: str, clock: Clock) -> Run | None:
+        """Open it, before its process exists. None if another process has the run, or has ended it."""
+        if self.run.attempts:
+            files = self.ready.runner_files if isinstance(self.ready, Ready) else None
+            return runs.start_retry(sql, self.run, owner=owner, runner_files=files, now=clock.now())
+        pinned = self.pinned()
+        try:
+            return runs.start_attempt(
+                sql,
+                self.run,
+                n=1,
+                owner=owner,
+                generation=pinned.generation,
+                task=pinned.task,
+                provenance=pinned.provenance,
+                runner_files=pinned.runner_files,
+                now=clock.now(),
+            )
+        except runs.EndedMeanwhileError:  # while we waited for its files; that is already logged
+            return None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,10 +104,20 @@ class Attempts:
         try:
             crash_point("after_claim")
             claimed(run)
-            carry_out = self._try_again if run.attempts else self._try_first
-            return ends.tell_end(self.store, carry_out(run, scratch, cancel))
+            found = self.look(run, cancel)
+            if isinstance(found, Opening):
+                found = self._carry_out(found, scratch, cancel)
+            return ends.tell_end(self.store, found)
         except ends.EndNotWrittenError:
             raise
+        except BaseException as error:
+            self._abandon(run, error)
+            raise
+
+    def look_or_abandon(self, run: Run, cancel: Cancel) -> Opening | Run:
+        """Like `look`. An error of ours ends the run, and is raised. Raises also: EndNotWrittenError."""
+        try:
+            return self.look(run, cancel)
         except BaseException as error:
             self._abandon(run, error)
             raise
@@ -68,35 +129,36 @@ class Attempts:
         """End a run that was stopped before its process existed, or while it waits."""
         return ends.end_unstarted(self.store, run, why, self.clock.now())
 
-    def _try_first(self, run: Run, scratch: Path, cancel: Cancel) -> Run:
+    def look(self, run: Run, cancel: Cancel) -> Opening | Run:
+        """Find out what the next attempt runs, as carefully as it takes. May wait, as for a file that is being saved.
+
+        Returns the run if it is over, or keeps waiting, or another process has it.
+        """
+        found = self._look_again(run, cancel) if run.attempts else self._look(run, cancel)
+        if isinstance(found, Opening):
+            self.make_room()
+        return found
+
+    def make_room(self) -> None:
+        """Raises: UnavailableError if no output could be kept."""
+        try:
+            self.place.outputs.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            raise unusable(self.place.outputs, error) from error
+
+    def _look(self, run: Run, cancel: Cancel) -> Opening | Run:
         ready = what_shall_run(self.passes, self.store, run, cancel.wait)
         if ready is None:
             return self.end_unstarted(run, cancel.why or "cancelled")
         if isinstance(ready, Superseded):
             return self._skip(run, "superseded", ready.message, fault=False)
-        invocation = ready if isinstance(ready, Fault) else self._prepare(ready, run, attempt=1)
+        invocation = ready if isinstance(ready, Fault) else self.prepare(ready, run)
         if isinstance(invocation, Fault) or isinstance(ready, Fault):
             assert isinstance(invocation, Fault)
             return self._not_started(run, invocation)
-        self._make_room(run)
-        crash_point("after_read")
-        try:
-            started = self.store.write(
-                runs.start_attempt,
-                run,
-                n=1,
-                owner=self.owner,
-                generation=ready.job.file.generation,
-                task=ready.task,
-                provenance=ready.provenance,
-                runner_files=ready.runner_files,
-                now=self.clock.now(),
-            )
-        except runs.EndedMeanwhileError:  # it was ended while we waited for its files, which is already logged
-            return self.store.read(runs.find_run, run.job_id, run.n) or run
-        return self._attempt(started, ready, invocation, scratch, cancel)
+        return Opening(run=run, job=ready.job, ready=ready, invocation=invocation)
 
-    def _try_again(self, run: Run, scratch: Path, cancel: Cancel) -> Run:
+    def _look_again(self, run: Run, cancel: Cancel) -> Opening | Run:
         last, job = run.attempts[-1], self.store.read(queries.job, run.job_id)
         assert job is not None
         if job.archived:  # its file is gone: no retry (F5)
@@ -115,26 +177,18 @@ class Attempts:
         if cancel.why is not None:
             return self.end_unstarted(run, cancel.why)
         ready = what_runs_again(self.passes, self.store, run, cancel.wait)
-        invocation = ready if isinstance(ready, Fault) else self._prepare(ready, run, attempt=last.n + 1)
+        invocation = ready if isinstance(ready, Fault) else self.prepare(ready, run)
         if isinstance(invocation, Fault) and run.fire_time is not None:
             lost = lost_place(self.passes, self.store, run, invocation)
             if lost is not None:  # keep waiting
                 self.lost(lost)
                 return run
-        self._make_room(run)
-        named = None if isinstance(ready, Fault) else ready.runner_files
-        started = self.store.write(runs.start_retry, run, owner=self.owner, runner_files=named, now=self.clock.now())
-        if started is None:  # for example, a daemon took the run that a command in the foreground was waiting to retry
-            return self.store.read(runs.find_run, run.job_id, run.n) or run
-        crash_point("after_retry")
-        if isinstance(invocation, Fault) or isinstance(ready, Fault):
-            assert isinstance(invocation, Fault)
-            ending = Ending(status=RunStatus.FAILED, reason=invocation.reason, error=invocation.message)
-            return ends.end_attempt(self.store, started, ending, job, cancel.why, self.clock.now())
-        return self._attempt(started, ready, invocation, scratch, cancel)
+        return Opening(run=run, job=job if isinstance(ready, Fault) else ready.job, ready=ready, invocation=invocation)
 
-    def _prepare(self, ready: Ready, run: Run, *, attempt: int) -> Invocation | Fault:
-        return prepare_attempt(ready, run.id, run.fire_time, run.trigger, attempt=attempt, environ=self.environ)
+    def prepare(self, ready: Ready, run: Run, tools: Tools | None = None) -> Invocation | Fault:
+        """The process of a run's next attempt. tools: of its runner, if somebody has looked already."""
+        n = run.attempts[-1].n + 1 if run.attempts else 1
+        return prepare_attempt(ready, run.id, run.fire_time, run.trigger, attempt=n, environ=self.environ, tools=tools)
 
     def _not_started(self, run: Run, fault: Fault) -> Run:
         """Handle a claimed run that cannot start: its slot waits for its place; anything else is a skip (F7)."""
@@ -148,33 +202,45 @@ class Attempts:
         """End a claimed run that could not start. A fault counts as an error and is logged (F7)."""
         return self.store.write(runs.skip, run, reason=reason, message=message, fault=fault, now=self.clock.now())
 
-    def _make_room(self, run: Run) -> None:
-        folder = self.place.output(run.job_id, run.n, 1, "stdout").parent
-        try:
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        except OSError as error:
-            raise unusable(folder, error) from error
+    def _carry_out(self, opening: Opening, scratch: Path, cancel: Cancel) -> Run:
+        """Open an attempt, run its process, and write how it ended."""
+        tried = opening.run
+        crash_point("after_read")
+        with self.store.writing() as sql:
+            run = opening.open(sql, owner=self.owner, clock=self.clock)
+        if run is None:  # for example, a daemon took the run that a command in the foreground was waiting to retry
+            return self.store.read(runs.find_run, tried.job_id, tried.n) or tried
+        if tried.attempts:
+            crash_point("after_retry")
+        outcome: Ending | Fault
+        if isinstance(opening.invocation, Fault):
+            outcome = opening.invocation
+        else:
+            outcome = self._execute(run, opening, opening.invocation, scratch, cancel)
+        if isinstance(outcome, Fault):
+            outcome = Ending(status=RunStatus.FAILED, reason=outcome.reason, error=outcome.message)
+        return ends.end_attempt(self.store, run, outcome, opening.job, cancel.why, self.clock.now())
 
-    def _attempt(self, run: Run, ready: Ready, invocation: Invocation, scratch: Path, cancel: Cancel) -> Run:
-        """Carry out the attempt that was opened last."""
+    def _execute(
+        self, run: Run, opening: Opening, invocation: Invocation, scratch: Path, cancel: Cancel
+    ) -> Ending | Fault:
+        assert isinstance(opening.ready, Ready)
         n = run.attempts[-1].n
         crash_point("before_spawn")
         with self.store.writing(durable=False) as sql:  # survives a kill; a reboot is recognised by the boot id
             runs.mark_spawning(sql, run, attempt=n)
         outcome = execute(
             invocation,
-            timeout=ready.job.file.spec.timeout,
+            timeout=opening.job.file.spec.timeout,
             scratch=scratch,
             stdout=self.place.output(run.job_id, run.n, n, "stdout"),
             stderr=self.place.output(run.job_id, run.n, n, "stderr"),
-            output_limit=ready.settings.limits.output_bytes,
+            output_limit=opening.ready.settings.limits.output_bytes,
             on_spawn=lambda pid: self._spawned(run, n, pid),
             cancel=cancel,
         )
         crash_point("before_end")
-        if isinstance(outcome, Fault):
-            outcome = Ending(status=RunStatus.FAILED, reason=outcome.reason, error=outcome.message)
-        return ends.end_attempt(self.store, run, outcome, ready.job, cancel.why, self.clock.now())
+        return outcome
 
     def _spawned(self, run: Run, attempt: int, pid: int) -> None:
         crash_point("after_spawn")

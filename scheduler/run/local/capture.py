@@ -24,7 +24,7 @@ class Capture:
     it.
     """
 
-    def __init__(self, path: Path, *, limit: int) -> None:
+    def __init__(self, path: str | Path, *, limit: int) -> None:
         """path: created with mode 0600, and its folder with it."""
         self.total = 0  # bytes of the stream, kept or not
         self.error: str | None = None
@@ -81,7 +81,7 @@ class Capture:
 
     def _write_ring(self, data: bytes, *, at: int) -> None:
         if self._ring is None:
-            self._ring = tempfile.TemporaryFile(dir=self._path.parent, buffering=0)  # noqa: SIM115
+            self._ring = tempfile.TemporaryFile(dir=Path(self._path).parent, buffering=0)  # noqa: SIM115
         while data:
             place = at % self._tail_limit
             piece = data[: self._tail_limit - place]
@@ -117,12 +117,12 @@ class Capture:
         _copy(self._ring, file, start=0, length=oldest)
 
 
-def _create(path: Path) -> IO[bytes]:
+def _create(path: str | Path) -> IO[bytes]:
     flags = os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
     try:
         handle = os.open(path, flags, 0o600)
     except FileNotFoundError:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        Path(path).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         handle = os.open(path, flags, 0o600)
     return open(handle, "r+b", buffering=0)  # noqa: PTH123
 

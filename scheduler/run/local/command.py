@@ -57,8 +57,8 @@ class Execution:
         census: Census,
         timeout: timedelta,
         scratch: Path,
-        stdout: Path,
-        stderr: Path,
+        stdout: str,
+        stderr: str,
         output_limit: int,
         cancel: Cancel,
         ended: Callable[[Ending | Exception], None],
@@ -72,12 +72,13 @@ class Execution:
         grace: between TERM and KILL at a timeout.
         """
         self.pid = 0  # also the number of the group
+        self.since = 0.0  # monotonic: when it started
         self._invocation, self._reactor, self._census = invocation, reactor, census
         self._timeout, self._grace, self._cancel, self._ended = timeout, grace, cancel, ended
         self._scratch = scratch
         self._captures = Capture(stdout, limit=output_limit // 2), Capture(stderr, limit=output_limit // 2)
         told = {name: invocation.env[name] for name in _KNOWN_BY if name in invocation.env}
-        self._since = 0  # clock ticks after boot
+        self._born = 0  # clock ticks after boot
         self._told = told if len(told) == len(_KNOWN_BY) else {}  # without both, no process is known to be the run's
         self._pipes: dict[int, Capture] = {}
         self._end = -1  # becomes readable when the leader ends
@@ -110,7 +111,7 @@ class Execution:
         if isinstance(started, Fault):
             self._release()
             return started
-        self._child, self.pid = started, started.pid
+        self._child, self.pid, self.since = started, started.pid, time.monotonic()
         try:
             self._end = _watch_end(started)
             self._reactor.watch(self._end, READ, self._guarded(self._leader_ended))
@@ -120,25 +121,26 @@ class Execution:
             self._kill_unfinished()
             self._release()
             raise
-        self._at(time.monotonic() + self._timeout.total_seconds(), self._late)
+        self._at(self.since + self._timeout.total_seconds(), self._late)
         if self._cancel.is_set():
             self.notice()
         return None
 
     def _start(self) -> Child | Fault:
         argv = self._arguments()
-        self._since = ticks_since_boot()
-        with contextlib.ExitStack() as ours:
-            stdin = _opened_input(self._invocation.stdin)
-            ours.callback(os.close, stdin)
-            ends = []
+        self._born = ticks_since_boot()
+        ours: list[int] = []
+        try:
+            ours.append(_opened_input(self._invocation.stdin))
             for capture in self._captures:
                 read, write = os.pipe()
                 self._pipes[read] = capture
-                ours.callback(os.close, write)
+                ours.append(write)
                 os.set_blocking(read, False)
-                ends.append(write)
-            return self._spawned(argv, stdin, *ends)
+            return self._spawned(argv, *ours)
+        finally:
+            for file in ours:
+                os.close(file)
 
     def _spawned(self, argv: list[bytes], stdin: int, stdout: int, stderr: int) -> Child | Fault:
         program, cwd = self._invocation.argv[0], os.fspath(self._invocation.cwd)
@@ -313,7 +315,7 @@ class Execution:
                 capture.write(data)
                 left -= len(data)
         if self._told:
-            self._left += self._census.strangers(since=self._since)
+            self._left += self._census.strangers(since=self._born)
         self._release()
         self._ended(judge(self._why, self._child.returncode, self._timeout, self._captures, self._left))
 
@@ -436,8 +438,8 @@ def execute(
             census=Census(reactor),
             timeout=timeout,
             scratch=scratch,
-            stdout=stdout,
-            stderr=stderr,
+            stdout=os.fspath(stdout),
+            stderr=os.fspath(stderr),
             output_limit=output_limit,
             cancel=cancel,
             ended=ended.append,

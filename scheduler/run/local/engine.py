@@ -1,13 +1,21 @@
-"""The threads that carry out a daemon's runs: one per run, at most `max_running`. Other runs wait their turn."""
+"""Carries out a daemon's runs on one reactor: opens them in chunks, starts them, and writes their ends in groups.
+
+No run has a thread or a connection of its own. What may block, such as reading files that have changed, is done by a
+few helper threads; whatever they find comes back to the reactor. At most `max_running` runs are under way; others
+wait their turn.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import itertools
 import resource
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -18,36 +26,56 @@ from scheduler.core.due.waiting import OUTAGE, Done, Waiting, WaitingRun
 from scheduler.core.times.fires import next_fire
 from scheduler.core.values.facts import Job
 from scheduler.core.values.problems import SchedulerError
-from scheduler.core.values.runs import Run, RunStatus
-from scheduler.ledger import claims, places, queries, runs
+from scheduler.core.values.runs import Run, RunStatus, Trigger
+from scheduler.ledger import claims, places, queries, runs, syncs
 from scheduler.ledger.pool import Lend
 from scheduler.ledger.store import Store
 from scheduler.machine.clock import Clock
+from scheduler.machine.crash import crash_point
+from scheduler.machine.hands import Hands
 from scheduler.machine.log import Log
-from scheduler.run.ends import EndNotWrittenError, give_up
-from scheduler.run.local.attempts import Attempts
+from scheduler.machine.reactor import Reactor
+from scheduler.root.place import Place
+from scheduler.run import ends
+from scheduler.run.engine import Why
+from scheduler.run.local.attempts import Attempts, Opening
 from scheduler.run.local.cancel import GRACE, Cancel
+from scheduler.run.local.census import Census
+from scheduler.run.local.chunks import CHUNK, Chunks, Seat
+from scheduler.run.local.openings import Openings
+from scheduler.run.plain import InlineTexts
 
 if TYPE_CHECKING:
     from sqlite3 import Connection
 
+    from scheduler.core.due.due import Due
+
 FILES_OF_OURS = 100
-FILES_OF_A_RUN = 16  # pipes, outputs, a connection, and the descriptors that wait for them
+FILES_OF_A_RUN = 6  # two pipes, two outputs, a descriptor that tells of its end, and what a start needs for a moment
+HANDS = 64  # threads for what may block
 
 LOOK_AGAIN = timedelta(seconds=1)  # for the end of a run that another process carries out
 PLACE_AGAIN = timedelta(seconds=5)  # for a run's lost place; longer than claiming what came due meanwhile takes
+
+_LOOK_S = 1.0  # signal handlers run between two looks
 
 _log = Log(__name__)
 
 
 @dataclass(eq=False, kw_only=True)
 class LocalEngine:
-    """Starts each claimed run in its own thread. Knows the running and waiting runs, and ends them on request."""
+    """Carries out claimed runs. Knows the running and waiting runs, and ends them on request.
+
+    Whoever waits on the reactor moves everything on. Any thread may call what the seam names.
+    """
 
     attempts: Callable[[Store], Attempts]
     lend: Lend
     clock: Clock
+    place: Place
+    owner: str
     scratch: Path
+    reactor: Reactor = field(default_factory=Reactor)
     delayed: Callable[[], None] = lambda: None  # called when a run is put off: somebody must call `release` then
     alone: Callable[[str], bool] = lambda _: True  # True if the runs of a job exclude each other
     holds: Callable[[Job], bool] = lambda _: False  # True if a job is known to wait for its place
@@ -56,11 +84,24 @@ class LocalEngine:
 
     def __post_init__(self) -> None:
         self._lock = threading.RLock()
-        self._changed = threading.Condition(self._lock)
-        self._seats: dict[str, Cancel] = {}  # of the runs under way
+        self._seats: dict[str, Seat] = {}
         self._waiting = Waiting(alone=self.alone)
         self._room = max(1, (resource.getrlimit(resource.RLIMIT_NOFILE)[0] - FILES_OF_OURS) // FILES_OF_A_RUN)
         self._unwritten: dict[str, tuple[Callable[[Store], Run], Done | None]] = {}
+        self._to_look: deque[Seat] = deque()
+        self._texts = InlineTexts()
+        self._hands = Hands("files", most=HANDS)
+        self._chunks = Chunks(
+            reactor=self.reactor,
+            census=Census(self.reactor, self._hands),
+            lend=self.lend,
+            clock=self.clock,
+            place=self.place,
+            owner=self.owner,
+            scratch=self.scratch,
+            over=self._over,
+            unwritten=self._end_later,
+        )
         self._stopping = False
         self.max_running = 1
 
@@ -188,7 +229,7 @@ class LocalEngine:
             seat = self._seats.get(run_id)
             waiting = self._waiting.pop(run_id, now=self.clock.now())  # from here on nobody starts it
         if seat is not None:
-            seat.request(why)
+            self._request(seat, why)
         elif waiting is not None:
             try:
                 with self.lend() as store:
@@ -259,91 +300,215 @@ class LocalEngine:
         """Send TERM to all running runs, KILL after `grace`. Signal handlers call it too."""
         self._stopping = True
         for seat in list(self._seats.values()):
-            seat.request("interrupted", grace=grace)
+            self._request(seat, "interrupted", grace)
+
+    def _request(self, seat: Seat, why: Why, grace: timedelta = GRACE) -> None:
+        seat.cancel.request(why, grace=grace)
+        self.reactor.call(seat.notice)
 
     def wait(self) -> None:
         """Return when nothing runs, and waiting runs wait only for a retry."""
-        while True:
-            with self._changed:
-                if not self._seats and (self._stopping or not self._waiting.moves):
-                    return
-                self._changed.wait(1)  # in short waits, as below
+        while self._seats or (not self._stopping and self._waiting.moves):
+            self.reactor.turn(_LOOK_S)
             self._fill()  # runs that start a second apart
 
     def _await_empty(self, timeout: float | None) -> bool:
         end = None if timeout is None else time.monotonic() + timeout
-        with self._changed:
-            while self._seats:
-                left = None if end is None else end - time.monotonic()
-                if left is not None and left <= 0:
-                    return False
-                # In short waits: a signal handler cannot notify a condition that its own thread waits for.
-                self._changed.wait(1 if left is None else min(left, 1))
+        while self._seats:
+            left = _LOOK_S if end is None else end - time.monotonic()
+            if left <= 0:
+                return False
+            self.reactor.turn(min(left, _LOOK_S))
         return True
+
+    # -- from a claim to its opening -----------------------------------------------------------------
 
     def _start(self, run: Run, done: Done | None, since: datetime | None = None) -> None:
         """since: from when on a waiting run has lacked only capacity. None if it did not wait."""
-        cancel = Cancel()
-        thread = threading.Thread(target=self._carry_out, args=(run, cancel, done, since), name=run.id, daemon=True)
+        seat = Seat(run=run, tried=run, cancel=Cancel(), done=done, since=since)
         with self._lock:
-            self._seats[run.id] = cancel
-            if since is None:  # otherwise it was counted when its turn came
-                self._waiting.took(run.job_id)
-            if self._stopping:
-                cancel.request("interrupted", grace=timedelta(0))
-        try:
-            thread.start()
-        except RuntimeError as error:  # no thread is left: the claim holds, so it waits for one
-            _log.error("no_thread", run_id=run.id, error=str(error))
-            with self._lock:
-                del self._seats[run.id]
-                self._waiting.left(run.job_id, now=self.clock.now())
-                self._waiting.add(WaitingRun(run=run, done=done))
+            self._take(seat)
+            self._to_look.append(seat)
+            if len(self._to_look) > 1:
+                return  # somebody is about to look
+        self.reactor.call(self._look)
 
-    def _carry_out(self, run: Run, cancel: Cancel, done: Done | None, since: datetime | None) -> None:
-        finished = None
-        lent = False
+    def _take(self, seat: Seat) -> None:
+        self._seats[seat.run.id] = seat
+        if seat.since is None:  # otherwise it was counted when its turn came
+            self._waiting.took(seat.run.job_id)
+        if self._stopping:
+            seat.cancel.request("interrupted", grace=timedelta(0))
+
+    def _look(self) -> None:
+        """Read what runs get. Where nothing has changed since the last pass, at once; else with care, elsewhere."""
+        with self._lock:
+            seats = list(itertools.islice(self._to_look, CHUNK))
+        careful, plain = list(seats), list[Seat]()
+        with (
+            contextlib.suppress(SchedulerError),
+            self.lend() as store,
+            Openings(self.attempts(store), store.read(syncs.settings), self._texts) as openings,
+        ):
+            for seat in seats:
+                seat.opening = self._plain(store, openings, seat)
+            if openings.stand():
+                plain = [seat for seat in seats if seat.opening is not None]
+                careful = [seat for seat in seats if seat.opening is None]
+        with self._lock:
+            for _ in seats:
+                self._to_look.popleft()
+            more = bool(self._to_look)
+        for seat in careful:
+            self._look_with_care(seat)
+        if plain:
+            crash_point("after_claim")
+            self._chunks.open(plain)
+        if more:
+            self.reactor.soon(self._look)
+
+    def _plain(self, store: Store, openings: Openings, seat: Seat) -> Opening | None:
+        """What is opened for a run if neither it nor its job nor any file is in a special state."""
+        run = seat.run
+        if run.attempts or run.task_of is not None or seat.cancel.is_set():
+            return None
+        job = store.read(queries.job, run.job_id)
+        if job is None or job.file.generation != run.generation:
+            return None
+        if run.status is RunStatus.QUEUED and self._must_wait(store, job, run, seat.since or run.requested_at):
+            return None
+        return openings.of(job, run)
+
+    def _must_wait(self, store: Store, job: Job, run: Run, since: datetime) -> bool:
+        """True if a run whose turn has come is skipped, or keeps waiting."""
+        if _is_of_a_slot(run) and (self._skipped(job, run, since) or self.holds(job)):
+            return True
+        return self.alone(run.job_id) and store.read(claims.runs_beside, run)
+
+    def _look_with_care(self, seat: Seat) -> None:
+        try:
+            self._hands.give(lambda: self._carefully(seat))
+        except RuntimeError as error:  # no thread is left: the claim holds, so it waits for one
+            _log.error("no_thread", run_id=seat.run.id, error=str(error))
+            with self._lock:
+                del self._seats[seat.run.id]
+                self._waiting.left(seat.run.job_id, now=self.clock.now())
+                self._put_off(WaitingRun(run=seat.run, done=seat.done), self.clock.now() + LOOK_AGAIN)
+
+    def _carefully(self, seat: Seat) -> None:
+        """In a helper thread. Hands the opening, or the run if nothing is to be opened, back to the reactor."""
+        run, lent = seat.run, False
+        finished: Run | None = None
         try:
             with self.lend() as store:
                 lent = True
-                if run.status is RunStatus.QUEUED:
-                    finished = self._carry_out_queued(store, run, cancel, since or run.requested_at)
-                else:
-                    finished = self.attempts(store).carry_out(run, scratch=self.scratch, cancel=cancel)
-        except EndNotWrittenError as error:
+                crash_point("after_claim")
+                found = self._found(store, seat)
+                if isinstance(found, Opening):
+                    seat.opening = found
+                    self.reactor.call(lambda: self._chunks.open([seat]))
+                    return
+                finished = ends.tell_end(store, found)
+        except ends.EndNotWrittenError as error:
             _log.error("end_not_written", run_id=run.id, error=str(error))
-            self._unwritten[run.id] = error.write_end, done
-            done = None
+            write_end = error.write_end
+            self.reactor.call(lambda: self._end_later(seat, write_end))
+            return
         except SchedulerError as error:
             _log.error("run_abandoned", run_id=run.id, error=str(error), hint=error.hint)
             if not lent:  # nothing of it has begun
-                self._unwritten[run.id] = functools.partial(self._give_up, run, error), done
-                done = None
+                give_up = functools.partial(self._give_up, run, error)
+                self.reactor.call(lambda: self._end_later(seat, give_up))
+                return
         except Exception:
             _log.exception("run_abandoned", run_id=run.id)
-        finally:
-            ended_late: Literal["cancelled", "replaced"] | None = None
-            with self._changed:
-                del self._seats[run.id]
-                if finished is not None and not finished.status.finished and finished.id == run.id:
-                    if cancel.why == "cancelled" or cancel.why == "replaced":  # just after its try ended
-                        ended_late = cancel.why
-                    again = PLACE_AGAIN if finished.reason == PLACE else LOOK_AGAIN
-                    later = finished.retry_at or self.clock.now() + again
-                    if finished.retry_at is not None and finished.retry_at == run.retry_at:  # not tried: place is gone
-                        later = max(later, self.clock.now() + PLACE_AGAIN)
-                    self._put_off(WaitingRun(run=finished, done=done), later)
-                    done = None
-                if finished is not None and finished.status is RunStatus.SKIPPED:
-                    self._waiting.passed(run.job_id)
-                else:
-                    self._waiting.left(run.job_id, now=self.clock.now())
-                self._changed.notify_all()
-            if ended_late is not None:
-                self._end_it(run.id, ended_late)
-            if done is not None:
-                done(finished)
-            self._fill()
+        self.reactor.call(lambda: self._over(seat, finished))
+
+    def _found(self, store: Store, seat: Seat) -> Opening | Run:
+        """What is opened for a run whose turn has come, or the run: skipped, waiting on, or another process's."""
+        run, attempts = seat.run, self.attempts(store)
+        if run.status is RunStatus.QUEUED:
+            job = store.read(queries.job, run.job_id)
+            assert job is not None
+            if _is_of_a_slot(run) and (skip := self._skipped(job, run, seat.since or run.requested_at)):
+                return self._skip(store, run, *skip)
+            if _is_of_a_slot(run) and self.holds(job):
+                return run if run.reason == PLACE else store.write(places.keep_waiting, run)
+            if self.alone(run.job_id) and store.read(claims.runs_beside, run):
+                return run
+        return attempts.look_or_abandon(run, seat.cancel)
+
+    # -- slots that are claimed and opened at once -----------------------------------------------------
+
+    def free(self) -> int:
+        """How many runs could start now. None while one waits."""
+        return 0 if self._stopping or self._waiting.moves else max(0, self.places - len(self._seats))
+
+    def plan(self, store: Store, dues: Sequence[Due], now: datetime) -> dict[str, Opening]:
+        """What slots that are due would run, by job: those for which nothing has changed since the last pass."""
+        found: dict[str, Opening] = {}
+        with Openings(self.attempts(store), store.read(syncs.settings), self._texts) as openings:
+            for due in dues:
+                if due.slot is None or due.catch_up or due.skips:
+                    continue
+                run = Run(
+                    job_id=due.job.id,
+                    n=0,  # given by the claim
+                    trigger=Trigger.SCHEDULE,
+                    status=RunStatus.CLAIMED,
+                    fire_time=due.slot,
+                    requested_at=now,
+                    generation=due.job.file.generation,
+                )
+                if (opening := openings.of(due.job, run)) is not None:
+                    found[run.job_id] = opening
+            return found if openings.stand() else {}
+
+    def start_begun(self, begun: Sequence[tuple[Run, Opening]], *, ended: Done | None = None) -> None:
+        """Start runs that were claimed and opened at once. In the reactor's thread; returns once they run."""
+        seats = []
+        crash_point("after_claim")
+        crash_point("after_read")
+        for run, opening in begun:
+            seat = Seat(run=run, tried=run, cancel=Cancel(), done=ended, opening=opening.of(run))
+            with self._lock:
+                self._take(seat)
+            seats.append(seat)
+        self._chunks.start(seats)
+
+    # -- the end ---------------------------------------------------------------------------------------
+
+    def _over(self, seat: Seat, finished: Run | None) -> None:
+        """Free the place of a run that is over, or waits again; None if nobody knows how it ended."""
+        run, done = seat.tried, seat.done
+        seat.opening = seat.execution = None  # in a followed root, what they hold keeps the files of a commit
+        ended_late: Literal["cancelled", "replaced"] | None = None
+        with self._lock:
+            del self._seats[run.id]
+            if finished is not None and not finished.status.finished and finished.id == run.id:
+                if seat.cancel.why == "cancelled" or seat.cancel.why == "replaced":  # just after its try ended
+                    ended_late = seat.cancel.why
+                again = PLACE_AGAIN if finished.reason == PLACE else LOOK_AGAIN
+                later = finished.retry_at or self.clock.now() + again
+                if finished.retry_at is not None and finished.retry_at == run.retry_at:  # not tried: place is gone
+                    later = max(later, self.clock.now() + PLACE_AGAIN)
+                self._put_off(WaitingRun(run=finished, done=done), later)
+                done = None
+            if finished is not None and finished.status is RunStatus.SKIPPED:
+                self._waiting.passed(run.job_id)
+            else:
+                self._waiting.left(run.job_id, now=self.clock.now())
+        if ended_late is not None:
+            self._end_it(run.id, ended_late)
+        if done is not None:
+            done(finished)
+        self._fill()
+
+    def _end_later(self, seat: Seat, write_end: Callable[[Store], Run]) -> None:
+        """Free the place of a run whose end cannot be written now. `write_ends` tries again."""
+        self._unwritten[seat.run.id] = write_end, seat.done
+        seat.done = None
+        self._over(seat, None)
 
     def _end_it(self, run_id: str, why: Literal["cancelled", "replaced"]) -> None:
         try:
@@ -352,38 +517,19 @@ class LocalEngine:
             _log.error("not_ended", run_id=run_id, why=why, error=str(error), hint=error.hint)
 
     def _give_up(self, run: Run, error: SchedulerError, store: Store) -> Run:
-        return give_up(store, run, error, now=self.clock.now())
+        return ends.give_up(store, run, error, now=self.clock.now())
 
     def _fill(self) -> None:
         """Give free capacity to waiting runs."""
         while True:
-            with self._changed:
+            with self._lock:
                 if self._stopping or len(self._seats) >= self.places:
-                    found = None
-                else:
-                    found = self._waiting.next(self.clock.now())
+                    return
+                found = self._waiting.next(self.clock.now())
                 if found is None:
-                    self._changed.notify_all()
                     return
                 entry, since = found
                 self._start(entry.run, entry.done, since)
-                if entry.run.id not in self._seats:
-                    return
-
-    def _carry_out_queued(self, store: Store, run: Run, cancel: Cancel, since: datetime) -> Run:
-        """Carry out a run whose turn has come, or skip it because of what happened while it waited.
-
-        Returns the run unchanged while another process has a run of the job, if the job's runs exclude each other.
-        """
-        job = store.read(queries.job, run.job_id)
-        assert job is not None
-        if _is_of_a_slot(run) and (skip := self._skipped(job, run, since)):
-            return self._skip(store, run, *skip)
-        if _is_of_a_slot(run) and self.holds(job):
-            return run if run.reason == PLACE else store.write(places.keep_waiting, run)
-        if self.alone(run.job_id) and store.read(claims.runs_beside, run):
-            return run
-        return self.attempts(store).carry_out(run, scratch=self.scratch, cancel=cancel)
 
     def _skipped(self, job: Job, run: Run, since: datetime) -> tuple[str, str] | None:
         """Why a waiting run is not started any more, as a reason and a sentence. None if it is started."""

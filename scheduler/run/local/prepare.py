@@ -20,6 +20,7 @@ from scheduler.core.values.settings import RunnerSpec, Settings, TaskInput
 from scheduler.core.values.spec import JobSpec
 from scheduler.core.values.texts import listed
 from scheduler.core.values.units import format_duration
+from scheduler.machine.mounts import may_hang
 
 if TYPE_CHECKING:
     from scheduler.run.fire import Ready
@@ -54,6 +55,11 @@ class Invocation:
     stdin: bytes | None  # None: an empty standard input
     task_file: bytes | None  # the content of the file that replaces {task_file}
 
+    def of(self, run_id: str) -> Invocation:
+        """The same for another run."""
+        env = {**self.env, "SCHEDULER_RUN_ID": run_id}
+        return Invocation(argv=self.argv, cwd=self.cwd, env=env, stdin=self.stdin, task_file=self.task_file)
+
 
 class Tools:
     """What a runner starts with on this machine, as it is now. Looks at each thing once, when it is first needed.
@@ -71,6 +77,13 @@ class Tools:
         }
         self.inherited.update(runner.env)
         self._programs: dict[str, str | Fault] = {}
+
+    @cached_property
+    def may_hang(self) -> bool:
+        """True if a look at these things may wait for a server."""
+        command, search = self.runner.command[0], self.inherited.get("PATH", os.defpath)
+        folders = [command] if Path(command).is_absolute() else search.split(os.pathsep)
+        return may_hang(os.path.normpath(self.root / self.runner.cwd), *folders)
 
     @cached_property
     def cwd(self) -> Path | Fault:

@@ -124,7 +124,7 @@ def test_sections_may_be_left_empty() -> None:
         ("version: 1\ndefaults: {timeout: 5}", "duration.invalid"),
         ("version: 1\ndefaults: {env: {1A: x}}", "env.name"),
         ("version: 1\nlimits: {max_jobs: 0}", "value.range"),
-        ("version: 1\nlimits: {max_running: 1001}", "value.range"),
+        ("version: 1\nlimits: {max_running: 10001}", "value.range"),
         ("version: 1\nlimits: {task_bytes: 1GiB}", "value.range"),
         ("version: 1\nlimits: {task_bytes: 1MB}", "size.invalid"),
         ("version: 1\nlimits: {task_bytes: 0}", "size.range"),

@@ -1,0 +1,54 @@
+"""The openings of many runs from one look at the files: those for which nothing has changed since the last pass."""
+
+from __future__ import annotations
+
+import contextlib
+
+from scheduler.core.values.facts import Fault, Job
+from scheduler.core.values.runs import Run
+from scheduler.core.values.settings import Settings
+from scheduler.run.fire import Ready
+from scheduler.run.local.attempts import Attempts, Opening
+from scheduler.run.local.prepare import Tools
+from scheduler.run.plain import InlineTexts, Look
+
+
+class Openings(contextlib.AbstractContextManager["Openings"]):
+    """One look. Whoever gets None from it looks with care, by `Attempts.look`.
+
+    Raises: UnavailableError if no output could be kept.
+    """
+
+    def __init__(self, attempts: Attempts, settings: Settings | None, texts: InlineTexts) -> None:
+        """settings: as stored."""
+        self._attempts = attempts
+        self._look = Look(attempts.passes, settings, texts)
+        self._tools: dict[str, Tools] = {}
+
+    def __enter__(self) -> Openings:
+        self._attempts.make_room()
+        self._look.__enter__()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._look.__exit__()
+
+    def of(self, job: Job, run: Run) -> Opening | None:
+        """What a run would start now. None if something about it is not plain."""
+        ready = self._look.ready(job, run.trigger)
+        if ready is None or (tools := self._tools_of(ready)).may_hang:
+            return None
+        invocation = self._attempts.prepare(ready, run, tools)
+        if isinstance(invocation, Fault):
+            return None
+        return Opening(run=run, job=job, ready=ready, invocation=invocation)
+
+    def stand(self) -> bool:
+        """False if another branch was checked out meanwhile: none of them counts. Ask after the last one."""
+        return self._look.stands()
+
+    def _tools_of(self, ready: Ready) -> Tools:
+        name = ready.runner.name
+        if name not in self._tools:
+            self._tools[name] = Tools(ready.runner, ready.place.root, self._attempts.environ)
+        return self._tools[name]
