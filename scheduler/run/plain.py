@@ -15,6 +15,7 @@ from scheduler.core.values.problems import SchedulerError
 from scheduler.core.values.runs import Trigger
 from scheduler.core.values.settings import RunnerSpec, Settings
 from scheduler.core.values.texts import example_line
+from scheduler.git.folder import under_way
 from scheduler.git.tree import Tree
 from scheduler.machine.mounts import may_hang
 from scheduler.root.place import Place
@@ -68,9 +69,11 @@ class Look(contextlib.AbstractContextManager["Look"]):
             if settings is None or may_hang(root, *(f"{root}/{path}" for path in _runner_files(settings))):
                 return self
             tree = None if passes.commits is None else passes.commits.known(passes.place.root)
-            if tree is None or passes.held(settings):
+            if tree is None or read_settings(passes.place)[0] != settings:
                 return self
-            if read_settings(passes.place)[0] == settings:
+            # Where no branch is named, an unfinished operation of git is all that can hold a pass (S8).
+            named = settings.worktree.branch or passes.place.followed is not None
+            if not (passes.held(settings) if named else under_way(passes.place.root)):
                 self._tree = tree
                 self._files = Unchanged(passes.place.root, passes.place.closed)
         return self

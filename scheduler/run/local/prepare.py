@@ -267,16 +267,17 @@ def _find(program: str, root: Path, search: str) -> str | Fault:
         )
     else:
         # A relative entry would name a folder of the scheduler's working directory.
-        folders = [each for each in search.split(os.pathsep) if Path(each).is_absolute()]
+        folders = [each for each in search.split(os.pathsep) if os.path.isabs(each)]  # noqa: PTH117 - every fire asks
         on_path = shutil.which(program, path=os.pathsep.join(folders)) if folders else None
         if on_path is None:
             return cannot_start("not_found", f"{program!r} is not on PATH ({search})")
         found = on_path
     # Links count, too: a program that anyone with write access to the root can replace must be named as such.
-    inside = root.resolve()
-    for real in (Path(found).resolve(), Path(found).parent.resolve() / Path(found).name):
-        if real.is_relative_to(inside):
-            below = real.relative_to(inside)
+    inside = f"{os.path.realpath(root)}/"
+    folder, name = os.path.split(found)
+    for real in (os.path.realpath(found), f"{os.path.realpath(folder)}/{name}"):
+        if real.startswith(inside):
+            below = real.removeprefix(inside)
             return cannot_start(
                 "not_found", f"{program!r} is inside the root; if you mean that file, write './{below}'"
             )
