@@ -11,17 +11,16 @@ import unicodedata
 from codecs import getincrementaldecoder
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 
-from scheduler.core.times.moments import offset_time, wall_time, with_wall_times
 from scheduler.core.values.instants import parse_instant
-from scheduler.core.values.problems import Problem
 from scheduler.core.values.settings import converted_file_of, is_inherited_setting, runner_file_of, runner_of
 from scheduler.core.values.texts import json_text, listed
-from scheduler.core.values.units import format_duration
-from scheduler.core.views import place_of_setting
+
+if TYPE_CHECKING:
+    from scheduler.core.values.problems import Problem
 
 GAP = "  "
 NARROWEST = 8  # columns; a shorter cell says nothing
@@ -274,6 +273,8 @@ def local_time(text: str | None) -> str:
     """An instant as text for people, in the zone of the screen and with that zone's name."""
     if text is None:
         return "-"
+    from scheduler.core.times.moments import offset_time, wall_time
+
     at, zone = parse_instant(text), zone_shown()
     shown = ShownTime(wall_time(at, zone))
     shown.narrow = offset_time(at, zone)
@@ -282,7 +283,11 @@ def local_time(text: str | None) -> str:
 
 def in_zone(text: str) -> str:
     """A message of ours, with its instants in the zone of the screen. Not for contents of files and runs."""
-    return with_wall_times(text, zone_shown()) if "Z" in text else text
+    if "Z" not in text:
+        return text
+    from scheduler.core.times.moments import with_wall_times
+
+    return with_wall_times(text, zone_shown())
 
 
 def clock_change(fire: Mapping[str, Any]) -> str:
@@ -463,6 +468,8 @@ def schedule_written(schedule: Mapping[str, Any]) -> str:
 def field_text(field: str, value: Any) -> str:
     """A field's value on one line, with durations as in job files."""
     if field.endswith("_ms") and isinstance(value, int):
+        from scheduler.core.values.units import format_duration
+
         return format_duration(timedelta(milliseconds=value))
     if runner_file_of(field) is not None:
         return "no file" if value is None else _SHA256.sub(lambda found: found[1][:12], str(value))
@@ -495,6 +502,8 @@ def setting_name(field: str) -> str:
         return f"{path} (named by runner {runner_of(field)})"
     if (path := converted_file_of(field)) is not None:
         return f"{path} (git's attributes)"
+    from scheduler.core.views import place_of_setting
+
     return f"{place_of_setting(field)} {field.removesuffix('_ms')}"
 
 
