@@ -22,7 +22,7 @@ from scheduler.cli.helping import GLOBAL, GroupedCommands, written_name
 from scheduler.cli.kinds import FileType, FolderType
 from scheduler.cli.render import clean
 from scheduler.core.values.problems import SchedulerError, UsageError, meant
-from scheduler.core.values.texts import InputError, counted
+from scheduler.core.values.texts import InputError, counted, how_held_ends
 
 if TYPE_CHECKING:  # `--help` needs no root
     from scheduler.core.answers import DaemonJson
@@ -322,6 +322,11 @@ def say_daemon(given: Globals, daemon: DaemonJson) -> None:
     with contextlib.suppress(OSError):
         message = clean(render.in_zone(daemon["message"]))
         click.echo(f"{render.styled('error', 5, err=True)}: {message}; {daemon['hint']}", err=True)
+
+
+def say_held(given: Globals, held: str | None) -> None:
+    if held:
+        say(given, f"sync is held: {held}; {how_held_ends(held)}")
 
 
 def say_never_synced(given: Globals, never: bool) -> None:

@@ -6,13 +6,16 @@ import json
 from datetime import datetime
 from pathlib import Path
 from sqlite3 import Connection
+from typing import TYPE_CHECKING
 
-from scheduler.core.past.timeline import Use
 from scheduler.core.values.facts import Job
 from scheduler.core.values.problems import UnavailableError
 from scheduler.core.values.runs import Definition, Run, RunStatus
 from scheduler.core.values.spec import JobSpec
 from scheduler.ledger.rows import ACTIVE, JOBS, find_runs, from_row, moment, sha256_of, stamp, to_job, to_runner_files
+
+if TYPE_CHECKING:
+    from scheduler.core.past.timeline import Use
 
 
 def jobs(sql: Connection) -> list[Job]:
@@ -85,6 +88,8 @@ def active_runs(sql: Connection) -> list[Run]:
 
 def uses(sql: Connection, job_id: str) -> list[Use]:
     """The runs that were given a text, oldest first. 10,000 take a tenth of a second."""
+    from scheduler.core.past.timeline import Use
+
     rows = sql.execute(
         "SELECT n, task_sha256, task_bytes, status, started_at, duration_ms, source_path, source_blob,"
         " revision, dirty, runner_files FROM runs WHERE job_id = ? AND started_at NOTNULL AND task_sha256 NOTNULL"
