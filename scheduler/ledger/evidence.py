@@ -9,6 +9,7 @@ from sqlite3 import Connection
 from scheduler.core.due.expected import Alarm, AlarmEvidence, Kind, alarms_of
 from scheduler.core.due.place import holding
 from scheduler.core.values.facts import Job
+from scheduler.core.values.instants import parse_instant
 from scheduler.ledger.places import open_faults
 from scheduler.ledger.rows import SLOTS, moment, stamp
 
@@ -19,10 +20,11 @@ def alarms(sql: Connection, now: datetime, jobs: Sequence[Job]) -> list[tuple[Jo
     Slots that wait for their place have no row, as intended: the place fault is already reported.
     """
     lost = open_faults(sql)
+    resumed = _resumed(sql, now, jobs)
     return [
         (job, alarm)
         for job in jobs
-        for alarm in alarms_of(job, _evidence(sql, job, now), now)
+        for alarm in alarms_of(job, _evidence(sql, job, now, resumed.get(job.id)), now)
         if alarm.kind is not Kind.ROW or holding(lost, job) is None
     ]
 
@@ -36,10 +38,29 @@ def told_alarms(sql: Connection) -> set[tuple[str, str]]:
     return {(row["job_id"], row["field"]) for row in rows if row["action"] == "alarm"}
 
 
-def _evidence(sql: Connection, job: Job, now: datetime) -> AlarmEvidence:
+def _resumed(sql: Connection, now: datetime, jobs: Sequence[Job]) -> dict[str, datetime]:
+    """When the jobs were last resumed or armed: of one job, or of all."""
+    one, values = ("", []) if len(jobs) != 1 else (" AND job_id = ?", [jobs[0].id])
+    rows = sql.execute(
+        f"SELECT job_id, max(at) AS at FROM audit WHERE action IN ('arm', 'resume') AND at <= ?{one} GROUP BY job_id",
+        (stamp(now), *values),
+    )
+    return {row["job_id"]: parse_instant(row["at"]) for row in rows}
+
+
+def _evidence(sql: Connection, job: Job, now: datetime, resumed: datetime | None) -> AlarmEvidence:
     def newest(query: str, until: datetime) -> datetime | None:
         row = sql.execute(query, (job.id, stamp(until))).fetchone()
         return None if row is None else moment(row["at"])
+
+    def covered_until(slot: datetime) -> datetime | None:
+        if job.last_slot is None or job.last_slot <= slot:  # the row that begins latest is the newest of all
+            return job.last_slot
+        return newest(
+            f"SELECT coalesce(fire_time_last, fire_time) AS at FROM runs WHERE job_id = ? AND {SLOTS}"
+            " AND fire_time <= ? ORDER BY fire_time DESC LIMIT 1",
+            slot,
+        )
 
     return AlarmEvidence(
         # Up to now: a success that a wrong clock put in the future does not count.
@@ -47,12 +68,6 @@ def _evidence(sql: Connection, job: Job, now: datetime) -> AlarmEvidence:
             "SELECT max(finished_at) AS at FROM runs WHERE job_id = ? AND status = 'succeeded' AND finished_at <= ?",
             now,
         ),
-        resumed_at=lambda: newest(
-            "SELECT max(at) AS at FROM audit WHERE job_id = ? AND action IN ('arm', 'resume') AND at <= ?", now
-        ),
-        covered_until=lambda slot: newest(
-            f"SELECT coalesce(fire_time_last, fire_time) AS at FROM runs WHERE job_id = ? AND {SLOTS}"
-            " AND fire_time <= ? ORDER BY fire_time DESC LIMIT 1",
-            slot,
-        ),
+        resumed_at=resumed,
+        covered_until=covered_until,
     )

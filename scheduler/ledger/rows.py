@@ -102,17 +102,19 @@ def taken(text: str) -> tuple[datetime, ...]:
     return tuple(map(parse_instant, json.loads(text)))
 
 
-def from_row(kind: type[T], row: Row, **given: Any) -> T:
+def from_row(kind: type[T], row: Row | Mapping[str, Any], **given: Any) -> T:
     """A value built from columns with the same names as its fields, except for the given ones."""
-    found = {}
+    found = given
     for name, decode in decoders(kind).values():
-        if name not in given:
+        if name not in found:
             value = row[name]
             found[name] = value if decode is None or value is None else decode(value)
-    return kind(**found, **given)
+    return kind(**found)
 
 
-def to_job(row: Row) -> Job:
+def to_job(row: Row | Mapping[str, Any]) -> Job:
+    if isinstance(row, Row):
+        row = dict(zip(row.keys(), row, strict=True))  # a Row compares a name with one column after the other
     paused_at = moment(row["paused_at"])
     pause = None
     if paused_at is not None:

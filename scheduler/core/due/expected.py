@@ -31,10 +31,10 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AlarmEvidence:
-    """What the ledger shows of one job. Each fact is looked up only when needed. Instants are aware UTC."""
+    """What the ledger shows of one job. What is a call is looked up only when needed. Instants are aware UTC."""
 
     succeeded_at: Callable[[], datetime | None]  # when a run last succeeded
-    resumed_at: Callable[[], datetime | None]  # when an operator or an edit last let the job continue
+    resumed_at: datetime | None  # when an operator or an edit last let the job continue
     covered_until: Callable[[datetime], datetime | None]  # the end of the row that begins latest up to an instant
 
 
@@ -67,7 +67,7 @@ def alarms_of(job: Job, evidence: AlarmEvidence, now: datetime) -> Iterator[Alar
     slot = _newest(job, now)
     if slot is None and spec.expect_every is None:
         return
-    base = max(at for at in (job.file.activated_at, evidence.resumed_at(), _pause_end(job, now)) if at is not None)
+    base = max(at for at in (job.file.activated_at, evidence.resumed_at, _pause_end(job, now)) if at is not None)
     if spec.expect_every is not None:
         since = max(base, evidence.succeeded_at() or base)
         if now > since + spec.expect_every and _is_owed(job, since):
