@@ -135,7 +135,7 @@ def global_options(command: F) -> F:
 def _instants(given: Globals, values: dict[str, Any]) -> dict[str, Any]:
     """The values of a command, with instants resolved. Only they need the root here."""
     kinds = {param.name: param.type for param in click.get_current_context().command.params}
-    if not any(isinstance(kinds[name], InstantType) and value is not None for name, value in values.items()):
+    if not any(isinstance(kinds.get(name), InstantType) and value is not None for name, value in values.items()):
         return values
     from scheduler.service.instants import with_instants
 

@@ -32,7 +32,7 @@ from scheduler.service.first import never_synced
 from scheduler.service.jobs import FILTERS, held, list_jobs, next_fires, show_job
 
 if TYPE_CHECKING:
-    from scheduler.core.answers import JobJson
+    from scheduler.core.answers import JobRowJson
 
 
 @cli.command("list")
@@ -48,7 +48,7 @@ if TYPE_CHECKING:
 def list_command(given: Globals, status: str | None, tag: str | None, problems: bool) -> None:
     """List the jobs: status, schedule, next and last run."""
     root = given.find_root()
-    found = list_jobs(root, status=status, tag=tag, problems=problems, tasks=given.as_json)
+    found = list_jobs(root, status=status, tag=tag, problems=problems, full=given.as_json)
     if not found["synced"]:
         what = "these jobs are read from the files, and none fires"
         say(given, f"this root has never been synced: {what}; run `scheduler sync`, or `scheduler serve`")
@@ -185,7 +185,7 @@ def next_command(
         say(given, "no fires")
 
 
-def _status_text(job: JobJson) -> str:
+def _status_text(job: JobRowJson) -> str:
     """The status, and after a slash any warnings: a bad file, consecutive errors, an overdue job (F7)."""
     marks = [] if job["sync_state"] in ("synced", "archived") else [job["sync_state"]]
     if job["paused"] and job["paused"]["reason"]:
@@ -201,7 +201,7 @@ def _status_text(job: JobJson) -> str:
 _GONE = ("dead", "stopped", "never")
 
 
-def _running_text(job: JobJson, now: datetime) -> str:
+def _running_text(job: JobRowJson, now: datetime) -> str:
     """How long it has been running, and how many runs there are; empty if it is not running."""
     going = [run for run in job["running"] if run["status"] != "queued"]
     if not going:
@@ -211,7 +211,7 @@ def _running_text(job: JobJson, now: datetime) -> str:
     return took if len(going) == 1 else f"{len(going)} for {took}"
 
 
-def _last_text(job: JobJson, now: datetime) -> str:
+def _last_text(job: JobRowJson, now: datetime) -> str:
     """How the last run ended, or that the slot after it was skipped because of a fault, which must not stay hidden."""
     skipped = job["last_skip_at"]
     if skipped and is_fault(job["last_skip_reason"]) and skipped > (job["last_run_at"] or ""):
@@ -219,7 +219,7 @@ def _last_text(job: JobJson, now: datetime) -> str:
     return f"{job['last_run_status']} {render.ago(job['last_run_at'], now)}" if job["last_run_at"] else "-"
 
 
-def _next_text(job: JobJson, now: datetime) -> str:
+def _next_text(job: JobRowJson, now: datetime) -> str:
     if job["next_fire_at"] is None:
         return "-"
     return render.ahead(job["next_fire_at"], now)
