@@ -99,7 +99,7 @@ def to_settings(text: str | None) -> Settings | None:
 
 
 def taken(text: str) -> tuple[datetime, ...]:
-    return tuple(map(parse_instant, json.loads(text)))
+    return () if text == "[]" else tuple(map(parse_instant, json.loads(text)))
 
 
 def from_row(kind: type[T], row: Row | Mapping[str, Any], **given: Any) -> T:

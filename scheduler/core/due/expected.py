@@ -20,6 +20,7 @@ from scheduler.core.values.units import format_duration
 LATE = timedelta(minutes=1)  # a slot must have a row this long after its start
 SOON = timedelta(hours=1)  # how far back to look for the newest slot at first
 FURTHER = 8
+NEAR = timedelta(days=3)  # looked at in one piece
 
 
 class Kind(StrEnum):
@@ -95,6 +96,11 @@ def _newest(job: Job, now: datetime) -> datetime | None:
     if stopped is not None:
         until = min(until, stopped)
     start, back = job.file.activated_at + TICK, SOON
+    if job.last_slot is not None and start <= job.last_slot <= until < job.last_slot + NEAR:
+        # Nearly always the newest slot with a row is the newest of all. That it was a slot is not trusted.
+        found = span(schedule, start=job.last_slot, until=until)
+        if found is not None:
+            return found.last
     while start <= until:  # ever further back: most slots are near, and a long look costs time for every day
         begin = max(start, until - back)
         found = span(schedule, start=begin, until=until)
