@@ -12,7 +12,7 @@ from scheduler.core.due.expected import Alarm
 from scheduler.core.due.place import PlaceFault
 from scheduler.core.times.fires import coming, on_the_wall
 from scheduler.core.times.words import describe
-from scheduler.core.values.facts import Commit, Job, Pause, RunnerFile, Status, version
+from scheduler.core.values.facts import Commit, Job, JobSummary, Pause, RunnerFile, Status, version
 from scheduler.core.values.instants import instant, on_the_clock
 from scheduler.core.values.problems import Problem
 from scheduler.core.values.runs import AuditRow, Run
@@ -40,7 +40,7 @@ def _instant(moment: datetime | None) -> str | None:
 
 
 def job_row(
-    job: Job,
+    job: JobSummary,
     *,
     problems: Sequence[Problem],
     now: datetime,
@@ -52,13 +52,12 @@ def job_row(
 
     running: its runs that have not ended.
     """
-    spec, runtime = job.file.spec, job.runtime
     status = job.status(now, waits=lost is not None)
     return {
         "id": job.id,
-        "tags": list(spec.tags),
-        "schedule_text": describe(spec.due_by),
-        "sync_state": "archived" if job.archived else job.file.sync_state.value,
+        "tags": list(job.tags),
+        "schedule_text": describe(job.due_by),
+        "sync_state": "archived" if job.archived else job.sync_state.value,
         "problems": problems_json(problems),
         "status": status.value,
         "paused": pause_json(job.pause if job.pause is not None and job.pause.covers(now) else None),
@@ -77,12 +76,12 @@ def job_row(
         ],
         "next_run_at": None if start_of(job) is None else _instant(job.next_run_at),
         "next_fire_at": _instant(next_to_fire(job, now)),
-        "last_run_at": _instant(runtime.last_run_at),
-        "last_run_status": runtime.last_run_status,
-        "last_skip_at": _instant(runtime.last_skip_at),
-        "last_skip_reason": runtime.last_skip_reason,
-        "run_count": runtime.run_count,
-        "consecutive_errors": runtime.consecutive_errors,
+        "last_run_at": _instant(job.last_run_at),
+        "last_run_status": job.last_run_status,
+        "last_skip_at": _instant(job.last_skip_at),
+        "last_skip_reason": job.last_skip_reason,
+        "run_count": job.run_count,
+        "consecutive_errors": job.consecutive_errors,
     }
 
 

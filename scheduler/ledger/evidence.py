@@ -5,16 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 from sqlite3 import Connection
+from typing import TypeVar
 
 from scheduler.core.due.expected import Alarm, AlarmEvidence, Kind, alarms_of
 from scheduler.core.due.place import holding
-from scheduler.core.values.facts import Job
+from scheduler.core.values.facts import Watched
 from scheduler.core.values.instants import parse_instant
 from scheduler.ledger.places import open_faults
 from scheduler.ledger.rows import SLOTS, moment, stamp
 
+W = TypeVar("W", bound=Watched)
 
-def alarms(sql: Connection, now: datetime, jobs: Sequence[Job]) -> list[tuple[Job, Alarm]]:
+
+def alarms(sql: Connection, now: datetime, jobs: Sequence[W]) -> list[tuple[W, Alarm]]:
     """The overdue alarms of these jobs, judged by schedules and rows alone.
 
     Slots that wait for their place have no row, as intended: the place fault is already reported.
@@ -38,7 +41,7 @@ def told_alarms(sql: Connection) -> set[tuple[str, str]]:
     return {(row["job_id"], row["field"]) for row in rows if row["action"] == "alarm"}
 
 
-def _resumed(sql: Connection, now: datetime, jobs: Sequence[Job]) -> dict[str, datetime]:
+def _resumed(sql: Connection, now: datetime, jobs: Sequence[Watched]) -> dict[str, datetime]:
     """When the jobs were last resumed or armed: of one job, or of all."""
     one, values = ("", []) if len(jobs) != 1 else (" AND job_id = ?", [jobs[0].id])
     rows = sql.execute(
@@ -48,7 +51,7 @@ def _resumed(sql: Connection, now: datetime, jobs: Sequence[Job]) -> dict[str, d
     return {row["job_id"]: parse_instant(row["at"]) for row in rows}
 
 
-def _evidence(sql: Connection, job: Job, now: datetime, resumed: datetime | None) -> AlarmEvidence:
+def _evidence(sql: Connection, job: Watched, now: datetime, resumed: datetime | None) -> AlarmEvidence:
     def newest(query: str, until: datetime) -> datetime | None:
         row = sql.execute(query, (job.id, stamp(until))).fetchone()
         return None if row is None else moment(row["at"])

@@ -8,11 +8,23 @@ from pathlib import Path
 from sqlite3 import Connection
 from typing import TYPE_CHECKING
 
-from scheduler.core.values.facts import Job
+from scheduler.core.values.facts import Job, JobSummary
 from scheduler.core.values.problems import UnavailableError
 from scheduler.core.values.runs import Definition, Run, RunStatus
 from scheduler.core.values.spec import JobSpec
-from scheduler.ledger.rows import ACTIVE, JOBS, find_runs, from_row, moment, sha256_of, stamp, to_job, to_runner_files
+from scheduler.ledger.rows import (
+    ACTIVE,
+    JOBS,
+    SUMMARIES,
+    find_runs,
+    from_row,
+    moment,
+    sha256_of,
+    stamp,
+    to_job,
+    to_runner_files,
+    to_summary,
+)
 
 if TYPE_CHECKING:
     from scheduler.core.past.timeline import Use
@@ -21,6 +33,11 @@ if TYPE_CHECKING:
 def jobs(sql: Connection) -> list[Job]:
     """All jobs, including archived ones, by id."""
     return [to_job(row) for row in sql.execute(JOBS + " ORDER BY id")]
+
+
+def summaries(sql: Connection) -> list[JobSummary]:
+    """What a table shows of all jobs, including archived ones, by id."""
+    return [to_summary(row) for row in sql.execute(SUMMARIES + " ORDER BY id")]
 
 
 def job(sql: Connection, job_id: str) -> Job | None:

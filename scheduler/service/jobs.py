@@ -14,7 +14,7 @@ from scheduler.core import views
 from scheduler.core.due.expected import Alarm, Kind, alarm_texts, starved_texts
 from scheduler.core.due.place import holding, place_texts
 from scheduler.core.times.fires import coming
-from scheduler.core.values.facts import Fault, Job, Status
+from scheduler.core.values.facts import Fault, Job, Status, Watched, summary_of
 from scheduler.core.values.instants import instant
 from scheduler.core.values.problems import Problem, UsageError, meant
 from scheduler.core.values.runs import Run, RunStatus
@@ -57,12 +57,13 @@ def list_jobs(
             return _unsynced_list(root, statuses=statuses, tag=tag, problems=problems)
         found = store.read(syncs.problems)
         files = _Files(root) if full else None
-        known = store.read(queries.jobs)
-        overdue = store.read(evidence.alarms, now, known)
+        known: list[Job] = store.read(queries.jobs) if full else []
+        summaries = list(map(summary_of, known)) if full else store.read(queries.summaries)
+        overdue = store.read(evidence.alarms, now, summaries)
         going: dict[str, list[Run]] = {}
         for run in store.read(queries.active_runs):
             going.setdefault(run.job_id, []).append(run)
-        daemon = find_daemon(root, store, known, now)
+        daemon = find_daemon(root, store, summaries, now)
         if daemon.observes:
             overdue = [each for each in overdue if each[1].kind is not Kind.ROW]
         alarms: dict[str, list[Alarm]] = {}
@@ -79,13 +80,13 @@ def list_jobs(
                 lost=holding(lost, job),
                 running=going.get(job.id, ()),
             )
-            for job in known
+            for job in summaries
         ]
-        jobs = rows if files is None else [files.job_json(job, row) for job, row in zip(known, rows, strict=True)]
+        jobs = rows if files is None else [files.job_json(*each) for each in zip(known, rows, strict=True)]
         held = held_in(root, store)
     wanted = [job for job in jobs if _is_wanted(job, statuses, tag, problems)]
     # A daemon that is gone comes first: everything below it is a consequence or out of date.
-    troubles = [*daemon.troubles, *troubles, *place_texts(lost), *alarm_texts(overdue), *starved_texts(known)]
+    troubles = [*daemon.troubles, *troubles, *place_texts(lost), *alarm_texts(overdue), *starved_texts(summaries)]
     # The summary covers the whole root.
     listed = views.list_json(jobs, found, troubles, held=held)
     return {**listed, "jobs": wanted, "daemon": views.daemon_json(daemon.presence)}
@@ -121,7 +122,9 @@ def _unsynced_list(root: Root, *, statuses: frozenset[str] | None, tag: str | No
     jobs: list[JobJson] = []
     for job in found.jobs:
         mine = [problem for problem in found.problems if problem.job_id == job.id]
-        about = views.job_json(job, views.job_row(job, problems=mine, now=now), task_sha256=job.file.task_sha256)
+        about = views.job_json(
+            job, views.job_row(summary_of(job), problems=mine, now=now), task_sha256=job.file.task_sha256
+        )
         nobody: Mapping[str, None] = dict.fromkeys(("activated_at", "created_at", "created_by", "updated_at"))
         jobs.append(cast("JobJson", {**about, "sync_state": UNSYNCED, **nobody}))
     daemon = find_daemon(root, None, found.jobs, now)
@@ -155,9 +158,10 @@ def show_job(root: Root, job_id: str, *, prefix: bool = False) -> ShowJson:
     with root.job(job_id, prefix=prefix) as (store, job):
         now = root.clock.now()
         coming = [] if job.status(now) in _NEVER_FIRE else _coming(job, now)
+        summary = summary_of(job)
         row = views.job_row(
-            job,
-            problems=_Problems(store.read(syncs.problems)).of(job),
+            summary,
+            problems=_Problems(store.read(syncs.problems)).of(summary),
             now=now,
             alarms=[alarm for _, alarm in store.read(evidence.alarms, now, [job])],
             lost=holding(store.read(places.open_faults), job),
@@ -234,10 +238,10 @@ class _Problems:
         for place, problem in enumerate(problems):
             self._found.setdefault(problem.job_id or f"/{problem.path}", []).append((place, problem))
 
-    def of(self, job: Job) -> list[Problem]:
+    def of(self, job: Watched) -> list[Problem]:
         if not self._found:
             return []
-        mine = [*self._found.get(job.id, ()), *self._found.get(f"/{job.file.path}", ())]
+        mine = [*self._found.get(job.id, ()), *self._found.get(f"/{job.path}", ())]
         return [problem for _, problem in sorted(mine, key=lambda each: each[0])]
 
 
