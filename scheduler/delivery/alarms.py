@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from scheduler.core.due.expected import Alarm, Kind
-from scheduler.core.values.facts import Job
-from scheduler.core.values.instants import instant
+from scheduler.core.values.facts import JobSummary
+from scheduler.core.values.instants import instant, milliseconds
 from scheduler.core.values.runs import AuditRow
 from scheduler.ledger import evidence, queries
 from scheduler.ledger.audit import append_audit
@@ -58,7 +58,7 @@ class Alarms:
             self._told = store.read(evidence.told_alarms)
         ringing = {
             (job.id, alarm.kind.value): (job, alarm)
-            for job, alarm in store.read(evidence.alarms, now, store.read(queries.jobs))
+            for job, alarm in store.read(evidence.alarms, now, store.read(queries.summaries))
         }
         # At the second look: after a sleep, the firing thread may not have had its turn yet.
         begun = [ringing[key] for key in sorted((ringing.keys() & self._seen) - self._told)]
@@ -79,8 +79,8 @@ class Alarms:
             _log.warning("overdue_no_more", job_id=job_id, kind=kind)
 
 
-def _facts(job: Job, alarm: Alarm) -> dict[str, object]:
+def _facts(job: JobSummary, alarm: Alarm) -> dict[str, object]:
     found: dict[str, object] = {"since": instant(alarm.since), "deadline": instant(alarm.deadline)}
-    if alarm.kind is Kind.SUCCESS:
-        found["expect_every_ms"] = job.file.spec.to_json()["expect_every_ms"]
+    if alarm.kind is Kind.SUCCESS and job.expect_every is not None:
+        found["expect_every_ms"] = milliseconds(job.expect_every)
     return found

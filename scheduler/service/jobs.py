@@ -206,7 +206,8 @@ def next_fires(
     if store is None:
         return {"fires": []}
     with store:
-        jobs = [root.find_job(store, each, prefix=prefix) for each in job_ids] or store.read(queries.jobs)
+        named = [summary_of(root.find_job(store, each, prefix=prefix)) for each in job_ids]
+        jobs = named or store.read(queries.summaries)
     counted = count is not None or until is None
     limit = (views.NEXT_FIRES if count is None else count) if counted else MOST_FIRES + 1
     known: dict[Schedule, list[datetime]] = {}  # jobs with the same schedule have the same fires
@@ -216,7 +217,7 @@ def next_fires(
             continue
         if not explicit and job.status(now) in _NEVER_FIRE:
             continue
-        schedule = replace(job.file.spec.due_by, jitter=timedelta())
+        schedule = replace(job.due_by, jitter=timedelta()) if job.due_by.jitter else job.due_by
         if schedule not in known:
             known[schedule] = coming(schedule, after=begin, until=until, count=limit)
         found += [(slot, job.id, schedule) for slot in known[schedule]]
