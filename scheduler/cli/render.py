@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import os
 import re
@@ -59,7 +60,7 @@ def print_table(
     Empty optional columns go before anything is cut.
     We do not use rich's table: it takes most of a second for a thousand rows.
     """
-    lines = [[clean(cell) for cell in line] for line in (columns, *rows)]
+    lines = list(map(_cleaned, (columns, *rows)))
     widths = _widths(columns, lines)
     terminal = sys.stdout.isatty()
     if terminal:
@@ -71,20 +72,40 @@ def print_table(
         room = shutil.get_terminal_size().columns
         widths = fitted(widths, room, flexible=flexible, optional=optional, empty=empty, least=least)
     coloured = terminal and not os.environ.get("NO_COLOR")
-    printed = []
-    for number, line in enumerate(lines):
-        shown = []
-        for name, cell in zip(columns, line, strict=True):
-            if name in widths:
-                text = cut(cell, widths[name])
-                padded = text + " " * (widths[name] - cell_width(text))
-                shown.append(_styled(padded, cell, header=number == 0) if coloured else padded)
-        printed.append(GAP.join(shown).rstrip())
-    click.echo("\n".join(printed))
+    shown = [
+        _column(column, widths[name], coloured=coloured)
+        for name, column in zip(columns, zip(*lines, strict=True), strict=True)
+        if name in widths
+    ]
+    click.echo("\n".join(GAP.join(row).rstrip() for row in zip(*shown, strict=True)))
+
+
+def _cleaned(line: Sequence[str]) -> Sequence[str]:
+    text = "".join(line)
+    return line if text.isascii() and text.isprintable() else list(map(clean, line))
+
+
+def _column(cells: Sequence[str], width: int, *, coloured: bool) -> list[str]:
+    """The cells of a column, header first, cut or padded to its width."""
+    shown = [
+        cell.ljust(width) if len(cell) <= width and cell.isascii() else _padded(cut(cell, width), width)
+        for cell in cells
+    ]
+    if not coloured:
+        return shown
+    return [_styled(text, cell, header=i == 0) for i, (text, cell) in enumerate(zip(shown, cells, strict=True))]
+
+
+def _padded(text: str, width: int) -> str:
+    return text + " " * (width - cell_width(text))
 
 
 def _widths(columns: Sequence[str], lines: Sequence[Sequence[str]]) -> dict[str, int]:
-    return dict(zip(columns, (max(map(cell_width, column)) for column in zip(*lines, strict=True)), strict=True))
+    return dict(zip(columns, map(_widest, zip(*lines, strict=True)), strict=True))
+
+
+def _widest(cells: Sequence[str]) -> int:
+    return max(map(len if all(map(str.isascii, cells)) else cell_width, cells))
 
 
 def fitted(
@@ -271,11 +292,15 @@ class ShownTime(str):
 
 def local_time(text: str | None) -> str:
     """An instant as text for people, in the zone of the screen and with that zone's name."""
-    if text is None:
-        return "-"
+    return "-" if text is None else _shown_time(text, zone_shown())
+
+
+@functools.lru_cache(maxsize=10_000)
+def _shown_time(text: str, zone: str) -> ShownTime:
+    """Cached: on a long screen, many rows have the same instant."""
     from scheduler.core.times.moments import offset_time, wall_time
 
-    at, zone = parse_instant(text), zone_shown()
+    at = parse_instant(text)
     shown = ShownTime(wall_time(at, zone))
     shown.narrow = offset_time(at, zone)
     return shown
