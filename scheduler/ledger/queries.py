@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from sqlite3 import Connection
 from typing import TYPE_CHECKING
@@ -15,6 +15,7 @@ from scheduler.core.values.spec import JobSpec
 from scheduler.ledger.rows import (
     ACTIVE,
     JOBS,
+    SLOTS,
     SUMMARIES,
     find_runs,
     from_row,
@@ -63,11 +64,21 @@ def newest_started(sql: Connection, job_id: str) -> Run | None:
 
 
 _ENDED = "coalesce(finished_at, '9')"  # what has not ended is newer than anything that has
-# As the index runs_failed has it, word for word; `Run.failed` says the same.
+# As the indexes runs_failed and runs_failed_of have it, word for word; `Run.failed` says the same.
 _FAILED = (
     "(status IN ('failed', 'timed_out', 'interrupted')"
     " OR (status = 'skipped' AND (reason GLOB 'source_*' OR reason GLOB 'runner_*' OR reason = 'check_failed')))"
 )
+# Each with words from which SQLite sees that an index holds the rows, or that none holds them in the right order.
+_NOT_ENDED = (RunStatus.QUEUED, RunStatus.CLAIMED, RunStatus.RUNNING)
+_BY_STATUS = {
+    **{each: f"{ACTIVE} AND status = '{each}'" for each in _NOT_ENDED},
+    **{
+        each: f"{_FAILED} AND status = '{each}'"
+        for each in (RunStatus.FAILED, RunStatus.TIMED_OUT, RunStatus.INTERRUPTED)
+    },
+    **{each: f"status = '{each}'" for each in (RunStatus.CANCELLED, RunStatus.SKIPPED)},
+}
 
 
 def recent_runs(
@@ -89,11 +100,13 @@ def recent_runs(
     if failed:
         wanted[_FAILED] = []
     if status is not None:
-        wanted["status = ?"] = [status.value]
+        wanted[_BY_STATUS.get(status, f"+status = '{status}'")] = []
     if since is not None:
         wanted[f"{_ENDED} >= ?"] = [stamp(since)]
     where = " AND ".join(wanted) or "TRUE"
-    order = f"{_ENDED} DESC, requested_at DESC, job_id, n DESC" if job_id is None else "n DESC"
+    order = f"{_ENDED} DESC, requested_at DESC, job_id, n DESC"
+    if job_id is not None:
+        order = "+n DESC" if status in _NOT_ENDED else "n DESC"
     values = [value for values in wanted.values() for value in values]
     return find_runs(sql, f"{where} ORDER BY {order} LIMIT ?", *values, -1 if limit is None else limit)
 
@@ -149,18 +162,28 @@ def slots_around(sql: Connection, job_id: str, at: datetime) -> tuple[list[Run],
     newest = "fire_time <= ? ORDER BY fire_time DESC, n DESC LIMIT 4"
     next_one = "fire_time > ? ORDER BY fire_time LIMIT 1"
     found = list[Run]()
-    for slots in (f"IS NOT 'void' AND {newest}", f"IS NOT 'void' AND {next_one}", f"= 'void' AND {newest}"):
-        found += find_runs(sql, f"job_id = ? AND reason {slots}", job_id, stamp(at))
-    kept = sql.execute(
-        "SELECT min(fire_time) AS first, count(*) < max(n) AS some FROM runs WHERE job_id = ?", (job_id,)
-    ).fetchone()
-    return found, moment(kept["first"]) if kept["some"] else None
+    for slots in (f"{SLOTS} AND {newest}", f"{SLOTS} AND {next_one}", f"reason = 'void' AND {newest}"):
+        found += find_runs(sql, f"job_id = ? AND {slots}", job_id, stamp(at))
+    first = sql.execute("SELECT n FROM runs WHERE job_id = ? ORDER BY n LIMIT 1", (job_id,)).fetchone()
+    if first is None or first["n"] == 1:
+        return found, None
+    kept = sql.execute(f"SELECT min(fire_time) AS first FROM runs WHERE job_id = ? AND {SLOTS}", (job_id,)).fetchone()
+    return found, moment(kept["first"])
+
+
+_SHORT = timedelta(hours=1)  # as the index runs_long has it
 
 
 def under_way_at(sql: Connection, at: datetime, *, most: int) -> list[Run]:
     """Runs of any job that had started by then and had not ended."""
-    then = "started_at <= ? AND coalesce(finished_at, '9') > ? ORDER BY started_at LIMIT ?"
-    return find_runs(sql, then, stamp(at), stamp(at), most)
+    then, now, soon = f"started_at <= ? AND {_ENDED} > ?", stamp(at), stamp(at + _SHORT)
+    return find_runs(
+        sql,
+        f"rowid IN (SELECT rowid FROM runs WHERE {then} AND {_ENDED} <= ?"
+        f" UNION SELECT rowid FROM runs WHERE {then} AND duration_ms >= 3600000"
+        f" UNION SELECT rowid FROM runs WHERE started_at <= ? AND {ACTIVE}) ORDER BY started_at LIMIT ?",
+        *(now, now, soon, now, now, now, most),
+    )
 
 
 def runs_of_text(sql: Connection, sha256: str) -> list[str]:
