@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from sqlite3 import Connection
 from typing import TypeVar
 
-from scheduler.core.due.expected import Alarm, AlarmEvidence, Kind, alarms_of
+from scheduler.core.due.expected import Alarm, AlarmEvidence, Kind, alarms_of, looks_again_at
 from scheduler.core.due.place import holding
-from scheduler.core.values.facts import Watched
+from scheduler.core.values.facts import JobSummary, Watched
 from scheduler.core.values.instants import parse_instant
+from scheduler.ledger import queries
 from scheduler.ledger.places import open_faults
 from scheduler.ledger.rows import SLOTS, moment, stamp
 
+_FEW = 200
 W = TypeVar("W", bound=Watched)
 
 
@@ -22,14 +24,31 @@ def alarms(sql: Connection, now: datetime, jobs: Sequence[W]) -> list[tuple[W, A
 
     Slots that wait for their place have no row, as intended: the place fault is already reported.
     """
+    return [(job, alarm) for job, _, overdue, _ in _judged(sql, now, jobs) for alarm in overdue]
+
+
+def look(sql: Connection, now: datetime, ids: Sequence[str]) -> list[tuple[JobSummary, list[Alarm], datetime | None]]:
+    """These jobs, their overdue alarms, and when each must be looked at again unless it changes.
+
+    A job with an alarm, even one that its place explains, must be looked at each time.
+    """
+    return [
+        (job, overdue, now if overdue or explained else looks_again_at(job, shown, now))
+        for job, shown, overdue, explained in _judged(sql, now, queries.summaries(sql, ids))
+    ]
+
+
+def _judged(
+    sql: Connection, now: datetime, jobs: Sequence[W]
+) -> Iterator[tuple[W, AlarmEvidence, list[Alarm], list[Alarm]]]:
+    """Each job with its evidence, its alarms, and those that the fault of its place explains."""
     lost = open_faults(sql)
     resumed = _resumed(sql, now, jobs)
-    return [
-        (job, alarm)
-        for job in jobs
-        for alarm in alarms_of(job, _evidence(sql, job, now, resumed.get(job.id)), now)
-        if alarm.kind is not Kind.ROW or holding(lost, job) is None
-    ]
+    for job in jobs:
+        shown = _evidence(sql, job, now, resumed.get(job.id))
+        found = list(alarms_of(job, shown, now))
+        explained = [each for each in found if each.kind is Kind.ROW and holding(lost, job) is not None]
+        yield job, shown, [each for each in found if each not in explained], explained
 
 
 def told_alarms(sql: Connection) -> set[tuple[str, str]]:
@@ -42,8 +61,10 @@ def told_alarms(sql: Connection) -> set[tuple[str, str]]:
 
 
 def _resumed(sql: Connection, now: datetime, jobs: Sequence[Watched]) -> dict[str, datetime]:
-    """When the jobs were last resumed or armed: of one job, or of all."""
-    one, values = ("", []) if len(jobs) != 1 else (" AND job_id = ?", [jobs[0].id])
+    """When the jobs were last resumed or armed; of many jobs, all that were."""
+    one, values = "", list[str]()
+    if len(jobs) <= _FEW:
+        one, values = f" AND job_id IN ({', '.join('?' * len(jobs))})", [job.id for job in jobs]
     rows = sql.execute(
         f"SELECT job_id, max(at) AS at FROM audit WHERE action IN ('arm', 'resume') AND at <= ?{one} GROUP BY job_id",
         (stamp(now), *values),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 from sqlite3 import Connection
@@ -36,9 +37,10 @@ def jobs(sql: Connection) -> list[Job]:
     return [to_job(row) for row in sql.execute(JOBS + " ORDER BY id")]
 
 
-def summaries(sql: Connection) -> list[JobSummary]:
-    """What a table shows of all jobs, including archived ones, by id."""
-    return [to_summary(row) for row in sql.execute(SUMMARIES + " ORDER BY id")]
+def summaries(sql: Connection, ids: Sequence[str] | None = None) -> list[JobSummary]:
+    """What a table shows of these jobs, or of all, including archived ones; by id."""
+    where = "" if ids is None else f" WHERE jobs.id IN ({', '.join('?' * len(ids))})"
+    return [to_summary(row) for row in sql.execute(f"{SUMMARIES}{where} ORDER BY id", ids or ())]
 
 
 def job(sql: Connection, job_id: str) -> Job | None:
@@ -46,8 +48,10 @@ def job(sql: Connection, job_id: str) -> Job | None:
     return None if row is None else to_job(row)
 
 
-def job_ids(sql: Connection) -> list[str]:
-    return [row["id"] for row in sql.execute("SELECT id FROM jobs ORDER BY id")]
+def job_ids(sql: Connection, *, since: int | None = None) -> list[str]:
+    """since: a ticket; only jobs whose file or pause changed after it."""
+    where, values = ("", ()) if since is None else (" WHERE changed > ?", (since,))
+    return [row["id"] for row in sql.execute(f"SELECT id FROM jobs{where} ORDER BY id", values)]
 
 
 def runs(sql: Connection, job_id: str, *, limit: int | None = None, status: RunStatus | None = None) -> list[Run]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 
 from scheduler.core.times.fires import TICK, next_fire, span, start_delay
@@ -20,6 +20,7 @@ from scheduler.core.values.units import format_duration
 LATE = timedelta(minutes=1)  # a slot must have a row this long after its start
 SOON = timedelta(hours=1)  # how far back to look for the newest slot at first
 FURTHER = 8
+_LAST = datetime.max.replace(tzinfo=UTC)
 NEAR = timedelta(days=3)  # looked at in one piece
 
 
@@ -68,7 +69,7 @@ def alarms_of(job: Watched, evidence: AlarmEvidence, now: datetime) -> Iterator[
     slot = _newest(job, now)
     if slot is None and job.expect_every is None:
         return
-    base = max(at for at in (job.activated_at, evidence.resumed_at, _pause_end(job, now)) if at is not None)
+    base = _base(job, evidence, now)
     if job.expect_every is not None:
         since = max(base, evidence.succeeded_at() or base)
         if now > since + job.expect_every and _is_owed(job, since):
@@ -76,6 +77,33 @@ def alarms_of(job: Watched, evidence: AlarmEvidence, now: datetime) -> Iterator[
     if slot is not None and slot > base and ((end := evidence.covered_until(slot)) is None or end < slot):
         started = slot + start_delay(job.due_by, job.id)
         yield Alarm(job_id=job.id, kind=Kind.ROW, since=slot, deadline=started + LATE)
+
+
+def looks_again_at(job: Watched, evidence: AlarmEvidence, now: datetime) -> datetime | None:
+    """When a job without alarms has one at the earliest. None: not before its file or an operator changes it.
+
+    New rows only put it off.
+    """
+    if job.archived or not job.enabled:
+        return None
+    if job.pause is not None and job.pause.covers(now):
+        return job.pause.until
+    found = []
+    delay = start_delay(job.due_by, job.id)
+    slot = None if job.stopped_at is not None else next_fire(job.due_by, after=now - LATE - delay)
+    if slot is not None:
+        found.append(slot + min(delay + LATE, _LAST - slot))
+    if job.expect_every is not None:
+        base = _base(job, evidence, now)
+        since = max(base, evidence.succeeded_at() or base)
+        if _is_owed(job, since):
+            found.append(since + min(job.expect_every, _LAST - since))
+    return min(found, default=None)
+
+
+def _base(job: Watched, evidence: AlarmEvidence, now: datetime) -> datetime:
+    """Since when the job has been expected to run."""
+    return max(at for at in (job.activated_at, evidence.resumed_at, _pause_end(job, now)) if at is not None)
 
 
 def _pause_end(job: Watched, now: datetime) -> datetime | None:
