@@ -83,6 +83,9 @@ QUERIES: dict[str, Callable[[sqlite3.Connection], object]] = {
     "history --failed": lambda sql: queries.recent_runs(sql, failed=True, limit=50),
     "history of a job, --failed": lambda sql: queries.recent_runs(sql, job_id="j", failed=True, limit=50),
     "history --since": lambda sql: queries.recent_runs(sql, since=_end(sql) - timedelta(hours=1), limit=50),
+    "history of a job, --since": lambda sql: queries.recent_runs(
+        sql, job_id="j", since=_end(sql) - timedelta(minutes=20), limit=50
+    ),
     **{
         f"history --status {each}": lambda sql, each=each: queries.recent_runs(sql, status=each, limit=50)  # type: ignore[misc]
         for each in RunStatus
