@@ -21,17 +21,14 @@ from scheduler.cli import render
 from scheduler.cli.helping import GLOBAL, GroupedCommands, written_name
 from scheduler.cli.kinds import FileType, FolderType
 from scheduler.cli.render import clean
-from scheduler.core.times.moments import WrittenMoment, read_moment
-from scheduler.core.values.problems import Problem, SchedulerError, UsageError, meant
-from scheduler.core.values.texts import InputError, counted
-from scheduler.machine.users import local_zone
-from scheduler.root.place import locate
-from scheduler.service.instants import screen_zone, with_instants
-from scheduler.service.root import Root
-from scheduler.service.words import known_words, run_words
+from scheduler.core.values.problems import SchedulerError, UsageError, meant
+from scheduler.core.values.texts import InputError, counted, how_held_ends
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # `--help` needs no root
     from scheduler.core.answers import DaemonJson
+    from scheduler.core.times.moments import WrittenMoment
+    from scheduler.core.values.problems import Problem
+    from scheduler.service.root import Root
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -51,6 +48,10 @@ class Globals:
 
     def find_root(self, *, say_place: bool = True, only_files: bool = False) -> Root:
         """only_files: see `locate`."""
+        from scheduler.root.place import locate
+        from scheduler.service.instants import screen_zone
+        from scheduler.service.root import Root
+
         place = locate(self.root, self.state, self.db, environ=os.environ, cwd=Path.cwd(), only_files=only_files)
         if self.verbose and say_place:
             click.echo(f"root {place.root}, state {place.state}, database {place.db}", err=True)
@@ -70,6 +71,8 @@ class Globals:
             raise UsageError("--utc and --local cannot be combined", hint="leave one of them out")
         if not self.local:
             return "UTC" if self.utc else ""
+        from scheduler.machine.users import local_zone
+
         found = local_zone(os.environ)
         if found is None:
             raise UsageError(
@@ -131,8 +134,11 @@ def global_options(command: F) -> F:
 
 def _instants(given: Globals, values: dict[str, Any]) -> dict[str, Any]:
     """The values of a command, with instants resolved. Only they need the root here."""
-    if not any(isinstance(value, WrittenMoment) for value in values.values()):
+    kinds = {param.name: param.type for param in click.get_current_context().command.params}
+    if not any(isinstance(kinds.get(name), InstantType) and value is not None for name, value in values.items()):
         return values
+    from scheduler.service.instants import with_instants
+
     return with_instants(given.find_root(say_place=False), values, prefix=given.prefix)
 
 
@@ -161,6 +167,8 @@ class RunType(click.ParamType[str]):
         self._or_job = or_job  # completes jobs first, and runs after a colon
 
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        from scheduler.service.words import run_words
+
         job, colon, _ = incomplete.partition(":")
         root = known_root(ctx) if colon else None
         if root is not None:
@@ -183,17 +191,21 @@ def known_root(context: click.Context) -> Root | None:
 
 
 def _known(context: click.Context) -> tuple[list[str], list[str]]:
+    from scheduler.service.words import known_words
+
     root = known_root(context)
     jobs, runs = ([], []) if root is None else known_words(root)
     return list(jobs), list(runs)
 
 
-class InstantType(click.ParamType[WrittenMoment]):
+class InstantType(click.ParamType["WrittenMoment"]):
     """An instant in the forms of `read_moment`. The command gets a datetime, which can depend on its job."""
 
     name = "instant"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> WrittenMoment:
+        from scheduler.core.times.moments import WrittenMoment, read_moment
+
         try:
             return value if isinstance(value, WrittenMoment) else read_moment(value)
         except InputError as error:
@@ -310,6 +322,11 @@ def say_daemon(given: Globals, daemon: DaemonJson) -> None:
     with contextlib.suppress(OSError):
         message = clean(render.in_zone(daemon["message"]))
         click.echo(f"{render.styled('error', 5, err=True)}: {message}; {daemon['hint']}", err=True)
+
+
+def say_held(given: Globals, held: str | None) -> None:
+    if held:
+        say(given, f"sync is held: {held}; {how_held_ends(held)}")
 
 
 def say_never_synced(given: Globals, never: bool) -> None:

@@ -1,11 +1,9 @@
-"""The commands that only read: list, show, next, history, explain, output, task, audit."""
+"""The commands that show jobs: list, show, next."""
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import click
 
@@ -16,9 +14,7 @@ from scheduler.cli.group import (
     Globals,
     InstantType,
     JobType,
-    OneOf,
     RunType,
-    SinceType,
     SomeOf,
     cli,
     global_options,
@@ -26,33 +22,17 @@ from scheduler.cli.group import (
     problem_count,
     say,
     say_daemon,
+    say_held,
     say_never_synced,
 )
-from scheduler.cli.show_run import print_run
-from scheduler.core.past.why import trigger_words
 from scheduler.core.values.facts import Status
-from scheduler.core.values.problems import Problem, UsageError
-from scheduler.core.values.runs import RunStatus, is_fault
-from scheduler.core.values.texts import how_held_ends
-from scheduler.core.views import task_json
+from scheduler.core.values.problems import Problem
+from scheduler.core.values.runs import is_fault
 from scheduler.service.first import never_synced
-from scheduler.service.history import (
-    NEWEST,
-    audit,
-    explain_run_of,
-    explain_slots,
-    follow_output,
-    history,
-    output,
-    present_task,
-    run_to_read,
-    show_run,
-    task,
-)
 from scheduler.service.jobs import FILTERS, held, list_jobs, next_fires, show_job
 
 if TYPE_CHECKING:
-    from scheduler.core.answers import EvidenceJson, ExplainJson, ExplainWindowJson, JobJson, RunJson, SlotsJson
+    from scheduler.core.answers import JobRowJson
 
 
 @cli.command("list")
@@ -68,11 +48,11 @@ if TYPE_CHECKING:
 def list_command(given: Globals, status: str | None, tag: str | None, problems: bool) -> None:
     """List the jobs: status, schedule, next and last run."""
     root = given.find_root()
-    found = list_jobs(root, status=status, tag=tag, problems=problems, tasks=given.as_json)
+    found = list_jobs(root, status=status, tag=tag, problems=problems, full=given.as_json)
     if not found["synced"]:
         what = "these jobs are read from the files, and none fires"
         say(given, f"this root has never been synced: {what}; run `scheduler sync`, or `scheduler serve`")
-    _say_held(given, found["summary"]["held"])
+    say_held(given, found["summary"]["held"])
     daemon = found.get("daemon")
     if daemon is not None and daemon["state"] in _GONE and found["jobs"]:
         say_daemon(given, daemon)
@@ -111,11 +91,6 @@ def list_command(given: Globals, status: str | None, tag: str | None, problems: 
             say(given, f"\n{problem_count(found_problems)} in the files; `scheduler list --problems` shows them")
 
 
-def _say_held(given: Globals, held: str | None) -> None:
-    if held:
-        say(given, f"sync is held: {held}; {how_held_ends(held)}")
-
-
 @cli.command("show")
 @click.argument("job", metavar="JOB|RUN", type=RunType(or_job=True))
 @global_options
@@ -126,10 +101,13 @@ def show_command(given: Globals, job: str) -> None:
     how it ended, and the last lines that it wrote.
     """
     if ":" in job:
+        from scheduler.cli.show_run import print_run
+        from scheduler.service.history import show_run
+
         print_run(given, show_run(given.find_root(), job, prefix=given.prefix))
         return
     found = show_job(given.find_root(), job, prefix=given.prefix)
-    _say_held(given, found["held"])
+    say_held(given, found["held"])
     if printed(given, found):
         return
     about = found["job"]
@@ -189,7 +167,7 @@ def next_command(
     """Show the next fires."""
     root = given.find_root()
     found = next_fires(root, jobs, count=count, start=start, until=until, prefix=given.prefix)
-    _say_held(given, held(root))
+    say_held(given, held(root))
     if not jobs:
         say_never_synced(given, never_synced(root))
     if given.as_json:
@@ -207,259 +185,7 @@ def next_command(
         say(given, "no fires")
 
 
-@cli.command("history")
-@click.argument("job", metavar="[JOB]", required=False, type=JobType())
-@click.option(
-    "-n", "count", type=click.IntRange(min=1, max=MOST), default=NEWEST, help="Show the N newest (default: 50)."
-)
-@click.option("--since", metavar="T", type=SinceType(), help="Only runs that ended at T or later, or are not over yet.")
-@click.option("--failed", is_flag=True, help="Only failures: failed, timed out, interrupted, could not start.")
-@click.option("--status", type=OneOf([status.value for status in RunStatus]), help="Only rows with this status.")
-@global_options
-def history_command(
-    given: Globals, job: str | None, count: int, since: datetime | None, failed: bool, status: str | None
-) -> None:
-    """List runs and skips, newest first.
-
-    Without JOB, of all jobs: runs that are not over yet first, then the most recently ended.
-    """
-    root = given.find_root()
-    found = history(
-        root,
-        job,
-        count=count,
-        since=since,
-        failed=failed,
-        status=RunStatus(status) if status else None,
-        prefix=given.prefix,
-    )
-    if job is None:
-        say_never_synced(given, never_synced(root))
-    if printed(given, found):
-        return
-    if not found["runs"]:
-        say(given, "no such runs" if since or failed or status else "no runs yet")
-        return
-    render.print_table(
-        ("RUN", "STATUS", "REASON", "TRIGGER", "STARTED", "TOOK", "TASK", "COMMIT", "RESULT"),
-        [
-            (
-                run["id"],
-                run["status"],
-                run["reason"] or "-",
-                trigger_words(run["trigger"], run["requested_by"]),
-                render.local_time(run["started_at"] or run["fire_time"] or run["requested_at"]),
-                render.duration(run["duration_ms"]) if run["slots"] == 1 else f"{run['slots']} slots",
-                render.short_hash(run["task_sha256"]),
-                render.revision_text(run),
-                _outcome(run),
-            )
-            for run in found["runs"]
-        ],
-        flexible="RESULT",
-        optional=("COMMIT", "TASK", "TOOK", "REASON", "TRIGGER"),  # RESULT says the reason too
-        least=16,
-    )
-    if found["more"]:
-        say(given, f"only the newest {count}; -n shows more")
-
-
-@cli.command("explain")
-@click.argument("job", metavar="JOB|RUN", type=RunType(or_job=True))
-@click.option("--at", type=InstantType(), help="The instant to explain (default: the newest slot that was due).")
-@click.option("--from", "start", type=InstantType(), help="Summarise the slots from this instant on.")
-@click.option(
-    "--to", "until", type=InstantType(), help="With --from: up to, not including, this instant (default: now)."
-)
-@global_options
-def explain_command(
-    given: Globals, job: str, at: datetime | None, start: datetime | None, until: datetime | None
-) -> None:
-    """Explain why a job did, did not or will not run.
-
-    Explains one instant, or summarises the slots from --from to --to. For a run (JOB:N): why it started and how it
-    ended. A time without a zone is in the job's zone.
-    """
-    root = given.find_root()
-    if ":" in job:
-        if at is not None or start is not None or until is not None:
-            raise UsageError(f"{job} is a single run, which has its own time", hint="leave out --at, --from and --to")
-        _print_answer(given, explain_run_of(root, job, prefix=given.prefix))
-        return
-    found = explain_slots(root, job, at=at, start=start, until=until, prefix=given.prefix)
-    if start is None:
-        _print_answer(given, cast("ExplainJson", found))
-    else:
-        _print_window(given, cast("ExplainWindowJson", found))
-
-
-def _print_answer(given: Globals, found: ExplainJson) -> None:
-    _say_held(given, found["held"])
-    if printed(given, found):
-        return
-    if "run" in found:
-        reason = f"/{found['reason']}" if found["reason"] else ""
-        click.echo(f"{found['run']}: {found['status']}{reason}")
-    else:
-        click.echo(f"{found['job_id']} at {render.local_time(found['at'])}: {found['why'].replace('_', ' ')}")
-    click.echo(render.clean(render.in_zone(f"  {found['text']}")))
-    _print_evidence(found["evidence"])
-
-
-def _print_evidence(evidence: Sequence[EvidenceJson]) -> None:
-    for each in evidence:
-        text = each["text"] if each["kind"] == "error" else render.in_zone(each["text"])
-        click.echo(render.clean(f"  - {text}{_origin_text(each)}"))
-
-
-def _print_window(given: Globals, found: ExplainWindowJson) -> None:
-    _say_held(given, found["held"])
-    if printed(given, found):
-        return
-    click.echo(f"{found['job_id']}: {found['text']}")
-    click.echo(f"  from {render.local_time(found['from'])} to {render.local_time(found['to'])}")
-    parts: list[tuple[str, SlotsJson]] = [
-        *((each["status"] + (f", {each['reason']}" if each["reason"] else ""), each) for each in found["served"]),
-        *((each["why"].replace("_", " "), each) for each in found["without_row"]),
-    ]
-    if parts:
-        click.echo()
-        render.print_table(
-            ("SLOTS", "WHAT", "FIRST", "LAST"),
-            [
-                (f"{part['slots']:,}", what, render.local_time(part["first"]), render.local_time(part["last"]))
-                for what, part in parts
-            ],
-            flexible="WHAT",
-            optional=("LAST",),
-        )
-        click.echo()
-    for unserved in found["without_row"]:
-        click.echo(render.clean(f"  {unserved['why'].replace('_', ' ')}: {render.in_zone(unserved['text'])}"))
-    gap = found["longest_gap"]
-    if gap is not None:
-        click.echo(f"  longest gap: {gap['slots']:,} slots in a row did not run,")
-        click.echo(f"    {render.local_time(gap['first'])} to {render.local_time(gap['last'])}")
-    _print_evidence([*found["exceptions"], *found["beside"]])
-    if found["more_exceptions"]:
-        say(given, f"{found['more_exceptions']:,} more did not succeed; narrow the window to see them")
-
-
-@cli.command("output")
-@click.argument("run", metavar="RUN|JOB", type=RunType())
-@click.option("--follow", is_flag=True, help="Keep printing until the run ends.")
-@global_options
-def output_command(given: Globals, run: str, follow: bool) -> None:
-    """Print what a run wrote to stdout and stderr.
-
-    For a job: what its newest run wrote. A file or pipe gets the exact bytes; a terminal gets no control sequences,
-    such as colours.
-    """
-    root = given.find_root()
-    if follow and given.as_json:
-        raise UsageError("--follow and --json cannot be combined", hint="leave one of them out")
-    if ":" not in run:
-        run = run_to_read(root, run, prefix=given.prefix).id
-        if sys.stderr.isatty():
-            say(given, f"{run}:")
-    if follow:
-        screens = {sys.stdout: render.ForScreen(), sys.stderr: render.ForScreen()}
-        for stream, data in follow_output(root, run, prefix=given.prefix):
-            file = sys.stdout if stream == "stdout" else sys.stderr
-            render.write_bytes(file, data, screens[file])
-        for file, screen in screens.items():
-            render.write_bytes(file, b"", screen, final=True)
-        return
-    found, stdout, stderr = output(root, run, prefix=given.prefix)
-    if given.as_json:
-        texts = {"stdout": stdout.decode(errors="replace"), "stderr": stderr.decode(errors="replace")}
-        render.print_json({"run_id": found.id, **texts, "truncated": found.truncated})
-        return
-    render.write_bytes(sys.stdout, stdout)
-    render.write_bytes(sys.stderr, stderr)
-
-
-@cli.command("task")
-@click.argument("run", metavar="RUN|JOB", type=RunType())
-@global_options
-def task_command(given: Globals, run: str) -> None:
-    """Print the exact text that a run was given.
-
-    For a job: the text that its next run would get from the files as they are now.
-    """
-    if ":" not in run:
-        present = present_task(given.find_root(), run, prefix=given.prefix)
-        if not printed(given, present):
-            render.write_bytes(sys.stdout, present["task"].encode())
-        return
-    found, text = task(given.find_root(), run, prefix=given.prefix)
-    if printed(given, task_json(found, text)):
-        return
-    render.write_bytes(sys.stdout, text)
-
-
-@cli.command("audit")
-@click.argument("job", required=False, type=JobType())
-@click.option(
-    "-n", "count", type=click.IntRange(min=1, max=MOST), default=NEWEST, help="Show the N newest (default: 50)."
-)
-@global_options
-def audit_command(given: Globals, job: str | None, count: int) -> None:
-    """Show what changed, when, and by whom.
-
-    Newest first. For one job, for `@root` (scheduler.yaml), or for everything.
-    """
-    root = given.find_root()
-    found = audit(root, job, count=count, prefix=given.prefix)
-    say_never_synced(given, never_synced(root))
-    if printed(given, found):
-        return
-    if not found["audit"]:
-        say(given, "nothing has changed yet")
-        return
-    render.print_table(
-        ("AT", "JOB", "BY", "CHANGE", "BEFORE", "AFTER", "COMMIT", "AUTHOR"),
-        [
-            (
-                render.local_time(row["at"]),
-                row["job_id"],
-                f"{row['actor']} ({row['cause']})",
-                " ".join(dict.fromkeys(word for word in (row["action"], row["field"]) if word)),
-                *render.two_sides(
-                    render.field_text(row["field"] or "", row["before"]),
-                    render.field_text(row["field"] or "", row["after"]),
-                    40,
-                ),
-                row["commit"]["id"][:7] if row["commit"] else row["no_commit"] or render.short_hash(row["revision"], 7),
-                row["commit"]["author"] if row["commit"] else "-",
-            )
-            for row in reversed(found["audit"])
-        ],
-        flexible="AFTER",
-        optional=("COMMIT", "AUTHOR", "BEFORE", "AFTER"),
-    )
-    if found["more"]:
-        say(given, f"only the newest {count}; -n shows more")
-
-
-def _outcome(run: RunJson) -> str:
-    """When a run is retried; otherwise how it ended, what it wrote, or why it has not run."""
-    if run["retry_at"]:
-        return f"retry at {render.local_time(run['retry_at'])}"
-    return render.first_line(run["error"] or run["result"] or (run["reason"] if run["status"] == "skipped" else ""), 60)
-
-
-def _origin_text(evidence: EvidenceJson) -> str:
-    """The commit that introduced it, with its author; otherwise the commit that was checked out."""
-    commit = evidence["commit"]
-    if commit is not None:
-        return f"  [{commit['id'][:7]} by {commit['author']}: {commit['subject']}]"
-    if evidence["no_commit"] == "uncommitted":
-        return "  [uncommitted]"
-    return f"  [{render.short_hash(evidence['revision'], 7)}]" if evidence["revision"] else ""
-
-
-def _status_text(job: JobJson) -> str:
+def _status_text(job: JobRowJson) -> str:
     """The status, and after a slash any warnings: a bad file, consecutive errors, an overdue job (F7)."""
     marks = [] if job["sync_state"] in ("synced", "archived") else [job["sync_state"]]
     if job["paused"] and job["paused"]["reason"]:
@@ -475,7 +201,7 @@ def _status_text(job: JobJson) -> str:
 _GONE = ("dead", "stopped", "never")
 
 
-def _running_text(job: JobJson, now: datetime) -> str:
+def _running_text(job: JobRowJson, now: datetime) -> str:
     """How long it has been running, and how many runs there are; empty if it is not running."""
     going = [run for run in job["running"] if run["status"] != "queued"]
     if not going:
@@ -485,7 +211,7 @@ def _running_text(job: JobJson, now: datetime) -> str:
     return took if len(going) == 1 else f"{len(going)} for {took}"
 
 
-def _last_text(job: JobJson, now: datetime) -> str:
+def _last_text(job: JobRowJson, now: datetime) -> str:
     """How the last run ended, or that the slot after it was skipped because of a fault, which must not stay hidden."""
     skipped = job["last_skip_at"]
     if skipped and is_fault(job["last_skip_reason"]) and skipped > (job["last_run_at"] or ""):
@@ -493,7 +219,7 @@ def _last_text(job: JobJson, now: datetime) -> str:
     return f"{job['last_run_status']} {render.ago(job['last_run_at'], now)}" if job["last_run_at"] else "-"
 
 
-def _next_text(job: JobJson, now: datetime) -> str:
+def _next_text(job: JobRowJson, now: datetime) -> str:
     if job["next_fire_at"] is None:
         return "-"
     return render.ahead(job["next_fire_at"], now)

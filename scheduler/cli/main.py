@@ -3,27 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 import sys
 from typing import Any, NoReturn
 
 import click
 
-from scheduler.cli import (  # noqa: F401 - each adds its commands
-    backup,
-    clone,
-    completion,
-    edit,
-    imports,
-    jobs,
-    render,
-    run,
-    serve,
-    status,
-    sync,
-    tool,
-    versions,
-)
+from scheduler.cli import render
 from scheduler.cli.errors import click_told
 from scheduler.cli.group import cli
 from scheduler.core.values.problems import SchedulerError
@@ -33,6 +20,8 @@ from scheduler.machine.signals import settle_signals
 def main() -> NoReturn:
     """Run a command line and exit. Print our errors as one line and a hint, and exit with their code."""
     settle_signals()
+    if "_SCHEDULER_COMPLETE" in os.environ:
+        from scheduler.cli import completion  # noqa: F401 - click's scripts and lists, replaced by ours
     try:
         code = cli.main(standalone_mode=False, prog_name="scheduler")  # returns what `_exit` raised
     except click.exceptions.NoArgsIsHelpError as error:

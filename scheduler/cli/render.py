@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import os
 import re
@@ -11,17 +12,16 @@ import unicodedata
 from codecs import getincrementaldecoder
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 
-from scheduler.core.times.moments import offset_time, wall_time, with_wall_times
 from scheduler.core.values.instants import parse_instant
-from scheduler.core.values.problems import Problem
 from scheduler.core.values.settings import converted_file_of, is_inherited_setting, runner_file_of, runner_of
 from scheduler.core.values.texts import json_text, listed
-from scheduler.core.values.units import format_duration
-from scheduler.core.views import place_of_setting
+
+if TYPE_CHECKING:
+    from scheduler.core.values.problems import Problem
 
 GAP = "  "
 NARROWEST = 8  # columns; a shorter cell says nothing
@@ -60,7 +60,7 @@ def print_table(
     Empty optional columns go before anything is cut.
     We do not use rich's table: it takes most of a second for a thousand rows.
     """
-    lines = [[clean(cell) for cell in line] for line in (columns, *rows)]
+    lines = list(map(_cleaned, (columns, *rows)))
     widths = _widths(columns, lines)
     terminal = sys.stdout.isatty()
     if terminal:
@@ -72,20 +72,40 @@ def print_table(
         room = shutil.get_terminal_size().columns
         widths = fitted(widths, room, flexible=flexible, optional=optional, empty=empty, least=least)
     coloured = terminal and not os.environ.get("NO_COLOR")
-    printed = []
-    for number, line in enumerate(lines):
-        shown = []
-        for name, cell in zip(columns, line, strict=True):
-            if name in widths:
-                text = cut(cell, widths[name])
-                padded = text + " " * (widths[name] - cell_width(text))
-                shown.append(_styled(padded, cell, header=number == 0) if coloured else padded)
-        printed.append(GAP.join(shown).rstrip())
-    click.echo("\n".join(printed))
+    shown = [
+        _column(column, widths[name], coloured=coloured)
+        for name, column in zip(columns, zip(*lines, strict=True), strict=True)
+        if name in widths
+    ]
+    click.echo("\n".join(GAP.join(row).rstrip() for row in zip(*shown, strict=True)))
+
+
+def _cleaned(line: Sequence[str]) -> Sequence[str]:
+    text = "".join(line)
+    return line if text.isascii() and text.isprintable() else list(map(clean, line))
+
+
+def _column(cells: Sequence[str], width: int, *, coloured: bool) -> list[str]:
+    """The cells of a column, header first, cut or padded to its width."""
+    shown = [
+        cell.ljust(width) if len(cell) <= width and cell.isascii() else _padded(cut(cell, width), width)
+        for cell in cells
+    ]
+    if not coloured:
+        return shown
+    return [_styled(text, cell, header=i == 0) for i, (text, cell) in enumerate(zip(shown, cells, strict=True))]
+
+
+def _padded(text: str, width: int) -> str:
+    return text + " " * (width - cell_width(text))
 
 
 def _widths(columns: Sequence[str], lines: Sequence[Sequence[str]]) -> dict[str, int]:
-    return dict(zip(columns, (max(map(cell_width, column)) for column in zip(*lines, strict=True)), strict=True))
+    return dict(zip(columns, map(_widest, zip(*lines, strict=True)), strict=True))
+
+
+def _widest(cells: Sequence[str]) -> int:
+    return max(map(len if all(map(str.isascii, cells)) else cell_width, cells))
 
 
 def fitted(
@@ -272,9 +292,15 @@ class ShownTime(str):
 
 def local_time(text: str | None) -> str:
     """An instant as text for people, in the zone of the screen and with that zone's name."""
-    if text is None:
-        return "-"
-    at, zone = parse_instant(text), zone_shown()
+    return "-" if text is None else _shown_time(text, zone_shown())
+
+
+@functools.lru_cache(maxsize=10_000)
+def _shown_time(text: str, zone: str) -> ShownTime:
+    """Cached: on a long screen, many rows have the same instant."""
+    from scheduler.core.times.moments import offset_time, wall_time
+
+    at = parse_instant(text)
     shown = ShownTime(wall_time(at, zone))
     shown.narrow = offset_time(at, zone)
     return shown
@@ -282,7 +308,11 @@ def local_time(text: str | None) -> str:
 
 def in_zone(text: str) -> str:
     """A message of ours, with its instants in the zone of the screen. Not for contents of files and runs."""
-    return with_wall_times(text, zone_shown()) if "Z" in text else text
+    if "Z" not in text:
+        return text
+    from scheduler.core.times.moments import with_wall_times
+
+    return with_wall_times(text, zone_shown())
 
 
 def clock_change(fire: Mapping[str, Any]) -> str:
@@ -463,6 +493,8 @@ def schedule_written(schedule: Mapping[str, Any]) -> str:
 def field_text(field: str, value: Any) -> str:
     """A field's value on one line, with durations as in job files."""
     if field.endswith("_ms") and isinstance(value, int):
+        from scheduler.core.values.units import format_duration
+
         return format_duration(timedelta(milliseconds=value))
     if runner_file_of(field) is not None:
         return "no file" if value is None else _SHA256.sub(lambda found: found[1][:12], str(value))
@@ -495,6 +527,8 @@ def setting_name(field: str) -> str:
         return f"{path} (named by runner {runner_of(field)})"
     if (path := converted_file_of(field)) is not None:
         return f"{path} (git's attributes)"
+    from scheduler.core.views import place_of_setting
+
     return f"{place_of_setting(field)} {field.removesuffix('_ms')}"
 
 

@@ -5,7 +5,7 @@ Types only, for readers and for mypy: nothing imports this module at run time, s
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NotRequired, TypedDict
 
 Instant = str  # RFC 3339, UTC, ending in Z
@@ -103,41 +103,48 @@ class SpecJson(TypedDict):
     catch_up: dict[str, Any]
 
 
-class JobJson(SpecJson, RevisionJson):
+class JobRowJson(TypedDict):
+    """What a table of jobs shows of each."""
+
+    id: str
+    tags: list[str]
     schedule_text: str
-    task_sha256: str | None
-    source_path: str
-    source_line: int
     sync_state: str
     problems: list[ProblemJson]
-    generation: int
-    version: str
     status: str
     paused: PauseJson | None
-    stop_reason: str | None
     waiting: WaitingJson | None
     running: list[GoingJson]
     alarms: list[AlarmJson]
-    activated_at: Instant | None
-    archived_at: Instant | None
     next_run_at: Instant | None
     next_fire_at: Instant | None
     last_run_at: Instant | None
     last_run_status: str | None
-    last_run_duration_ms: int | None
-    last_run_error: str | None
     last_skip_at: Instant | None
     last_skip_reason: str | None
-    last_delivery_status: str | None
     run_count: int
     consecutive_errors: int
+
+
+class JobJson(SpecJson, RevisionJson, JobRowJson):
+    task_sha256: str | None
+    source_path: str
+    source_line: int
+    generation: int
+    version: str
+    stop_reason: str | None
+    activated_at: Instant | None
+    archived_at: Instant | None
+    last_run_duration_ms: int | None
+    last_run_error: str | None
+    last_delivery_status: str | None
     created_at: Instant | None  # this and the like: None where no sync has made the job yet
     created_by: str | None
     updated_at: Instant | None
 
 
 class ListJson(TypedDict):
-    jobs: list[JobJson]
+    jobs: Sequence[JobRowJson]  # a full list has a JobJson of each
     problems: list[ProblemJson]
     troubles: list[str]
     summary: dict[str, Any]

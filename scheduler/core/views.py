@@ -12,7 +12,7 @@ from scheduler.core.due.expected import Alarm
 from scheduler.core.due.place import PlaceFault
 from scheduler.core.times.fires import coming, on_the_wall
 from scheduler.core.times.words import describe
-from scheduler.core.values.facts import Commit, Job, Pause, RunnerFile, Status, version
+from scheduler.core.values.facts import Commit, Job, JobSummary, Pause, RunnerFile, Status, version
 from scheduler.core.values.instants import instant, on_the_clock
 from scheduler.core.values.problems import Problem
 from scheduler.core.values.runs import AuditRow, Run
@@ -39,37 +39,28 @@ def _instant(moment: datetime | None) -> str | None:
     return None if moment is None else instant(moment)
 
 
-def job_json(
-    job: Job,
+def job_row(
+    job: JobSummary,
     *,
-    task_sha256: str | None,
     problems: Sequence[Problem],
     now: datetime,
     alarms: Sequence[Alarm] = (),
     lost: PlaceFault | None = None,
     running: Sequence[Run] = (),
-) -> answers.JobJson:
-    """task_sha256: of the text that is on disk now; None if it cannot be read. alarms: what is overdue for it.
+) -> answers.JobRowJson:
+    """alarms: what is overdue for it. lost: the fault of the place that it waits for.
 
-    lost: the fault of the place that it waits for. running: its runs that have not ended.
+    running: its runs that have not ended.
     """
-    facts, spec, runtime = job.file, job.file.spec, job.runtime
     status = job.status(now, waits=lost is not None)
     return {
-        **cast("answers.SpecJson", spec.to_json()),
-        "schedule_text": describe(spec.due_by),
-        "task_sha256": task_sha256,
-        "source_path": facts.path,
-        "source_line": facts.line,
-        "sync_state": "archived" if job.archived else facts.sync_state.value,
+        "id": job.id,
+        "tags": list(job.tags),
+        "schedule_text": describe(job.due_by),
+        "sync_state": "archived" if job.archived else job.sync_state.value,
         "problems": problems_json(problems),
-        "generation": facts.generation,
-        "version": version(facts.generation, task_sha256),
-        "revision": facts.revision,
-        "dirty": facts.dirty,
         "status": status.value,
         "paused": pause_json(job.pause if job.pause is not None and job.pause.covers(now) else None),
-        "stop_reason": runtime.stop_reason,
         "waiting": waiting_json(lost) if status is Status.WAITING else None,
         "running": [
             {"id": run.id, "status": run.status.value, "started_at": _instant(run.started_at)} for run in running
@@ -83,26 +74,43 @@ def job_json(
             }
             for alarm in alarms
         ],
-        "activated_at": instant(facts.activated_at),
-        "archived_at": _instant(facts.archived_at),
         "next_run_at": None if start_of(job) is None else _instant(job.next_run_at),
         "next_fire_at": _instant(next_to_fire(job, now)),
-        "last_run_at": _instant(runtime.last_run_at),
-        "last_run_status": runtime.last_run_status,
+        "last_run_at": _instant(job.last_run_at),
+        "last_run_status": job.last_run_status,
+        "last_skip_at": _instant(job.last_skip_at),
+        "last_skip_reason": job.last_skip_reason,
+        "run_count": job.run_count,
+        "consecutive_errors": job.consecutive_errors,
+    }
+
+
+def job_json(job: Job, row: answers.JobRowJson, *, task_sha256: str | None) -> answers.JobJson:
+    """task_sha256: of the text that is on disk now; None if it cannot be read."""
+    facts, runtime = job.file, job.runtime
+    return {
+        **cast("answers.SpecJson", facts.spec.to_json()),
+        **row,
+        "task_sha256": task_sha256,
+        "source_path": facts.path,
+        "source_line": facts.line,
+        "generation": facts.generation,
+        "version": version(facts.generation, task_sha256),
+        "revision": facts.revision,
+        "dirty": facts.dirty,
+        "stop_reason": runtime.stop_reason,
+        "activated_at": instant(facts.activated_at),
+        "archived_at": _instant(facts.archived_at),
         "last_run_duration_ms": runtime.last_run_duration_ms,
         "last_run_error": runtime.last_run_error,
-        "last_skip_at": _instant(runtime.last_skip_at),
-        "last_skip_reason": runtime.last_skip_reason,
         "last_delivery_status": runtime.last_delivery_status,
-        "run_count": runtime.run_count,
-        "consecutive_errors": runtime.consecutive_errors,
         "created_at": instant(job.created_at),
         "created_by": job.created_by,
         "updated_at": instant(job.updated_at),
     }
 
 
-def is_failing(job: answers.JobJson) -> bool:
+def is_failing(job: answers.JobRowJson) -> bool:
     """True if the last run of a job failed or could not start, and its file is still there."""
     return job["consecutive_errors"] > 0 and job["status"] != Status.ARCHIVED
 
@@ -141,7 +149,7 @@ def drift_json(jobs: Iterable[Job], now: datetime) -> list[changes.DriftJson]:
 
 
 def list_json(
-    jobs: Sequence[answers.JobJson],
+    jobs: Sequence[answers.JobRowJson],
     problems: Sequence[Problem],
     troubles: Sequence[str] = (),
     *,

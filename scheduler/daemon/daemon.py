@@ -190,7 +190,7 @@ class Daemon:
             clock=clock,
             lend=stores.lend,
             # By a clock that has jumped ahead, all outputs would be old.
-            also=lambda: None if timekeeper.doubt() else housekeeping.look(),
+            also=lambda: None if timekeeper.doubt() else housekeeping.beside(),
         )
         alarms = Alarms(clock=clock, lend=stores.lend, fires=self.duties.fires, doubt=timekeeper.doubt)
         self.follower: Follower | None = None  # for a followed root

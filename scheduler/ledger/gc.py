@@ -47,7 +47,25 @@ def delete_runs(sql: Connection, job_id: str, numbers: Sequence[int]) -> None:
     sql.executemany(f"DELETE FROM runs WHERE job_id = ? AND n = ? AND NOT {ACTIVE}", keys)
 
 
-def delete_texts(sql: Connection) -> int:
-    """Delete the texts that no run has any more, and return their number."""
-    gone = "SELECT task_sha256 FROM runs WHERE task_sha256 NOTNULL"
-    return sql.execute(f"DELETE FROM texts WHERE sha256 NOT IN ({gone})").rowcount
+_MARGIN = 10_000  # rows: their ids may be given out again once a process beside this one has deleted the newest
+
+
+def unused_texts(sql: Connection) -> tuple[list[str], int]:
+    """The texts that no run has, and the row from which on runs may get one of them meanwhile."""
+    used = "SELECT task_sha256 FROM runs WHERE task_sha256 NOTNULL"
+    found = sql.execute(f"SELECT sha256 FROM texts WHERE sha256 NOT IN ({used})").fetchall()
+    (newest,) = sql.execute("SELECT coalesce(max(rowid), 0) FROM runs").fetchone()
+    (active,) = sql.execute(f"SELECT coalesce(min(rowid), {newest}) FROM runs WHERE {ACTIVE}").fetchone()
+    return [row["sha256"] for row in found], min(active, newest - _MARGIN)
+
+
+def delete_texts(sql: Connection, sha256s: Sequence[str], *, since: int) -> int:
+    """Delete those of the unused texts that no run has got since, and return their number.
+
+    For a connection that does not check foreign keys: for each text, SQLite would read all runs, which have no index
+    of their texts, and keep every claim waiting.
+    """
+    used = "SELECT task_sha256 FROM runs WHERE rowid >= ? AND task_sha256 NOTNULL"
+    marks = ", ".join("?" * len(sha256s))
+    deleted = f"DELETE FROM texts WHERE sha256 IN ({marks}) AND sha256 NOT IN ({used})"
+    return sql.execute(deleted, (*sha256s, since)).rowcount

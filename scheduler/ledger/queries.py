@@ -3,16 +3,33 @@
 from __future__ import annotations
 
 import json
-from datetime import datetime
+from collections.abc import Sequence
+from datetime import datetime, timedelta
 from pathlib import Path
 from sqlite3 import Connection
+from typing import TYPE_CHECKING
 
-from scheduler.core.past.timeline import Use
-from scheduler.core.values.facts import Job
+from scheduler.core.values.facts import Job, JobSummary
 from scheduler.core.values.problems import UnavailableError
 from scheduler.core.values.runs import Definition, Run, RunStatus
 from scheduler.core.values.spec import JobSpec
-from scheduler.ledger.rows import ACTIVE, JOBS, find_runs, from_row, moment, sha256_of, stamp, to_job, to_runner_files
+from scheduler.ledger.rows import (
+    ACTIVE,
+    JOBS,
+    SLOTS,
+    SUMMARIES,
+    find_runs,
+    from_row,
+    moment,
+    sha256_of,
+    stamp,
+    to_job,
+    to_runner_files,
+    to_summary,
+)
+
+if TYPE_CHECKING:
+    from scheduler.core.past.timeline import Use
 
 
 def jobs(sql: Connection) -> list[Job]:
@@ -20,13 +37,21 @@ def jobs(sql: Connection) -> list[Job]:
     return [to_job(row) for row in sql.execute(JOBS + " ORDER BY id")]
 
 
+def summaries(sql: Connection, ids: Sequence[str] | None = None) -> list[JobSummary]:
+    """What a table shows of these jobs, or of all, including archived ones; by id."""
+    where = "" if ids is None else f" WHERE jobs.id IN ({', '.join('?' * len(ids))})"
+    return [to_summary(row) for row in sql.execute(f"{SUMMARIES}{where} ORDER BY id", ids or ())]
+
+
 def job(sql: Connection, job_id: str) -> Job | None:
     row = sql.execute(JOBS + " WHERE id = ?", (job_id,)).fetchone()
     return None if row is None else to_job(row)
 
 
-def job_ids(sql: Connection) -> list[str]:
-    return [row["id"] for row in sql.execute("SELECT id FROM jobs ORDER BY id")]
+def job_ids(sql: Connection, *, since: int | None = None) -> list[str]:
+    """since: a ticket; only jobs whose file or pause changed after it."""
+    where, values = ("", ()) if since is None else (" WHERE changed > ?", (since,))
+    return [row["id"] for row in sql.execute(f"SELECT id FROM jobs{where} ORDER BY id", values)]
 
 
 def runs(sql: Connection, job_id: str, *, limit: int | None = None, status: RunStatus | None = None) -> list[Run]:
@@ -43,11 +68,21 @@ def newest_started(sql: Connection, job_id: str) -> Run | None:
 
 
 _ENDED = "coalesce(finished_at, '9')"  # what has not ended is newer than anything that has
-# As the index runs_failed has it, word for word; `Run.failed` says the same.
+# As the indexes runs_failed and runs_failed_of have it, word for word; `Run.failed` says the same.
 _FAILED = (
     "(status IN ('failed', 'timed_out', 'interrupted')"
     " OR (status = 'skipped' AND (reason GLOB 'source_*' OR reason GLOB 'runner_*' OR reason = 'check_failed')))"
 )
+# Each with words from which SQLite sees that an index holds the rows, or that none holds them in the right order.
+_NOT_ENDED = (RunStatus.QUEUED, RunStatus.CLAIMED, RunStatus.RUNNING)
+_BY_STATUS = {
+    **{each: f"{ACTIVE} AND status = '{each}'" for each in _NOT_ENDED},
+    **{
+        each: f"{_FAILED} AND status = '{each}'"
+        for each in (RunStatus.FAILED, RunStatus.TIMED_OUT, RunStatus.INTERRUPTED)
+    },
+    **{each: f"status = '{each}'" for each in (RunStatus.CANCELLED, RunStatus.SKIPPED)},
+}
 
 
 def recent_runs(
@@ -65,17 +100,30 @@ def recent_runs(
     """
     wanted: dict[str, list[str]] = {}
     if job_id is not None:
-        wanted["job_id = ?"] = [job_id]
+        by_time = since is not None and _are_few(sql, since)
+        wanted["+job_id = ?" if by_time else "job_id = ?"] = [job_id]  # + keeps SQLite from walking the job's rows
     if failed:
         wanted[_FAILED] = []
     if status is not None:
-        wanted["status = ?"] = [status.value]
+        wanted[_BY_STATUS.get(status, f"+status = '{status}'")] = []
     if since is not None:
         wanted[f"{_ENDED} >= ?"] = [stamp(since)]
     where = " AND ".join(wanted) or "TRUE"
-    order = f"{_ENDED} DESC, requested_at DESC, job_id, n DESC" if job_id is None else "n DESC"
+    order = f"{_ENDED} DESC, requested_at DESC, job_id, n DESC"
+    if job_id is not None:
+        order = "+n DESC" if status in _NOT_ENDED else "n DESC"
     values = [value for values in wanted.values() for value in values]
     return find_runs(sql, f"{where} ORDER BY {order} LIMIT ?", *values, -1 if limit is None else limit)
+
+
+_FEW = 20_000  # found and sorted in some milliseconds
+
+
+def _are_few(sql: Connection, since: datetime) -> bool:
+    """True if few runs, of all jobs, had not ended before."""
+    some = f"SELECT 1 FROM runs WHERE {_ENDED} >= ? LIMIT {_FEW}"
+    (count,) = sql.execute(f"SELECT count(*) FROM ({some})", (stamp(since),)).fetchone()
+    return int(count) < _FEW
 
 
 def active_runs(sql: Connection) -> list[Run]:
@@ -85,6 +133,8 @@ def active_runs(sql: Connection) -> list[Run]:
 
 def uses(sql: Connection, job_id: str) -> list[Use]:
     """The runs that were given a text, oldest first. 10,000 take a tenth of a second."""
+    from scheduler.core.past.timeline import Use
+
     rows = sql.execute(
         "SELECT n, task_sha256, task_bytes, status, started_at, duration_ms, source_path, source_blob,"
         " revision, dirty, runner_files FROM runs WHERE job_id = ? AND started_at NOTNULL AND task_sha256 NOTNULL"
@@ -127,18 +177,28 @@ def slots_around(sql: Connection, job_id: str, at: datetime) -> tuple[list[Run],
     newest = "fire_time <= ? ORDER BY fire_time DESC, n DESC LIMIT 4"
     next_one = "fire_time > ? ORDER BY fire_time LIMIT 1"
     found = list[Run]()
-    for slots in (f"IS NOT 'void' AND {newest}", f"IS NOT 'void' AND {next_one}", f"= 'void' AND {newest}"):
-        found += find_runs(sql, f"job_id = ? AND reason {slots}", job_id, stamp(at))
-    kept = sql.execute(
-        "SELECT min(fire_time) AS first, count(*) < max(n) AS some FROM runs WHERE job_id = ?", (job_id,)
-    ).fetchone()
-    return found, moment(kept["first"]) if kept["some"] else None
+    for slots in (f"{SLOTS} AND {newest}", f"{SLOTS} AND {next_one}", f"reason = 'void' AND {newest}"):
+        found += find_runs(sql, f"job_id = ? AND {slots}", job_id, stamp(at))
+    first = sql.execute("SELECT n FROM runs WHERE job_id = ? ORDER BY n LIMIT 1", (job_id,)).fetchone()
+    if first is None or first["n"] == 1:
+        return found, None
+    kept = sql.execute(f"SELECT min(fire_time) AS first FROM runs WHERE job_id = ? AND {SLOTS}", (job_id,)).fetchone()
+    return found, moment(kept["first"])
+
+
+_SHORT = timedelta(hours=1)  # as the index runs_long has it
 
 
 def under_way_at(sql: Connection, at: datetime, *, most: int) -> list[Run]:
     """Runs of any job that had started by then and had not ended."""
-    then = "started_at <= ? AND coalesce(finished_at, '9') > ? ORDER BY started_at LIMIT ?"
-    return find_runs(sql, then, stamp(at), stamp(at), most)
+    then, now, soon = f"started_at <= ? AND {_ENDED} > ?", stamp(at), stamp(at + _SHORT)
+    return find_runs(
+        sql,
+        f"rowid IN (SELECT rowid FROM runs WHERE {then} AND {_ENDED} <= ?"
+        f" UNION SELECT rowid FROM runs WHERE {then} AND duration_ms >= 3600000"
+        f" UNION SELECT rowid FROM runs WHERE started_at <= ? AND {ACTIVE}) ORDER BY started_at LIMIT ?",
+        *(now, now, soon, now, now, now, most),
+    )
 
 
 def runs_of_text(sql: Connection, sha256: str) -> list[str]:

@@ -6,16 +6,26 @@ import functools
 import hashlib
 import json
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from sqlite3 import Connection, Row
 from typing import Any, TypeVar
 
 from scheduler.core.values.codec import decoders
-from scheduler.core.values.facts import Commit, FileFacts, Job, Pause, Provenance, RunnerFile, RuntimeFacts
+from scheduler.core.values.facts import (
+    Commit,
+    FileFacts,
+    Job,
+    JobSummary,
+    Pause,
+    Provenance,
+    RunnerFile,
+    RuntimeFacts,
+    SyncState,
+)
 from scheduler.core.values.instants import parse_instant
 from scheduler.core.values.runs import Attempt, AuditRow, Run
 from scheduler.core.values.settings import Settings
-from scheduler.core.values.spec import JobSpec
+from scheduler.core.values.spec import JobSpec, Schedule
 
 T = TypeVar("T")
 ACTIVE = "status IN ('queued', 'claimed', 'running')"
@@ -24,15 +34,22 @@ SLOTS = "\"trigger\" IN ('schedule', 'catch_up') AND reason IS NOT 'void'"
 # Slots from the cursor on that have a row: none, unless the clock went back.
 TAKEN = f"""(SELECT json_group_array(fire_time) FROM (SELECT fire_time FROM runs WHERE job_id = jobs.id AND {SLOTS}
     AND fire_time >= jobs.next_run_at ORDER BY fire_time))"""
-JOBS = f"""SELECT jobs.*, definitions.spec,
-    (SELECT coalesce(fire_time_last, fire_time) FROM runs WHERE job_id = jobs.id AND {SLOTS}
-        ORDER BY fire_time DESC LIMIT 1) AS last_slot,
-    {TAKEN} AS taken,
-    (SELECT coalesce(finished_at, requested_at) FROM runs WHERE job_id = jobs.id AND status = 'skipped'
-        AND reason <> 'void' ORDER BY n DESC LIMIT 1) AS last_skip_at,
-    (SELECT reason FROM runs WHERE job_id = jobs.id AND status = 'skipped' AND reason <> 'void'
-        ORDER BY n DESC LIMIT 1) AS last_skip_reason
-    FROM jobs JOIN definitions ON definitions.job_id = jobs.id AND definitions.generation = jobs.generation"""
+_LAST_SLOT = f"""(SELECT coalesce(fire_time_last, fire_time) FROM runs WHERE job_id = jobs.id AND {SLOTS}
+    ORDER BY fire_time DESC LIMIT 1)"""
+_LAST_SKIP = """(SELECT n FROM runs WHERE job_id = jobs.id AND status = 'skipped' AND reason <> 'void'
+    ORDER BY n DESC LIMIT 1)"""
+_DEFINED = "jobs JOIN definitions ON definitions.job_id = jobs.id AND definitions.generation = jobs.generation"
+_SKIPPED = f"LEFT JOIN runs AS skip ON skip.job_id = jobs.id AND skip.n = {_LAST_SKIP}"
+JOBS = f"""SELECT jobs.*, definitions.spec, {_LAST_SLOT} AS last_slot, {TAKEN} AS taken,
+    coalesce(skip.finished_at, skip.requested_at) AS last_skip_at, skip.reason AS last_skip_reason
+    FROM {_DEFINED} {_SKIPPED}"""
+# The columns that `to_summary` takes, in its order. Of a definition, only what a summary shows is decoded.
+SUMMARIES = f"""SELECT id, path, json_extract(spec, '$.schedule', '$.expires', '$.expect_every_ms'),
+    json_extract(spec, '$.enabled'), json_extract(spec, '$.tags', '$.runner', '$.task_source_path', '$.env.PATH'),
+    sync_state, activated_at, archived_at, paused_at, pause_reason, paused_until, paused_by, stopped_at, stop_reason,
+    next_run_at, {_LAST_SLOT}, last_run_at, last_run_status, last_run_error,
+    coalesce(skip.finished_at, skip.requested_at), skip.reason, run_count, consecutive_errors, updated_at
+    FROM {_DEFINED} {_SKIPPED}"""
 
 
 def sha256_of(data: object) -> str:
@@ -99,20 +116,22 @@ def to_settings(text: str | None) -> Settings | None:
 
 
 def taken(text: str) -> tuple[datetime, ...]:
-    return tuple(map(parse_instant, json.loads(text)))
+    return () if text == "[]" else tuple(map(parse_instant, json.loads(text)))
 
 
-def from_row(kind: type[T], row: Row, **given: Any) -> T:
+def from_row(kind: type[T], row: Row | Mapping[str, Any], **given: Any) -> T:
     """A value built from columns with the same names as its fields, except for the given ones."""
-    found = {}
+    found = given
     for name, decode in decoders(kind).values():
-        if name not in given:
+        if name not in found:
             value = row[name]
             found[name] = value if decode is None or value is None else decode(value)
-    return kind(**found, **given)
+    return kind(**found)
 
 
-def to_job(row: Row) -> Job:
+def to_job(row: Row | Mapping[str, Any]) -> Job:
+    if isinstance(row, Row):
+        row = dict(zip(row.keys(), row, strict=True))  # a Row compares a name with one column after the other
     paused_at = moment(row["paused_at"])
     pause = None
     if paused_at is not None:
@@ -125,6 +144,40 @@ def to_job(row: Row) -> Job:
         runtime=from_row(RuntimeFacts, row),
         taken=taken(row["taken"]),
     )
+
+
+def to_summary(row: Row) -> JobSummary:
+    """From a row of SUMMARIES."""
+    (
+        job_id, path, timing, enabled, about, state, activated, archived, paused, why, until, by, stopped, stop_reason,
+        cursor, last_slot, run_at, run_status, run_error, skip_at, skip_reason, run_count, errors, updated,
+    ) = row  # fmt: skip
+    due_by, expect_every = _timing(timing)
+    tags, runner, task, path_set = _about(about)
+    return JobSummary(
+        job_id, path, due_by, enabled != 0, expect_every, tags, runner, task, path_set, SyncState(state),
+        parse_instant(activated), archived is not None,
+        None if paused is None else Pause(at=parse_instant(paused), reason=why, until=moment(until), by=by),
+        moment(stopped), stop_reason, moment(cursor), moment(last_slot), moment(run_at), run_status, run_error,
+        moment(skip_at), skip_reason, run_count, errors, parse_instant(updated),
+    )  # fmt: skip
+
+
+@functools.lru_cache(maxsize=20_000)
+def _timing(text: str) -> tuple[Schedule, timedelta | None]:
+    """Cached: many jobs have the same schedule."""
+    schedule, expires, expect_every = json.loads(text)
+    due_by = Schedule.from_json(schedule)
+    return (
+        due_by if expires is None else due_by.until(parse_instant(expires)),
+        None if expect_every is None else timedelta(milliseconds=expect_every),
+    )
+
+
+@functools.lru_cache(maxsize=20_000)
+def _about(text: str) -> tuple[tuple[str, ...], str, str | None, bool]:
+    tags, runner, task, path_set = json.loads(text)
+    return tuple(tags or ()), runner, task, path_set is not None
 
 
 def to_audit_row(row: Row) -> AuditRow:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import sqlite3
 from collections.abc import Iterator, Sequence
-from importlib import resources
 from pathlib import Path
 
 from scheduler.core.values.problems import UnavailableError
@@ -15,10 +15,10 @@ from scheduler.machine.locks import Lock
 APPLICATION_ID = 0x53434844  # "SCHD" in the file's header identifies our databases
 
 
-def migrations() -> list[tuple[str, str]]:
+@functools.cache
+def migrations() -> Sequence[tuple[str, str]]:
     """Name and SQL of every migration, in order."""
-    files = resources.files("scheduler.ledger").joinpath("sql").iterdir()
-    return sorted((file.name.removesuffix(".sql"), file.read_text()) for file in files if file.name.endswith(".sql"))
+    return [(file.stem, file.read_text()) for file in sorted(Path(__file__).with_name("sql").glob("*.sql"))]
 
 
 def _alone(path: Path) -> Lock:

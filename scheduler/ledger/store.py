@@ -186,6 +186,15 @@ class Store(contextlib.AbstractContextManager["Store"]):
         with self.writing() as sql:
             return change(sql, *args, **named)
 
+    @contextlib.contextmanager
+    def unchecked(self) -> Iterator[None]:
+        """Within the block, foreign keys are not checked: for a deletion that makes sure of them itself."""
+        self._connection.execute("PRAGMA foreign_keys = OFF")
+        try:
+            yield
+        finally:
+            self._connection.execute("PRAGMA foreign_keys = ON")
+
     def damage(self) -> str:
         """What SQLite finds wrong with the file; empty if nothing. Reads all of it."""
         try:

@@ -110,4 +110,4 @@ def _known_by(db: Path, now: datetime) -> tuple[dict[str, int], set[str]]:
 
 
 def _paused(store: Store, now: datetime) -> set[str]:
-    return {job.id for job in store.read(queries.jobs) if job.pause is not None and job.pause.covers(now)}
+    return {job.id for job in store.read(queries.summaries) if job.pause is not None and job.pause.covers(now)}

@@ -6,14 +6,18 @@ Never of a run under way, a job's last run, or its last success.
 from __future__ import annotations
 
 import contextlib
+import json
 import logging
 import os
 import re
+import sys
 from collections import defaultdict
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
+from subprocess import PIPE, Popen
 
+import scheduler
 from scheduler.core.values.instants import instant, parse_instant
 from scheduler.core.values.problems import SchedulerError
 from scheduler.core.values.runs import AuditRow
@@ -24,6 +28,7 @@ from scheduler.ledger.pool import Lend
 from scheduler.ledger.store import Store
 from scheduler.machine.clock import Clock
 from scheduler.machine.log import Log
+from scheduler.machine.orphans import start
 from scheduler.root.place import Place
 
 EVERY = timedelta(days=1)  # when it runs by itself
@@ -52,7 +57,7 @@ def collect(place: Place, store: Store, *, now: datetime, actor: str, dry_run: b
 
     If anything was deleted, one audit row says how much. Raises: UnavailableError.
     """
-    retention = (store.read(syncs.observed).settings or Settings()).retention
+    retention = (store.read(syncs.settings) or Settings()).retention
     outputs: dict[tuple[str, int], list[os.DirEntry[str]]] = {}
     runs = texts = 0
     if retention.runs is not None:
@@ -63,7 +68,7 @@ def collect(place: Place, store: Store, *, now: datetime, actor: str, dry_run: b
             runs += len(surplus)
             gone = set(surplus)
             outputs |= {(job_id, n): files for n, files in _outputs(place, job_id).items() if n in gone}
-        texts = 0 if dry_run else store.write(gc.delete_texts)  # including the remains of an interrupted run of this
+        texts = 0 if dry_run else _delete_texts(store)  # including the remains of an interrupted run of this
     if retention.output_days:
         outputs |= _aged(place, store, before=now - timedelta(days=retention.output_days))
     output_bytes = 0
@@ -78,6 +83,15 @@ def collect(place: Place, store: Store, *, now: datetime, actor: str, dry_run: b
         row = AuditRow(job_id=ROOT_JOB_ID, action="gc", after=asdict(found), at=now, actor=actor, cause="retention")
         store.write(append_audit, [row])
     return found
+
+
+def _delete_texts(store: Store) -> int:
+    unused, since = store.read(gc.unused_texts)
+    with store.unchecked():
+        return sum(
+            store.write(gc.delete_texts, unused[first : first + BATCH], since=since)
+            for first in range(0, len(unused), BATCH)
+        )
 
 
 def _aged(place: Place, store: Store, *, before: datetime) -> dict[tuple[str, int], list[os.DirEntry[str]]]:
@@ -127,24 +141,77 @@ class Housekeeping:
 
     def __post_init__(self) -> None:
         self._mark = self.place.state / "gc"  # the time of the last run, for the next process too
+        self.child: Popen[bytes] | None = None
 
     def look(self) -> None:
+        """Collect if it is time."""
         now = self.clock.now()
-        last = self._last()
-        if last is not None and last <= now < last + EVERY:
+        if self._is_done(now):
             return
         try:
             self._mark.write_text(instant(now))
             with self.lend() as store:
                 found = collect(self.place, store, now=now, actor="scheduler")
         except (SchedulerError, OSError) as error:
-            _log.warning("gc_failed", "expired runs and output were not deleted", reason=str(error))
+            _told_failed(str(error))
             return
-        if not found.nothing:
-            _log.log(logging.INFO, "gc", **asdict(found))
+        _told(found)
+
+    def beside(self) -> None:
+        """Collect if it is time, in another process, and return at once. The next call tells what came of it.
+
+        Looking through a million files takes seconds of computing, for which the fires of this process would wait. The
+        child ends with this process; what it has not deleted by then is left to the next one.
+        """
+        if self.child is not None:
+            if self.child.poll() is None:
+                return
+            self._end(self.child)
+            self.child = None
+        now = self.clock.now()
+        if self._is_done(now):
+            return
+        try:
+            fresh = self._last() is None  # of a new root, nothing is old
+            self._mark.write_text(instant(now))
+            if not fresh:
+                self.child = _start(self.place, now)
+        except OSError as error:
+            _told_failed(str(error))
+
+    def _end(self, child: Popen[bytes]) -> None:
+        out, err = child.communicate()
+        if child.returncode == 0:
+            _told(Collected(**json.loads(out)))
+        else:
+            said = err.decode(errors="replace").strip().splitlines()
+            _told_failed(said[-1] if said else f"its process ended with {child.returncode}")
+
+    def _is_done(self, now: datetime) -> bool:
+        last = self._last()
+        return last is not None and last <= now < last + EVERY
 
     def _last(self) -> datetime | None:
         try:
             return parse_instant(self._mark.read_text())
         except (OSError, ValueError):
             return None
+
+
+_TOP = str(Path(scheduler.__file__).parent.parent)  # the child runs this code, wherever another one is installed
+_CODE = "import sys; sys.path[0] = sys.argv.pop(1); from scheduler.maintenance.collector import main; main()"
+
+
+def _start(place: Place, now: datetime) -> Popen[bytes]:
+    """Start `collector.main` in a process that ends with this one. Raises: OSError."""
+    argv = [sys.executable, "-c", _CODE, _TOP, str(place.root), str(place.state), str(place.db), instant(now)]
+    return start(argv, stdin=PIPE, stdout=PIPE, stderr=PIPE, cwd="/")
+
+
+def _told(found: Collected) -> None:
+    if not found.nothing:
+        _log.log(logging.INFO, "gc", **asdict(found))
+
+
+def _told_failed(reason: str) -> None:
+    _log.warning("gc_failed", "expired runs and output were not deleted", reason=reason)

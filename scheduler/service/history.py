@@ -17,7 +17,7 @@ from scheduler.core.values.last_lines import TAIL_BYTES, last_lines
 from scheduler.core.values.problems import RefusedError, Remedy, UnavailableError, UsageError
 from scheduler.core.values.runs import Run, RunStatus, Trigger
 from scheduler.core.values.settings import ROOT_JOB_ID, Settings
-from scheduler.ledger import lives, places, queries, runs, syncs, windows
+from scheduler.ledger import lives, places, queries, runs, syncs
 from scheduler.ledger.audit import read_audit
 from scheduler.service.jobs import held_in
 from scheduler.service.presence import find_daemon
@@ -241,6 +241,7 @@ def explain_between(
     Raises: UsageError for an invalid window, or one that reaches too far ahead.
     """
     from scheduler.core.past.windows import MOST_EXCEPTIONS, Rows, explain_window
+    from scheduler.ledger import windows
 
     now = root.clock.now()
     until = now if end is None else end

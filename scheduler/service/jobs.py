@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, cast
 
 from scheduler.core import views
 from scheduler.core.due.expected import Alarm, Kind, alarm_texts, starved_texts
-from scheduler.core.due.place import PlaceFault, holding, place_texts
+from scheduler.core.due.place import holding, place_texts
 from scheduler.core.times.fires import coming
-from scheduler.core.values.facts import Fault, Job, Status
+from scheduler.core.values.facts import Fault, Job, Status, Watched, summary_of
 from scheduler.core.values.instants import instant
 from scheduler.core.values.problems import Problem, UsageError, meant
 from scheduler.core.values.runs import Run, RunStatus
@@ -30,7 +30,7 @@ from scheduler.service.presence import find_daemon
 from scheduler.service.root import Root
 
 if TYPE_CHECKING:
-    from scheduler.core.answers import FiresJson, JobJson, ListJson, ShowJson
+    from scheduler.core.answers import FiresJson, JobJson, JobRowJson, ListJson, ShowJson
 
 UNSYNCED = "unsynced"  # the sync state of a job that only a file names
 MOST_FIRES = 100_000  # of a range without a count: a hundred megabytes
@@ -38,12 +38,13 @@ _NEVER_FIRE = (Status.ARCHIVED, Status.DISABLED, Status.STOPPED, Status.MANUAL, 
 
 
 def list_jobs(
-    root: Root, *, status: str | None = None, tag: str | None = None, problems: bool = False, tasks: bool = True
+    root: Root, *, status: str | None = None, tag: str | None = None, problems: bool = False, full: bool = True
 ) -> ListJson:
     """Every job, including archived ones, and the problems of the last sync; for a root never synced, of its files.
 
     status: one or several, separated by commas; `running` and `failing` are additional filters.
-    tasks: False leaves out the current task text of each job, which would read one file per job.
+    full: False leaves out what a table does not show, such as the definition of each job and its current task text,
+    which would read one file per job.
     Raises: UsageError for an unknown status.
     """
     statuses = None if status is None else wanted_statuses(status)
@@ -55,26 +56,37 @@ def list_jobs(
         if is_new(store):
             return _unsynced_list(root, statuses=statuses, tag=tag, problems=problems)
         found = store.read(syncs.problems)
-        files = _Files(root) if tasks else None
-        known = store.read(queries.jobs)
-        overdue = store.read(evidence.alarms, now, known)
+        files = _Files(root) if full else None
+        known: list[Job] = store.read(queries.jobs) if full else []
+        summaries = list(map(summary_of, known)) if full else store.read(queries.summaries)
+        overdue = store.read(evidence.alarms, now, summaries)
         going: dict[str, list[Run]] = {}
         for run in store.read(queries.active_runs):
             going.setdefault(run.job_id, []).append(run)
-        daemon = find_daemon(root, store, known, now)
+        daemon = find_daemon(root, store, summaries, now)
         if daemon.observes:
             overdue = [each for each in overdue if each[1].kind is not Kind.ROW]
         alarms: dict[str, list[Alarm]] = {}
         for _, alarm in overdue:
             alarms.setdefault(alarm.job_id, []).append(alarm)
         lost = store.read(places.open_faults)
-        jobs = [
-            _job_json(root, job, found, files, alarms.get(job.id, ()), lost, going.get(job.id, ())) for job in known
+        wrong = _Problems(found)
+        rows = [
+            views.job_row(
+                job,
+                problems=wrong.of(job),
+                now=now,
+                alarms=alarms.get(job.id, ()),
+                lost=holding(lost, job),
+                running=going.get(job.id, ()),
+            )
+            for job in summaries
         ]
+        jobs = rows if files is None else [files.job_json(*each) for each in zip(known, rows, strict=True)]
         held = held_in(root, store)
     wanted = [job for job in jobs if _is_wanted(job, statuses, tag, problems)]
     # A daemon that is gone comes first: everything below it is a consequence or out of date.
-    troubles = [*daemon.troubles, *troubles, *place_texts(lost), *alarm_texts(overdue), *starved_texts(known)]
+    troubles = [*daemon.troubles, *troubles, *place_texts(lost), *alarm_texts(overdue), *starved_texts(summaries)]
     # The summary covers the whole root.
     listed = views.list_json(jobs, found, troubles, held=held)
     return {**listed, "jobs": wanted, "daemon": views.daemon_json(daemon.presence)}
@@ -96,7 +108,7 @@ def wanted_statuses(text: str) -> frozenset[str]:
     return frozenset(words)
 
 
-def _statuses_of(job: JobJson) -> Iterator[str]:
+def _statuses_of(job: JobRowJson) -> Iterator[str]:
     yield job["status"]
     if any(run["status"] != RunStatus.QUEUED for run in job["running"]):
         yield "running"
@@ -110,7 +122,9 @@ def _unsynced_list(root: Root, *, statuses: frozenset[str] | None, tag: str | No
     jobs: list[JobJson] = []
     for job in found.jobs:
         mine = [problem for problem in found.problems if problem.job_id == job.id]
-        about = views.job_json(job, task_sha256=job.file.task_sha256, problems=mine, now=now)
+        about = views.job_json(
+            job, views.job_row(summary_of(job), problems=mine, now=now), task_sha256=job.file.task_sha256
+        )
         nobody: Mapping[str, None] = dict.fromkeys(("activated_at", "created_at", "created_by", "updated_at"))
         jobs.append(cast("JobJson", {**about, "sync_state": UNSYNCED, **nobody}))
     daemon = find_daemon(root, None, found.jobs, now)
@@ -119,7 +133,7 @@ def _unsynced_list(root: Root, *, statuses: frozenset[str] | None, tag: str | No
     return {**told, "jobs": wanted, "daemon": views.daemon_json(daemon.presence)}
 
 
-def _is_wanted(job: JobJson, statuses: frozenset[str] | None, tag: str | None, problems: bool) -> bool:
+def _is_wanted(job: JobRowJson, statuses: frozenset[str] | None, tag: str | None, problems: bool) -> bool:
     return (
         (statuses is None or not statuses.isdisjoint(_statuses_of(job)))
         and (tag is None or tag in job["tags"])
@@ -144,17 +158,17 @@ def show_job(root: Root, job_id: str, *, prefix: bool = False) -> ShowJson:
     with root.job(job_id, prefix=prefix) as (store, job):
         now = root.clock.now()
         coming = [] if job.status(now) in _NEVER_FIRE else _coming(job, now)
-        alarms = [alarm for _, alarm in store.read(evidence.alarms, now, [job])]
+        summary = summary_of(job)
+        row = views.job_row(
+            summary,
+            problems=_Problems(store.read(syncs.problems)).of(summary),
+            now=now,
+            alarms=[alarm for _, alarm in store.read(evidence.alarms, now, [job])],
+            lost=holding(store.read(places.open_faults), job),
+            running=[run for run in store.read(queries.active_runs) if run.job_id == job.id],
+        )
         return {
-            "job": _job_json(
-                root,
-                job,
-                store.read(syncs.problems),
-                _Files(root),
-                alarms,
-                store.read(places.open_faults),
-                [run for run in store.read(queries.active_runs) if run.job_id == job.id],
-            ),
+            "job": _Files(root).job_json(job, row),
             "next_fires": [{"job_id": job.id, **views.fire_json(fire, job.file.spec.due_by)} for fire in coming],
             "held": held_in(root, store),
         }
@@ -192,7 +206,8 @@ def next_fires(
     if store is None:
         return {"fires": []}
     with store:
-        jobs = [root.find_job(store, each, prefix=prefix) for each in job_ids] or store.read(queries.jobs)
+        named = [summary_of(root.find_job(store, each, prefix=prefix)) for each in job_ids]
+        jobs = named or store.read(queries.summaries)
     counted = count is not None or until is None
     limit = (views.NEXT_FIRES if count is None else count) if counted else MOST_FIRES + 1
     known: dict[Schedule, list[datetime]] = {}  # jobs with the same schedule have the same fires
@@ -202,7 +217,7 @@ def next_fires(
             continue
         if not explicit and job.status(now) in _NEVER_FIRE:
             continue
-        schedule = replace(job.file.spec.due_by, jitter=timedelta())
+        schedule = replace(job.due_by, jitter=timedelta()) if job.due_by.jitter else job.due_by
         if schedule not in known:
             known[schedule] = coming(schedule, after=begin, until=until, count=limit)
         found += [(slot, job.id, schedule) for slot in known[schedule]]
@@ -216,26 +231,19 @@ def next_fires(
     return {"fires": [{"job_id": job_id, **tell(slot, schedule)} for slot, job_id, schedule in found]}
 
 
-def _job_json(
-    root: Root,
-    job: Job,
-    problems: Iterable[Problem],
-    files: _Files | None,
-    alarms: Sequence[Alarm],
-    lost: Sequence[PlaceFault],
-    going: Sequence[Run] = (),
-) -> JobJson:
-    mine = [p for p in problems if p.job_id == job.id or (p.job_id is None and p.path == job.file.path)]
-    sha256 = None if job.archived or files is None else files.task_sha256(job)
-    return views.job_json(
-        job,
-        task_sha256=sha256,
-        problems=mine,
-        now=root.clock.now(),
-        alarms=alarms,
-        lost=holding(lost, job),
-        running=going,
-    )
+class _Problems:
+    """What the last sync found wrong, by job. A problem of a whole file belongs to all jobs of the file."""
+
+    def __init__(self, problems: Iterable[Problem]) -> None:
+        self._found: dict[str, list[tuple[int, Problem]]] = {}
+        for place, problem in enumerate(problems):
+            self._found.setdefault(problem.job_id or f"/{problem.path}", []).append((place, problem))
+
+    def of(self, job: Watched) -> list[Problem]:
+        if not self._found:
+            return []
+        mine = [*self._found.get(job.id, ()), *self._found.get(f"/{job.path}", ())]
+        return [problem for _, problem in sorted(mine, key=lambda each: each[0])]
 
 
 class _Files:
@@ -246,6 +254,9 @@ class _Files:
         self._settings: Settings | None = None
         self._sources: dict[str, str | None] = {}
         self._files = WorkingTree(root.place)
+
+    def job_json(self, job: Job, row: JobRowJson) -> JobJson:
+        return views.job_json(job, row, task_sha256=None if job.archived else self.task_sha256(job))
 
     def task_sha256(self, job: Job) -> str | None:
         """sha256 of the text that a run would get now, or None if F2 would skip the run."""

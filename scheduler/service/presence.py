@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from scheduler.core.past.presence import DaemonState, Presence, absence, expecting
-from scheduler.core.values.facts import Job
+from scheduler.core.values.facts import Watched
 from scheduler.core.values.instants import parse_instant
 from scheduler.core.values.problems import UnavailableError
 from scheduler.ledger import lives
@@ -31,7 +31,7 @@ class FoundDaemon:
 
 
 def find_daemon(
-    root: Root, store: Store | None, jobs: Sequence[Job], now: datetime, *, limit: float = GLANCE_S
+    root: Root, store: Store | None, jobs: Sequence[Watched], now: datetime, *, limit: float = GLANCE_S
 ) -> FoundDaemon:
     """Look for the daemon of the database, and ask for its state. Never raises if it does not answer.
 

@@ -11,7 +11,7 @@ from scheduler.core import views
 from scheduler.core.due.due import next_to_fire
 from scheduler.core.due.place import PlaceFault, holding
 from scheduler.core.past.presence import DaemonState, expecting
-from scheduler.core.values.facts import Job, Status, SyncState
+from scheduler.core.values.facts import JobSummary, Status, SyncState, summary_of
 from scheduler.core.values.instants import instant
 from scheduler.core.values.runs import Run, RunStatus
 from scheduler.core.values.texts import counted
@@ -41,7 +41,7 @@ def status(root: Root) -> StatusJson:
     with store:
         if is_new(store):
             return _unsynced(root, now)
-        jobs = [job for job in store.read(queries.jobs) if not job.archived]
+        jobs = [job for job in store.read(queries.summaries) if not job.archived]
         daemon = find_daemon(root, store, jobs, now)
         lost = store.read(places.open_faults)
         return _told(
@@ -60,14 +60,15 @@ def status(root: Root) -> StatusJson:
 
 def _unsynced(root: Root, now: datetime) -> StatusJson:
     found = read_unsynced(root)
-    daemon = find_daemon(root, None, found.jobs, now)
+    jobs = list(map(summary_of, found.jobs))
+    daemon = find_daemon(root, None, jobs, now)
     return _told(
         now,
         daemon,
         held=held_in(root, None),
         troubles=daemon.troubles,
         never_synced=True,
-        jobs=found.jobs,
+        jobs=jobs,
         errors=sum(problem.is_error for problem in found.problems),
     )
 
@@ -79,17 +80,17 @@ def _told(
     held: str | None,
     troubles: Sequence[str],
     never_synced: bool = False,
-    jobs: Sequence[Job] = (),
+    jobs: Sequence[JobSummary] = (),
     going: Sequence[Run] = (),
     failing: Sequence[FailingJson] = (),
     overdue: Sequence[OverdueJson] = (),
     lost: Sequence[PlaceFault] = (),
     errors: int = 0,
 ) -> StatusJson:
-    statuses = [job.status(now, waits=holding(lost, job) is not None) for job in jobs]
-    wrong = sum(job.file.sync_state in _WRONG for job in jobs)
-    guarded = sum(job.file.sync_state is SyncState.HELD for job in jobs)
-    stopped = [job for job in jobs if job.status(now) is Status.STOPPED]
+    statuses = [job.status(now, waits=bool(lost) and holding(lost, job) is not None) for job in jobs]
+    wrong = sum(job.sync_state in _WRONG for job in jobs)
+    guarded = sum(job.sync_state is SyncState.HELD for job in jobs)
+    stopped = [job for job, each in zip(jobs, statuses, strict=True) if each is Status.STOPPED]
     counts = {
         "failing": len({each["id"] for each in failing} - {job.id for job in stopped}),
         "stopped": len(stopped),
@@ -129,11 +130,7 @@ def _told(
         "queued": [_run_json(run) for run in going if run.status is RunStatus.QUEUED],
         "failing": list(failing),
         "stopped": [
-            {
-                "id": job.id,
-                "reason": job.runtime.stop_reason,
-                "at": None if job.runtime.stopped_at is None else instant(job.runtime.stopped_at),
-            }
+            {"id": job.id, "reason": job.stop_reason, "at": None if job.stopped_at is None else instant(job.stopped_at)}
             for job in stopped
         ],
         "overdue": list(overdue),
@@ -181,11 +178,11 @@ def _attention(
     return found
 
 
-def _failing(store: Store, jobs: Iterable[Job]) -> list[FailingJson]:
+def _failing(store: Store, jobs: Iterable[JobSummary]) -> list[FailingJson]:
     """Jobs whose last run failed or could not start, latest failure first, with the run that explains it."""
     found: list[tuple[datetime, FailingJson]] = []
     for job in jobs:
-        if not job.runtime.consecutive_errors:
+        if not job.consecutive_errors:
             continue
         newest = store.read(queries.recent_runs, job_id=job.id, failed=True, limit=1)
         run = newest[0] if newest else None
@@ -195,12 +192,12 @@ def _failing(store: Store, jobs: Iterable[Job]) -> list[FailingJson]:
                 at,
                 {
                     "id": job.id,
-                    "consecutive_errors": job.runtime.consecutive_errors,
+                    "consecutive_errors": job.consecutive_errors,
                     "run": None if run is None else run.id,
                     "at": instant(at),
-                    "status": job.runtime.last_run_status if run is None else run.status.value,
+                    "status": job.last_run_status if run is None else run.status.value,
                     "reason": None if run is None else run.reason,
-                    "error": job.runtime.last_run_error if run is None else run.error,
+                    "error": job.last_run_error if run is None else run.error,
                 },
             )
         )
@@ -208,7 +205,7 @@ def _failing(store: Store, jobs: Iterable[Job]) -> list[FailingJson]:
     return [each for _, each in found]
 
 
-def _overdue(store: Store, jobs: Sequence[Job], now: datetime, *, fires: bool) -> list[OverdueJson]:
+def _overdue(store: Store, jobs: Sequence[JobSummary], now: datetime, *, fires: bool) -> list[OverdueJson]:
     from scheduler.core.due.expected import Kind
 
     return [
@@ -218,10 +215,10 @@ def _overdue(store: Store, jobs: Sequence[Job], now: datetime, *, fires: bool) -
     ]
 
 
-def _coming(jobs: Iterable[Job], now: datetime) -> list[NextFireJson]:
+def _coming(jobs: Iterable[JobSummary], now: datetime) -> list[NextFireJson]:
     coming = ((slot, job.id, job) for job in jobs if (slot := next_to_fire(job, now)) is not None)
     return [
-        {"job_id": job.id, **views.fire_json(slot, job.file.spec.due_by)}
+        {"job_id": job.id, **views.fire_json(slot, job.due_by)}
         for slot, _, job in heapq.nsmallest(COMING, coming, key=lambda each: each[:2])
     ]
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from scheduler import schemas
 from scheduler.core.values.problems import SchedulerError
-from scheduler.ledger import queries, syncs
+from scheduler.ledger import queries
 from scheduler.service.root import Root
 
 _MOST = 500
@@ -48,8 +48,8 @@ def tag_words(root: Root) -> list[str]:
         store = root.store()
         if store is not None:
             with store:
-                jobs = store.read(syncs.observed).jobs.values()
-            return sorted({tag for job in jobs if not job.archived for tag in job.file.spec.tags})
+                jobs = store.read(queries.summaries)
+            return sorted({tag for job in jobs if not job.archived for tag in job.tags})
     return []
 
 

@@ -99,7 +99,7 @@ def _as_json(schedule: str) -> str:
 
 def _list(root: Root, call: Call, _: Cancel) -> Json:
     given = call.given
-    found = list_jobs(root, status=given.status, tag=given.tag, problems=given.problems, tasks=given.full)
+    found = list_jobs(root, status=given.status, tag=given.tag, problems=given.problems, full=given.full)
     archived = "archived" in (given.status or "").split(",")
     jobs = [job for job in found["jobs"] if job["status"] != "archived" or archived]
     most = given.n or _JOBS

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from scheduler.core.values.problems import Problem
 
 if TYPE_CHECKING:
-    from scheduler.core.answers import JobJson, ListJson, ShowJson, StatusJson
+    from scheduler.core.answers import JobRowJson, ListJson, ShowJson, StatusJson
     from scheduler.core.changes import EditJson, ProposedJson
 
 Json = Mapping[str, Any]
@@ -30,7 +30,7 @@ def lean_fires(fires: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
     return [lean(fire) for fire in fires]
 
 
-def short_job(job: JobJson) -> dict[str, Any]:
+def short_job(job: JobRowJson) -> dict[str, Any]:
     """A row of a list: what the job is and does, and what is wrong with it, if anything."""
     told = lean({name: value for name, value in job.items() if name in _JOB})
     if job["sync_state"] not in ("synced", "archived"):
@@ -46,7 +46,7 @@ def short_job(job: JobJson) -> dict[str, Any]:
     return told
 
 
-def short_list(found: ListJson, jobs: Sequence[JobJson]) -> dict[str, Any]:
+def short_list(found: ListJson, jobs: Sequence[JobRowJson]) -> dict[str, Any]:
     """jobs: the jobs of the list to include."""
     problems = [Problem.from_json(each).in_words for each in found["problems"][:_MOST_PROBLEMS]]
     if len(found["problems"]) > _MOST_PROBLEMS:

@@ -9,16 +9,16 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta, tzinfo
 from pathlib import Path
 from typing import Any, Self
 
 import pytest
 
+from scheduler.cli.group import Globals
 from scheduler.ledger.store import Store
 from scheduler.machine.clock import SystemClock
-from scheduler.service import root as service
 from tests.fakes import FakeClock
 from tests.helpers import REPOSITORY, Result, call, ended, git, settle_environment
 
@@ -267,8 +267,10 @@ def used(committed: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A known environment, and no wait for a file that is absent; that wait has tests of its own."""
     settle_environment(monkeypatch, tmp_path / "home")
-    hasty = functools.partial(service.Root, absent_grace=timedelta(0))
-    monkeypatch.setattr("scheduler.cli.group.Root", hasty)
+    find_root = Globals.find_root
+    monkeypatch.setattr(
+        Globals, "find_root", lambda given, **how: replace(find_root(given, **how), absent_grace=timedelta(0))
+    )
 
 
 @pytest.fixture

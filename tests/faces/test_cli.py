@@ -18,7 +18,10 @@ from pathlib import Path
 import pytest
 
 from scheduler import __version__
+from scheduler.core.values.facts import summary_of
 from scheduler.core.values.instants import parse_instant
+from scheduler.ledger import queries
+from scheduler.ledger.store import Store
 from tests.faces.conftest import FILES, JOBS, ROOT_FILE, Root
 from tests.helpers import REPOSITORY, Result, call, ended
 
@@ -906,3 +909,19 @@ def test_a_root_without_any_job_is_said_by_sync_and_by_a_list_that_has_nothing_e
     root.write("jobs/a.yaml", "id: a\nschedule: '@daily'\ntask: x\n")
     assert "no job is found" not in root.ok("sync").stderr
     assert "no job is found" not in root.ok("list").stderr
+
+
+def test_the_summary_of_a_job_says_what_the_job_says(lived_in: Root) -> None:
+    lived_in.write(
+        "jobs/full.yaml",
+        "id: full\ntags: [a, b]\nschedule: [{cron: '0 3 * * *'}, {every: 5m}]\nexpires: 2030-01-01T00:00:00Z\n"
+        "expect_every: 1d\nrunner: agent\ntask: x\n",
+    )
+    lived_in.sync()
+    lived_in.ok("pause", "heartbeat", "--reason", "quiet", "--until", "+2h")
+    with Store.open(lived_in.path / ".scheduler/state.db") as store:
+        jobs, summaries = store.read(queries.jobs), store.read(queries.summaries)
+    assert summaries == list(map(summary_of, jobs))
+    assert {job.id for job in summaries if job.pause} == {"heartbeat"}
+    assert {job.expect_every for job in summaries} == {None, timedelta(days=1)}
+    assert {job.last_run_status for job in summaries} > {"succeeded", "failed"}

@@ -2,35 +2,39 @@
 
 from __future__ import annotations
 
+import ast
 import re
+from pathlib import Path
 
-import click
 import pytest
 
+import scheduler.cli
 from scheduler.cli.group import cli
-from scheduler.cli.helping import GLOBAL, GROUPS, OTHER, grouped, summary
+from scheduler.cli.helping import COMMANDS, GLOBAL, GROUPS
 from tests.faces.conftest import Root
 
 GLOBAL_OPTIONS = {option for param in cli.params for option in param.opts}
 
 
-def test_every_command_has_a_group() -> None:
-    placed = [name for names in GROUPS.values() for name in names]
-    assert not set(cli.commands) - set(placed), "name its group in scheduler/cli/helping.py"
+def test_help_lists_every_command_with_its_module_and_summary() -> None:
+    placed = [name for commands in GROUPS.values() for name in commands]
     assert len(placed) == len(set(placed)), "one group each"
-    assert OTHER not in dict(grouped(cli.commands))
-
-
-def test_a_command_without_a_group_is_still_listed() -> None:
-    assert dict(grouped({"list": click.Command("list"), "odd": click.Command("odd")})) == {
-        "Look": ["list"],
-        OTHER: ["odd"],
+    written = {
+        each.args[0].value: path.stem
+        for path in Path(scheduler.cli.__file__).parent.glob("*.py")
+        for each in ast.walk(ast.parse(path.read_text()))
+        if isinstance(each, ast.Call)
+        and ast.unparse(each.func) == "cli.command"
+        and isinstance(each.args[0], ast.Constant)
     }
+    assert {name: module for name, (module, _) in COMMANDS.items()} == written
+    for name, command in cli.commands.items():
+        assert COMMANDS[name][1] == command.get_short_help_str(limit=10_000), "the first sentence of its docstring"
 
 
 @pytest.mark.parametrize("name", sorted(cli.commands))
 def test_a_summary_is_one_short_imperative_sentence(name: str) -> None:
-    said = summary(cli.commands[name])
+    said = COMMANDS[name][1]
     assert len(said) <= 60, said
     assert re.fullmatch(r"[A-Z][a-z]+\b.*[^.]\.", said), said
     assert not said.split()[0].endswith("s"), "the imperative"
@@ -47,8 +51,8 @@ def test_help_lists_the_commands_by_group_each_summary_whole(
     assert "..." not in shown.replace("[ARGS]...", "")
     assert max(map(len, shown.split("\n"))) <= 80
     assert re.findall(r"^([A-Z][A-Za-z ]+):$", shown, re.MULTILINE) == [*GROUPS, "Global options"]
-    for name, command in cli.commands.items():
-        assert re.search(rf"^  {name} +{re.escape(summary(command))}$", shown, re.MULTILINE), name
+    for name, (_, summary) in COMMANDS.items():
+        assert re.search(rf"^  {name} +{re.escape(summary)}$", shown, re.MULTILINE), name
 
 
 @pytest.mark.parametrize("name", sorted(cli.commands))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sqlite3
+from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
 from sqlite3 import Connection
@@ -181,10 +182,10 @@ def test_an_output_that_somebody_else_deletes_meanwhile_ends_no_gc(
     keep(lived_in, "{runs: 10}")
     delete_texts = gc.delete_texts
 
-    def slow(sql: Connection) -> int:
+    def slow(sql: Connection, sha256s: Sequence[str], *, since: int) -> int:
         for path in (lived_in.path / ".scheduler/runs/heartbeat").glob("1.*"):
             path.unlink()
-        return delete_texts(sql)
+        return delete_texts(sql, sha256s, since=since)
 
     monkeypatch.setattr(gc, "delete_texts", slow)
     assert lived_in.cli("gc", "--json").code == 0
@@ -198,7 +199,7 @@ def test_texts_that_a_gc_cut_short_has_left_go_with_the_next(lived_in: Root, mon
     keep(lived_in, "{runs: 10}")
     before = texts(lived_in)
     with monkeypatch.context() as patch:
-        patch.setattr(gc, "delete_texts", lambda _: 0)
+        patch.setattr(gc, "delete_texts", lambda *_, **__: 0)
         lived_in.ok("gc")
     assert texts(lived_in) == before
     assert lived_in.json("gc")["texts"] > 0
@@ -212,3 +213,70 @@ def test_gc_says_that_an_edit_of_retention_does_not_count_yet(lived_in: Root) ->
     assert "the change applies after the next sync" in lived_in.ok("gc", "--dry-run").stderr
     lived_in.write("scheduler.yaml", text + "retention: {runs: 3}\n")
     assert "scheduler.yaml is missing or invalid, so the last good `retention` applies" in lived_in.ok("gc").stderr
+
+
+def keeper_of(root: Root) -> Housekeeping:
+    place = Place(root=root.path, state=root.path / ".scheduler", db=root.path / ".scheduler/state.db")
+    return Housekeeping(place=place, clock=root.clock, lend=lambda: Store.open(place.db))
+
+
+def test_beside_a_daemon_another_process_collects_from_the_second_day_on(
+    lived_in: Root, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", logger="scheduler")
+    keeper = keeper_of(lived_in)
+    lived_in.run("heartbeat")
+    age(lived_in)
+    keeper.beside()
+    assert keeper.child is None, "a new root has nothing old"
+    lived_in.clock.advance(EVERY)
+    keeper.beside()
+    assert keeper.child is not None
+    keeper.beside()
+    keeper.child.wait(60)
+    assert outputs(lived_in, "heartbeat") == {"2"}
+    assert lived_in.json("audit", "@root")["audit"][-1]["actor"] == "scheduler"
+    keeper.beside()
+    assert (keeper.child, caplog.text.count("gc outputs=1 "), "gc_failed" in caplog.text) == (None, 1, False)
+
+
+@pytest.mark.parametrize("end", ["killed", "left alone"])
+def test_a_collecting_process_that_is_killed_or_left_alone_ends_and_is_told_of(
+    lived_in: Root, caplog: pytest.LogCaptureFixture, end: str
+) -> None:
+    keeper = keeper_of(lived_in)
+    keeper.beside()
+    lived_in.clock.advance(EVERY)
+    with contextlib.closing(sqlite3.connect(lived_in.path / ".scheduler/state.db", isolation_level=None)) as sql:
+        lived_in.run("heartbeat")
+        age(lived_in)
+        sql.execute("BEGIN IMMEDIATE")  # so that it cannot finish
+        keeper.beside()
+        assert keeper.child is not None
+        assert keeper.child.stdin is not None
+        if end == "killed":
+            keeper.child.kill()
+        else:
+            keeper.child.stdin.close()
+            keeper.child.stdin = None
+        assert keeper.child.wait(60) != 0
+        sql.execute("ROLLBACK")
+    keeper.beside()
+    assert "gc_failed" in caplog.text
+    assert texts(lived_in) > 0
+    lived_in.clock.advance(EVERY)
+    keeper.look()
+    assert outputs(lived_in, "heartbeat") == {"2"}
+
+
+def test_a_text_that_a_run_has_got_since_is_not_deleted(lived_in: Root) -> None:
+    with Store.open(lived_in.path / ".scheduler/state.db") as store:
+        (sha256,) = store._connection.execute(
+            "SELECT task_sha256 FROM runs WHERE task_sha256 NOTNULL LIMIT 1"
+        ).fetchone()
+        store._connection.execute("INSERT INTO texts VALUES ('unused', 'x')")
+        unused, since = store.read(gc.unused_texts)
+        assert unused == ["unused"]
+        with store.unchecked():
+            assert store.write(gc.delete_texts, ["unused", sha256], since=since) == 1
+    assert texts(lived_in) > 0

@@ -199,7 +199,7 @@ def test_a_time_that_the_clock_shows_twice_or_not_at_all_is_told(busy: Root) -> 
 def test_two_zones_at_once_or_none_that_is_known_are_refused(busy: Root, monkeypatch: pytest.MonkeyPatch) -> None:
     found = busy.cli("list", "--utc", "--local")
     assert (found.code, "--utc and --local cannot be combined" in found.stderr) == (2, True)
-    monkeypatch.setattr("scheduler.cli.group.local_zone", lambda environ: None)
+    monkeypatch.setattr("scheduler.machine.users.local_zone", lambda environ: None)
     found = busy.cli("--local", "list")
     assert (found.code, "TZ=" in found.stderr) == (2, True)
 

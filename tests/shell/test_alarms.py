@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -10,13 +11,16 @@ from pathlib import Path
 
 import pytest
 
+from scheduler.core.times.fires import span
+from scheduler.delivery import alarms as delivery
 from scheduler.delivery.alarms import Alarms
 from scheduler.ledger import evidence, queries
+from scheduler.ledger.rows import insert
 from scheduler.ledger.store import Store
 from scheduler.root.place import Place
 from scheduler.service.history import audit
 from scheduler.service.jobs import list_jobs
-from scheduler.service.pause import pause_job
+from scheduler.service.pause import pause_job, resume_job
 from scheduler.service.root import Root
 from scheduler.service.sync import sync
 from tests.fakes import FakeClock, claim_by_hand, succeed
@@ -52,9 +56,34 @@ class World:
         rows = audit(self.seen, "j")["audit"]
         return [(row["action"], row["field"]) for row in rows if row["action"] in ("alarm", "all_clear")]
 
-    def succeed(self) -> None:
+    def cover(self, job_id: str) -> None:
+        """Give the newest slot a row."""
+        with self.lend() as store, store.writing() as sql:
+            job = queries.job(sql, job_id)
+            assert job is not None
+            found = span(job.due_by, start=NOON, until=self.clock.now())
+            taken = job.last_slot or NOON
+            if found is not None and found.last > taken:
+                (n,) = sql.execute(
+                    "UPDATE jobs SET last_n = last_n + 1 WHERE id = ? RETURNING last_n", (job_id,)
+                ).fetchone()
+                insert(
+                    sql,
+                    "runs",
+                    job_id=job_id,
+                    n=n,
+                    trigger="schedule",
+                    status="skipped",
+                    reason="overlap",
+                    fire_time=found.last,
+                    requested_at=self.clock.now(),
+                    finished_at=self.clock.now(),
+                    generation=job.file.generation,
+                )
+
+    def succeed(self, job_id: str = "j") -> None:
         with self.lend() as store:
-            run = claim_by_hand(store, "j", now=self.clock.now())
+            run = claim_by_hand(store, job_id, now=self.clock.now())
             store._connection.execute("UPDATE runs SET started_at = requested_at")
             succeed(store, run, now=self.clock.now())
 
@@ -118,3 +147,55 @@ def test_what_is_overdue_does_not_hang_on_the_cursor_that_the_clockwork_goes_by(
     found = list_jobs(world.seen)
     assert found["troubles"] == ["a slot was due over a minute ago and has neither run nor been skipped: j"]
     assert [alarm["kind"] for alarm in found["jobs"][0]["alarms"]] == ["no_row"]
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_look_at_what_can_have_changed_finds_what_a_look_at_all_finds(
+    world: World, monkeypatch: pytest.MonkeyPatch, seed: int
+) -> None:
+    monkeypatch.setattr(delivery, "REST_S", 0)
+    monkeypatch.setattr(delivery, "SLICE", 2)
+    drawn = random.Random(seed)
+    files = {
+        "often": "schedule: {every: 5m}\n",
+        "late": "schedule: {every: 1h, jitter: 20m}\nexpect_every: 90m\n",
+        "ends": "schedule: {every: 10m}\nexpires: 2026-03-03T00:00:00Z\nexpect_every: 2h\n",
+        "hand": "schedule: manual\nexpect_every: 3h\n",
+    }
+
+    def write(name: str, more: str = "") -> None:
+        path = world.place.root / f"jobs/{name}.yaml"
+        path.write_text(f"id: {name}\n{files[name]}runner: cat\ntask: hi\n{more}")
+        sync(world.seen)
+
+    for name in files:
+        write(name)
+    alarms, rang = world.alarms(), set[tuple[str, str]]()
+    for _ in range(60):
+        name = drawn.choice(list(files))
+        match drawn.choice(("run", "run", "skip", "pause", "until", "resume", "disable", "enable", "wait", "back")):
+            case "run":
+                world.succeed(name)
+            case "skip":
+                world.cover(name)
+            case "pause":
+                pause_job(world.seen, name)
+            case "until":
+                pause_job(world.seen, name, until=world.clock.now() + 40 * MINUTE)
+            case "resume":
+                resume_job(world.seen, name)
+            case "disable":
+                write(name, "enabled: false\n")
+            case "enable":
+                write(name)
+            case "back":
+                world.clock.advance(-drawn.randint(1, 90) * MINUTE)
+            case _:
+                pass
+        world.clock.advance(timedelta(seconds=drawn.randint(1, 3000)))
+        world.look(alarms)
+        with world.lend() as store:
+            whole = store.read(evidence.alarms, world.clock.now(), store.read(queries.summaries))
+        assert alarms._ringing.keys() == {(job.id, alarm.kind.value) for job, alarm in whole}
+        rang |= alarms._ringing.keys()
+    assert len(rang) > 3

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from scheduler.core.due.policy import MOST_CAUGHT_UP
 from scheduler.core.times.clocks import around, due_before, first_free_slot
 from scheduler.core.times.fires import TICK, newest_fires, next_fire, span, start_delay
-from scheduler.core.values.facts import Job, Pause
+from scheduler.core.values.facts import Job, Pause, Watched
 from scheduler.core.values.runs import Skip
 from scheduler.core.values.spec import CatchUpPolicy, JobSpec, Schedule
 
@@ -41,14 +41,14 @@ class Due:
         return any(now - slot > PACED_AFTER for slot in missed)
 
 
-def start_of(job: Job) -> datetime | None:
+def start_of(job: Watched) -> datetime | None:
     """When the job must be looked at next: its cursor plus its jitter. None if nothing of it is due."""
-    spec, cursor = job.file.spec, job.next_run_at
-    if cursor is None or job.archived or not spec.enabled:
+    cursor = job.next_run_at
+    if cursor is None or job.archived or not job.enabled:
         return None
-    if job.runtime.stopped_at is not None and cursor > job.runtime.stopped_at:
+    if job.stopped_at is not None and cursor > job.stopped_at:
         return None  # slots up to then have come due and get their row
-    return cursor + min(start_delay(spec.due_by, job.id), _LAST - cursor)  # jitter may lead beyond the calendar
+    return cursor + min(start_delay(job.due_by, job.id), _LAST - cursor)  # jitter may lead beyond the calendar
 
 
 def due(
@@ -260,15 +260,15 @@ def next_slot(job: Job, now: datetime) -> datetime | None:
     return next_fire(schedule, after=now - start_delay(schedule, job.id))
 
 
-def next_to_fire(job: Job, now: datetime) -> datetime | None:
+def next_to_fire(job: Watched, now: datetime) -> datetime | None:
     """The next slot that will run as things are now: not one that a pause holds back."""
-    if start_of(job) is None or job.runtime.stopped_at is not None:
+    if start_of(job) is None or job.stopped_at is not None:
         return None
     if job.pause is None or not job.pause.covers(now):
         return job.next_run_at
     if job.pause.until is None or job.next_run_at is None:
         return None
-    return next_fire(job.file.spec.due_by, after=max(job.next_run_at, job.pause.until) - TICK)
+    return next_fire(job.due_by, after=max(job.next_run_at, job.pause.until) - TICK)
 
 
 def _from_start(pause: Pause | None, delay: timedelta) -> tuple[datetime, datetime | None] | None:

@@ -13,7 +13,7 @@ from enum import StrEnum
 
 from scheduler.core.due.due import LATE, patience
 from scheduler.core.times.fires import next_fire, start_delay
-from scheduler.core.values.facts import Fault, Job
+from scheduler.core.values.facts import Fault, Job, Watched
 from scheduler.core.values.instants import instant
 from scheduler.core.values.runs import Run
 from scheduler.core.values.spec import CatchUpPolicy
@@ -45,22 +45,21 @@ class PlaceFault:
         """The key that identifies it in the audit."""
         return f"{self.cause}:{self.name}" if self.name else self.cause.value
 
-    def holds(self, job: Job) -> bool:
+    def holds(self, job: Watched) -> bool:
         """True if the slots of a job wait for it."""
-        spec = job.file.spec
         match self.cause:
             case Cause.ROOT | Cause.BRANCH:
                 return True
             case Cause.FOLDER:
-                paths = (job.file.path, spec.task_source_path or "")
+                paths = (job.path, job.task_source_path or "")
                 return any(path.startswith(f"{self.name}/") for path in paths)
             case Cause.RUNNER:
-                return spec.runner == self.name and not _has_path(job)
+                return job.runner == self.name and not job.sets_path
             case Cause.HELD:
                 return job.id == self.name
 
 
-def holding(faults: Iterable[PlaceFault], job: Job) -> PlaceFault | None:
+def holding(faults: Iterable[PlaceFault], job: Watched) -> PlaceFault | None:
     """The first of these faults that the slots of a job wait for."""
     return next((each for each in faults if each.holds(job)), None)
 
@@ -104,17 +103,12 @@ def fault_of_place(fault: Fault, job: Job, sight: Sight) -> PlaceFault | None:
         return PlaceFault(cause=Cause.BRANCH, message=fault.message)
     if sight.folder and sight.folder_known and fault.reason in _READING:
         return PlaceFault(cause=Cause.FOLDER, name=sight.folder, message=sight.folder_trouble)
-    if fault.reason in _STARTING and not _has_path(job):
+    if fault.reason in _STARTING and not job.sets_path:
         runner = job.file.spec.runner
         return PlaceFault(cause=Cause.RUNNER, name=runner, message=f"runner {runner!r}: {fault.message}")
     if of_source and sight.held:
         return PlaceFault(cause=Cause.HELD, name=job.id, message=f"{sight.held}, and {fault.message}")
     return None
-
-
-def _has_path(job: Job) -> bool:
-    """True if the job itself says where its runner's program is looked for."""
-    return any(name == "PATH" for name, _ in job.file.spec.env)
 
 
 def missed_meanwhile(job: Job, run: Run, now: datetime, *, back_at: datetime | None) -> str:

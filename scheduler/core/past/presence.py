@@ -13,7 +13,7 @@ from enum import StrEnum
 from typing import Literal
 
 from scheduler.core.values.codec import Stored
-from scheduler.core.values.facts import Job, Status
+from scheduler.core.values.facts import Status, Watched, status_of
 from scheduler.core.values.instants import instant
 from scheduler.core.values.runs import Life
 
@@ -44,11 +44,11 @@ class Presence(Stored):
     seen_at: datetime | None = None  # the last sign of life, if it is gone
 
 
-def expecting(jobs: Iterable[Job], now: datetime) -> int:
+def expecting(jobs: Iterable[Watched], now: datetime) -> int:
     """The number of jobs that need a daemon: those with a slot to come, unless paused without an end."""
     return sum(
-        job.status(now) in (Status.ACTIVE, Status.WAITING)
-        or (job.status(now) is Status.PAUSED and job.pause is not None and job.pause.until is not None)
+        (status := status_of(job, now)) in (Status.ACTIVE, Status.WAITING)
+        or (status is Status.PAUSED and job.pause is not None and job.pause.until is not None)
         for job in jobs
     )
 

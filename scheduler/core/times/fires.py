@@ -321,6 +321,8 @@ def start_delay(schedule: Schedule, job_id: str) -> timedelta:
     It depends only on the jitter and the id, so it is the same on every machine, after every restart and for every
     slot. Many ids spread evenly.
     """
+    if not schedule.jitter:
+        return ZERO
     drawn = int.from_bytes(hashlib.sha256(job_id.encode()).digest())  # of [0, 2**256)
     return timedelta(milliseconds=drawn * (schedule.jitter // MILLISECOND) >> 256)
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Literal
+from typing import Literal, NamedTuple, Protocol
 
 from scheduler.core.values.codec import Stored
-from scheduler.core.values.spec import JobSpec
+from scheduler.core.values.spec import JobSpec, Schedule
 
 Dirty = Literal["modified", "untracked", "converted"]
 TaskDirty = Dirty | Literal["unread"]  # unread: the task is at fault, and what is known about it is older
@@ -173,6 +173,62 @@ class RuntimeFacts:
     last_delivery_status: str | None = None
 
 
+class Watched(Protocol):
+    """What the rules of statuses, slots and alarms need to know of a job."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def path(self) -> str: ...
+    @property
+    def task_source_path(self) -> str | None: ...
+    @property
+    def runner(self) -> str: ...
+    @property
+    def sets_path(self) -> bool: ...  # True if the job itself says where its runner's program is looked for
+    @property
+    def due_by(self) -> Schedule: ...
+    @property
+    def enabled(self) -> bool: ...
+    @property
+    def expect_every(self) -> timedelta | None: ...
+    @property
+    def archived(self) -> bool: ...
+    @property
+    def activated_at(self) -> datetime: ...
+    @property
+    def pause(self) -> Pause | None: ...
+    @property
+    def stopped_at(self) -> datetime | None: ...
+    @property
+    def next_run_at(self) -> datetime | None: ...
+    @property
+    def last_slot(self) -> datetime | None: ...
+    @property
+    def last_run_at(self) -> datetime | None: ...
+    @property
+    def last_skip_at(self) -> datetime | None: ...
+    @property
+    def last_skip_reason(self) -> str | None: ...
+
+
+def status_of(job: Watched, now: datetime, *, waits: bool = False) -> Status:
+    """waits: whether its place is gone (F7)."""
+    if job.archived:
+        return Status.ARCHIVED
+    if not job.enabled:
+        return Status.DISABLED
+    if job.stopped_at is not None:
+        return Status.STOPPED
+    if job.pause is not None and job.pause.covers(now):
+        return Status.PAUSED
+    if job.due_by.manual:
+        return Status.MANUAL
+    if job.next_run_at is None:
+        return Status.COMPLETED
+    return Status.WAITING if waits else Status.ACTIVE
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
     """Observed state of one job."""
@@ -188,22 +244,121 @@ class Job:
     created_by: str
     updated_at: datetime
 
+    def status(self, now: datetime, *, waits: bool = False) -> Status:
+        return status_of(self, now, waits=waits)
+
+    @property
+    def path(self) -> str:
+        return self.file.path
+
+    @property
+    def task_source_path(self) -> str | None:
+        return self.file.spec.task_source_path
+
+    @property
+    def runner(self) -> str:
+        return self.file.spec.runner
+
+    @property
+    def sets_path(self) -> bool:
+        return any(name == "PATH" for name, _ in self.file.spec.env)
+
+    @property
+    def due_by(self) -> Schedule:
+        return self.file.spec.due_by
+
+    @property
+    def enabled(self) -> bool:
+        return self.file.spec.enabled
+
+    @property
+    def expect_every(self) -> timedelta | None:
+        return self.file.spec.expect_every
+
     @property
     def archived(self) -> bool:
         return self.file.archived_at is not None
 
+    @property
+    def activated_at(self) -> datetime:
+        return self.file.activated_at
+
+    @property
+    def stopped_at(self) -> datetime | None:
+        return self.runtime.stopped_at
+
+    @property
+    def last_run_at(self) -> datetime | None:
+        return self.runtime.last_run_at
+
+    @property
+    def last_skip_at(self) -> datetime | None:
+        return self.runtime.last_skip_at
+
+    @property
+    def last_skip_reason(self) -> str | None:
+        return self.runtime.last_skip_reason
+
+
+class JobSummary(NamedTuple):
+    """What a table of jobs shows of each: read in a tenth of the time of a `Job`, for thousands of them."""
+
+    id: str
+    path: str
+    due_by: Schedule
+    enabled: bool
+    expect_every: timedelta | None
+    tags: tuple[str, ...]
+    runner: str
+    task_source_path: str | None
+    sets_path: bool
+    sync_state: SyncState
+    activated_at: datetime
+    archived: bool
+    pause: Pause | None
+    stopped_at: datetime | None
+    stop_reason: str | None
+    next_run_at: datetime | None
+    last_slot: datetime | None
+    last_run_at: datetime | None
+    last_run_status: str | None
+    last_run_error: str | None
+    last_skip_at: datetime | None
+    last_skip_reason: str | None
+    run_count: int
+    consecutive_errors: int
+    updated_at: datetime
+
     def status(self, now: datetime, *, waits: bool = False) -> Status:
-        """waits: whether its place is gone (F7)."""
-        if self.archived:
-            return Status.ARCHIVED
-        if not self.file.spec.enabled:
-            return Status.DISABLED
-        if self.runtime.stopped_at is not None:
-            return Status.STOPPED
-        if self.pause is not None and self.pause.covers(now):
-            return Status.PAUSED
-        if self.file.spec.schedule.manual:
-            return Status.MANUAL
-        if self.next_run_at is None:
-            return Status.COMPLETED
-        return Status.WAITING if waits else Status.ACTIVE
+        return status_of(self, now, waits=waits)
+
+
+def summary_of(job: Job) -> JobSummary:
+    facts, runtime = job.file, job.runtime
+    return JobSummary(
+        id=job.id,
+        path=facts.path,
+        due_by=job.due_by,
+        enabled=job.enabled,
+        expect_every=job.expect_every,
+        tags=facts.spec.tags,
+        runner=job.runner,
+        task_source_path=job.task_source_path,
+        sets_path=job.sets_path,
+        sync_state=facts.sync_state,
+        activated_at=facts.activated_at,
+        archived=job.archived,
+        pause=job.pause,
+        stopped_at=runtime.stopped_at,
+        stop_reason=runtime.stop_reason,
+        next_run_at=job.next_run_at,
+        last_slot=job.last_slot,
+        last_run_at=runtime.last_run_at,
+        last_run_status=runtime.last_run_status,
+        last_run_error=runtime.last_run_error,
+        last_skip_at=runtime.last_skip_at,
+        last_skip_reason=runtime.last_skip_reason,
+        run_count=runtime.run_count,
+        consecutive_errors=runtime.consecutive_errors,
+        updated_at=job.updated_at,
+    )

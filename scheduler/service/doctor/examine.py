@@ -15,7 +15,7 @@ from scheduler.control.client import answer_of
 from scheduler.core.due.expected import Alarm, Kind, alarm_texts, finds_no_place
 from scheduler.core.due.place import place_texts
 from scheduler.core.past.presence import START
-from scheduler.core.values.facts import Job, Status, SyncState
+from scheduler.core.values.facts import Job, JobSummary, Status, SyncState
 from scheduler.core.values.instants import instant, parse_instant
 from scheduler.core.values.problems import Problem, SchedulerError
 from scheduler.core.values.runs import RunStatus
@@ -251,10 +251,11 @@ def _database(place: Place, now: datetime, *, fires: bool) -> Iterator[Check]:
             long = f"its journal {store.path}-wal has grown to {journal // 2**20} MiB"
             yield Check("database", "warning", long, "a process is keeping a read open: find it with `fuser`")
         yield from _texts(store)
-        yield from _overdue(store.read(evidence.alarms, now, store.read(queries.jobs)), fires)
+        summaries = store.read(queries.summaries)
+        yield from _overdue(store.read(evidence.alarms, now, summaries), fires)
         for text in place_texts(store.read(places.open_faults)):
             yield Check("place", "error", text, "restore it; firing resumes by itself")
-        yield from _jobs(store.read(queries.jobs), now)
+        yield from _jobs(summaries, now)
         dead = [
             each.run.id
             for each in store.read(runs.active)
@@ -275,7 +276,7 @@ def _texts(store: Store) -> Iterator[Check]:
                     "restore a backup (`scheduler restore`); a new run with the same text also repairs it")  # fmt: skip
 
 
-def _overdue(found: Iterable[tuple[Job, Alarm]], fires: bool) -> Iterator[Check]:
+def _overdue(found: Iterable[tuple[JobSummary, Alarm]], fires: bool) -> Iterator[Check]:
     hints = {
         Kind.SUCCESS: "`scheduler history JOB` shows its runs; `scheduler pause JOB` silences this alarm",
         Kind.ROW: "is the daemon running? start it with `scheduler serve`",
@@ -290,10 +291,12 @@ def _overdue(found: Iterable[tuple[Job, Alarm]], fires: bool) -> Iterator[Check]
         yield Check("overdue", "ok", "no missed runs; every `expect_every` deadline is met")
 
 
-def _jobs(known: Iterable[Job], now: datetime) -> Iterator[Check]:
+def _jobs(known: Iterable[JobSummary], now: datetime) -> Iterator[Check]:
     jobs = [job for job in known if not job.archived]
 
-    def named(status: Literal["warning", "error"], about: str, hint: str, wanted: Callable[[Job], bool]) -> list[Check]:
+    def named(
+        status: Literal["warning", "error"], about: str, hint: str, wanted: Callable[[JobSummary], bool]
+    ) -> list[Check]:
         ids = [job.id for job in jobs if wanted(job)]
         return [Check("jobs", status, f"{about}: {names(ids)}", hint)] if ids else []
 
@@ -302,13 +305,13 @@ def _jobs(known: Iterable[Job], now: datetime) -> Iterator[Check]:
             "error",
             "kept by the prune guard, because too many jobs would be archived at once",
             "`scheduler sync` prints the commands that restore the files or archive the jobs",
-            lambda job: job.file.sync_state is SyncState.HELD,
+            lambda job: job.sync_state is SyncState.HELD,
         ),
         *named(
             "error",
             "on the last good definition, because the file is invalid or in conflict",
             "`scheduler list --problems` shows why",
-            lambda job: job.file.sync_state in (SyncState.INVALID, SyncState.CONFLICT),
+            lambda job: job.sync_state in (SyncState.INVALID, SyncState.CONFLICT),
         ),
         *named(
             "error",
@@ -320,7 +323,7 @@ def _jobs(known: Iterable[Job], now: datetime) -> Iterator[Check]:
             "warning",
             "the last run failed or could not start",
             "`scheduler history --failed` shows why",
-            lambda job: job.runtime.consecutive_errors > 0,
+            lambda job: job.consecutive_errors > 0,
         ),
         *named(
             "warning",

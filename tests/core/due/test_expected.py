@@ -41,7 +41,7 @@ def overdue(
     def covered_until(slot: datetime) -> datetime | None:
         return max((row for row in rows if row[0] <= slot), default=(None, None))[1]
 
-    evidence = AlarmEvidence(succeeded_at=lambda: success, resumed_at=lambda: resumed, covered_until=covered_until)
+    evidence = AlarmEvidence(succeeded_at=lambda: success, resumed_at=resumed, covered_until=covered_until)
     return list(alarms_of(job, evidence, now))
 
 

@@ -1,0 +1,143 @@
+"""What commands ask of the database costs the same with ten times the history: counted in SQLite's own steps."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from scheduler.core.values.runs import RunStatus
+from scheduler.ledger import evidence, lives, places, queries, runs, windows
+from scheduler.ledger.rows import stamp
+from scheduler.ledger.store import Store
+
+START = datetime(2026, 1, 1, tzinfo=UTC)
+MINUTE = timedelta(minutes=1)
+FEW, MANY = 3_000, 30_000
+ROW = (
+    '(job_id, n, "trigger", status, reason, fire_time, requested_at, started_at, finished_at, duration_ms, generation)'
+)
+
+
+@pytest.fixture(scope="module")
+def histories(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[int, sqlite3.Connection]]:
+    """Two databases with one run a minute, all of one job but every tenth, and a failure and a skip at the end."""
+    found = {}
+    for rows in (FEW, MANY):
+        path = tmp_path_factory.mktemp("growth") / "state.db"
+        with Store.open(path):
+            pass
+        sql = sqlite3.connect(path, isolation_level=None)
+        sql.row_factory = sqlite3.Row
+        sql.execute("PRAGMA synchronous = OFF")
+        sql.execute("BEGIN")
+        sql.executemany(f"INSERT INTO runs {ROW} VALUES (?, ?, 'schedule', ?, ?, ?, ?, ?, ?, ?, 1)", _rows(rows))
+        sql.execute("COMMIT")
+        found[rows] = sql
+    yield found
+    for sql in found.values():
+        sql.close()
+
+
+def _rows(count: int) -> Iterator[tuple[object, ...]]:
+    for n in range(1, count + 1):
+        at, job = START + n * MINUTE, "j" if n % 10 else f"j{n // 10 % 50}"
+        status, reason = {count - 1: ("failed", "exit_code"), count: ("skipped", "overlap")}.get(n, ("succeeded", None))
+        started = None if status == "skipped" else stamp(at)
+        yield job, n, status, reason, stamp(at), stamp(at), started, stamp(at + timedelta(seconds=2)), 2000
+
+
+def steps(sql: sqlite3.Connection, query: Callable[[sqlite3.Connection], object]) -> int:
+    """In hundreds of SQLite's instructions."""
+    taken = 0
+
+    def step() -> int:
+        nonlocal taken
+        taken += 1
+        return 0
+
+    sql.set_progress_handler(step, 100)
+    try:
+        query(sql)
+    finally:
+        sql.set_progress_handler(None, 0)
+    return taken
+
+
+def _end(sql: sqlite3.Connection) -> datetime:
+    (rows,) = sql.execute("SELECT max(rowid) FROM runs").fetchone()
+    return START + int(rows) * MINUTE
+
+
+def _day(query: Callable[..., object]) -> Callable[[sqlite3.Connection], object]:
+    return lambda sql: query(sql, "j", _end(sql) - timedelta(days=1), _end(sql))
+
+
+QUERIES: dict[str, Callable[[sqlite3.Connection], object]] = {
+    "history": lambda sql: queries.recent_runs(sql, limit=50),
+    "history of a job": lambda sql: queries.recent_runs(sql, job_id="j", limit=50),
+    "history --failed": lambda sql: queries.recent_runs(sql, failed=True, limit=50),
+    "history of a job, --failed": lambda sql: queries.recent_runs(sql, job_id="j", failed=True, limit=50),
+    "history --since": lambda sql: queries.recent_runs(sql, since=_end(sql) - timedelta(hours=1), limit=50),
+    "history of a job, --since": lambda sql: queries.recent_runs(
+        sql, job_id="j", since=_end(sql) - timedelta(minutes=20), limit=50
+    ),
+    **{
+        f"history --status {each}": lambda sql, each=each: queries.recent_runs(sql, status=each, limit=50)  # type: ignore[misc]
+        for each in RunStatus
+    },
+    **{
+        f"history of a job, --status {each}": lambda sql, each=each: queries.recent_runs(  # type: ignore[misc]
+            sql, job_id="j", status=each, limit=50
+        )
+        for each in RunStatus
+    },
+    "explain": lambda sql: queries.slots_around(sql, "j", _end(sql)),
+    "explain an old slot": lambda sql: queries.slots_around(sql, "j", START + timedelta(hours=10)),
+    "what ran beside an old slot": lambda sql: queries.under_way_at(sql, START + timedelta(hours=10), most=3),
+    "a window: served": _day(windows.served),
+    "a window: covered": _day(windows.covered),
+    "a window: idle": _day(windows.longest_idle),
+    "a window: by hand": _day(windows.by_hand),
+    "status: runs under way": queries.active_runs,
+    "status: newest run of a job": lambda sql: queries.newest_started(sql, "j"),
+    "list": queries.summaries,
+    "list --json": queries.jobs,
+    "told alarms": evidence.told_alarms,
+    "place faults": places.open_faults,
+    "runs with an owner": runs.active,
+    "last daemon": lives.last_life,
+}
+
+
+@pytest.mark.parametrize("name", QUERIES)
+def test_ten_times_the_history_takes_no_more_steps(histories: dict[int, sqlite3.Connection], name: str) -> None:
+    few, many = (steps(histories[rows], QUERIES[name]) for rows in (FEW, MANY))
+    assert many <= 1.5 * few + 10
+
+
+def test_the_steps_of_a_scan_do_grow(histories: dict[int, sqlite3.Connection]) -> None:
+    few, many = (steps(histories[rows], lambda sql: queries.run_count(sql, "j")) for rows in (FEW, MANY))
+    assert many > 5 * few
+
+
+def test_what_ran_beside_an_instant_may_be_long_or_still_running(tmp_path: Path) -> None:
+    with Store.open(tmp_path / "state.db"):
+        pass
+    with closing(sqlite3.connect(tmp_path / "state.db", isolation_level=None)) as sql:
+        sql.row_factory = sqlite3.Row
+        at, hour = START, timedelta(hours=1)
+        kinds = {"short": 2 * MINUTE, "over": -MINUTE, "long": 30 * hour, "just long": 61 * MINUTE, "running": None}
+        for job_id, rest in kinds.items():
+            end, begun = None if rest is None else at + rest, at - 2 * MINUTE
+            took = None if end is None else (end - begun) // timedelta(milliseconds=1)
+            status = "running" if end is None else "succeeded"
+            row = (job_id, 1, "schedule", status, None, stamp(begun), stamp(begun), stamp(begun))
+            marks = ", ".join("?" * 11)
+            sql.execute(f"INSERT INTO runs {ROW} VALUES ({marks})", (*row, end and stamp(end), took, 1))
+        found = {run.job_id for run in queries.under_way_at(sql, at, most=10)}
+    assert found == kinds.keys() - {"over"}
