@@ -49,13 +49,13 @@ def _starts(stamps: Stamps, group: Group) -> list[float]:
 
 
 def measure_at_once(bench: Bench, results: Results, system: System, sizes: Sequence[int], number: int) -> None:
-    """Jobs that are due at one instant: 1, then 100, then 1,000 in one process, each once the last are done."""
+    """Jobs that are due at one instant: so many, then so many more in the same process, once the first are done."""
 
     def plan(at: int) -> list[Group]:
         groups: list[Group] = []
         for size in sorted(sizes):
             groups.append(Group(first=sum(group.count for group in groups), count=size, at=at))
-            at += 60 if system.minutes else 3 + size // 75
+            at += 60 if system.minutes else 2 + size // 75
         return groups
 
     stamps = Stamps(bench.runs / "stamps")

@@ -54,7 +54,7 @@ On Linux, with a C compiler:
 
 ```
 make bench                                                          # a short run: about twenty minutes
-.venv/bin/python -m tests.bench --full                              # all sizes, more rounds: hours
+.venv/bin/python -m tests.bench --full                              # all sizes, more rounds: two hours
 .venv/bin/python -m tests.bench --add --rows once files --rounds 5  # more of some rows
 .venv/bin/python -m tests.bench --report                            # write this page again
 ```
@@ -184,7 +184,7 @@ def _at_once(results: Results) -> Iterator[str]:
                     *(cell(results.get("at once", system, size, value)) for value in ("first_ms", "last_ms")),
                     cell(results.ratio("at once", (US, system), size, "last_ms")) if system != US else "1",
                     cell(results.get("at once", system, size, "ended_ms")),
-                    cell(results.get("at once", system, size, "cpu_ms")) if size >= 100 else "–",
+                    cell(results.get("at once", system, size, "cpu_ms")) if size >= 1000 else "–",
                     cell(results.get("at once", system, size, "rss_mb")),
                     *(_most(results.get("at once", system, size, value)) for value in ("lost", "twice")),
                 ]

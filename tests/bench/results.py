@@ -57,14 +57,20 @@ class Results:
                 if found is not None:
                     yield record["round"], found
 
+    def _medians(self, row: str, system: str, size: int, value: str) -> dict[int, float]:
+        rounds: dict[int, list[float]] = {}
+        for number, found in self._rounds(row, system, size, value):
+            rounds.setdefault(number, []).append(found)
+        return {number: statistics.median(found) for number, found in rounds.items()}
+
     def get(self, row: str, system: str, size: int, value: str) -> Measured | None:
         """What the rounds came to; None if it was not measured."""
         found = [each for _, each in self._rounds(row, system, size, value)]
         return Measured.of(found) if found else None
 
     def ratio(self, row: str, systems: tuple[str, str], size: int, value: str) -> Measured | None:
-        """The first system's value over the second's, round by round; None if no round has both."""
-        ours, theirs = (dict(self._rounds(row, system, size, value)) for system in systems)
+        """The first system's median over the second's, round by round; None if no round has both."""
+        ours, theirs = (self._medians(row, system, size, value) for system in systems)
         both = [ours[number] / theirs[number] for number in ours if theirs.get(number)]
         return Measured.of(both) if both else None
 

@@ -102,13 +102,14 @@ def test_points_lie_on_the_lines_of_their_decades() -> None:
     assert ys[0] - ys[1] == pytest.approx(ys[1] - ys[2], abs=0.2)
 
 
-def test_a_ratio_compares_only_rounds_that_both_have(tmp_path: Path) -> None:
+def test_a_ratio_compares_the_medians_of_rounds_that_both_have(tmp_path: Path) -> None:
     found = Results(tmp_path / "results.jsonl")
     for number, ms in enumerate((10.0, 20.0, 90.0)):
         found.add("at once", "a", 1, number, first_ms=ms)
     for number, ms in enumerate((5.0, 40.0)):
         found.add("at once", "b", 1, number, first_ms=ms)
-    assert found.ratio("at once", ("a", "b"), 1, "first_ms") == Measured(1.25, 0.5, 2.0, 2)
+    found.add("at once", "b", 1, 1, first_ms=60.0)
+    assert found.ratio("at once", ("a", "b"), 1, "first_ms") == Measured(1.2, 0.4, 2.0, 2)
     assert found.ratio("at once", ("a", "c"), 1, "first_ms") is None
 
 
