@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from textwrap import fill
 from typing import Any
 
 from tests.bench.results import Measured, Results
@@ -75,10 +76,15 @@ def cell(found: Measured | None, scale: float = 1, unit: str = "") -> str:
     """Median with its unit, and spread; a dash if it was not measured."""
     if found is None:
         return "–"
-    said = number(found.median * scale) + unit
+    text = number(found.median * scale) + unit
     if found.rounds > 1:
-        said += f" ({number(found.least * scale)}–{number(found.greatest * scale)})"
-    return said
+        text += f" ({number(found.least * scale)}–{number(found.greatest * scale)})"
+    return text
+
+
+def said(text: str) -> str:
+    """A paragraph, wrapped like the other pages."""
+    return fill(text, 120) + "\n"
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -173,6 +179,9 @@ def held_rate(results: Results, system: str) -> Measured | None:
 
 def _at_once(results: Results) -> Iterator[str]:
     yield "## Due at one instant\n"
+    yield said(
+        "The ratio is the scheduler's last start divided by that of the row's system: below 1, the scheduler is faster."
+    )
     for size in results.sizes("at once"):
         yield f"**{size:,} {'job' if size == 1 else 'jobs'}**\n"
         yield table(
@@ -200,25 +209,30 @@ def _most(found: Measured | None) -> str:
 
 
 def _sustained(results: Results) -> Iterator[str]:
-    yield (
-        "## Sustained\n\nThe same number of jobs is due at every full second, then more, until one starts a second late"
-        " or not at all.\n"
+    yield "## Sustained\n"
+    yield said(
+        "The same number of jobs is due at every full second, and more after some seconds, until one starts a second"
+        " late or not at all. The share is that of the rate at which the C loop is never late."
     )
     rows = []
+    most = held_rate(results, LIMIT)
     for system in results.systems("sustained"):
         rate = held_rate(results, system)
         held = int(rate.median) if rate else 0
         busy = results.get("sustained", system, held, "busy")
         late = results.get("sustained", system, held, "worst_ms")
         cpu = "–" if system == LIMIT else cell(busy, 100)
-        rows.append([system, cell(rate), cell(late), cpu])
-    yield table(["", "commands a second", "latest start at that rate, ms", "own CPU, % of a core"], rows)
+        share = f"{rate.median / most.median:.0%}" if rate and most and most.median else "–"
+        rows.append([system, cell(rate), share, cell(late), cpu])
+    yield table(
+        ["", "commands a second", "share of the limit", "latest start at that rate, ms", "own CPU, % of a core"], rows
+    )
     for size in results.sizes("memory"):
         values = next(each["values"] for each in results.records if each["row"] == "memory" and each["size"] == size)
         samples = ", ".join(f"{each:.0f}" for each in values["samples_mb"][::4])
-        yield (
+        yield said(
             f"Memory at {size} runs a second over {values['seconds']:g} s, at equal intervals: {samples} MB."
-            f" Lost: {values['lost']}.\n"
+            f" Lost: {values['lost']}."
         )
 
 
@@ -227,7 +241,7 @@ def _running(results: Results) -> Iterator[str]:
         yield f"## {size:,} at the same time\n\nEvery job sleeps for twelve seconds.\n"
         columns = {"memory before, MB": "idle_mb", "memory while they run, MB": "rss_mb",
                    "started before the first ended": "started",
-               "last start, ms": "last_ms", "own CPU per run, ms": "cpu_ms"}  # fmt: skip
+                   "last start, ms": "last_ms", "own CPU per run, ms": "cpu_ms"}  # fmt: skip
         systems = results.systems("running")
         rows = [
             [each, *(cell(results.get("running", each, size, value)) for value in columns.values())] for each in systems
@@ -236,9 +250,10 @@ def _running(results: Results) -> Iterator[str]:
 
 
 def _chores(results: Results) -> Iterator[str]:
-    yield (
-        "## Beside other work\n\nThe last start of jobs that are due at once, while the machine or the daemon has"
-        " something else to do. A busy process alone takes one of the cores.\n"
+    yield "## Beside other work\n"
+    yield said(
+        "The last start of jobs that are due at once, while the machine or the daemon has something else to do. A busy"
+        " process alone takes one of the cores; `list --json` and `backup` are started again and again."
     )
     sizes = results.sizes("chores")
     rows = []

@@ -36,6 +36,7 @@ def results(tmp_path: Path) -> Results:
                 found.add("at once", system, size, number, **known, cpu_ms=0.25 * slow, rss_mb=24.0)
         for rate in (1000, 1400, 1500):
             found.add("sustained", report.US, rate, number, held=rate < 1500, worst_ms=300.0 * slow, busy=0.4)
+            found.add("sustained", report.LIMIT, 2 * rate, number, held=True, worst_ms=200.0, busy=0.1)
         found.add(
             "running",
             report.US,
