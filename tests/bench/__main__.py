@@ -154,22 +154,21 @@ def measure(folder: Path, work: Path, runs: Path, sizes: Sizes, rows: Sequence[s
     known = json.loads(about.read_text()) if about.exists() else {"missing": dict(NOT_PACKAGED), "versions": {}}
     known |= {"machine": described(work), "measured": time.strftime("%Y-%m-%d", time.gmtime())}
     found, versions = installed(bench, chosen)
-    for name in versions:
-        known["missing"].pop(name, None)
     known["versions"] |= versions
+    known["missing"] = {name: why for name, why in known["missing"].items() if name not in versions} | bench.unavailable
+    about.write_text(json.dumps(known, indent=1))
     results = Results(folder / "results.jsonl")
     for step in steps(bench, results, found, sizes, rows):
-        known["missing"].pop(f"{step.system} ({step.what})", None)  # of an earlier run
+        name = f"{step.system} ({step.what})"
+        known["missing"].pop(name, None)  # of an earlier run
         try:
             step.measure()
         except MissingError as problem:
-            bench.unavailable[f"{step.system} ({step.what})"] = str(problem)
-            print(f"{step.what} {step.system}: {problem}", flush=True)
+            known["missing"][name] = str(problem)
         except Exception:  # the other rows are still worth having
-            bench.unavailable[f"{step.system} ({step.what})"] = f"failed: {sys.exc_info()[1]}"
+            known["missing"][name] = f"failed: {sys.exc_info()[1]}"
             traceback.print_exc()
-    known["missing"] |= bench.unavailable
-    about.write_text(json.dumps(known, indent=1))
+        about.write_text(json.dumps(known, indent=1))  # each time: a run may be stopped
 
 
 def main() -> None:
