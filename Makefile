@@ -42,10 +42,8 @@ check: lint types test  ## what a commit must pass
 golden: $(READY)  ## rewrite the golden files; review the diff
 	GOLDEN=write $(BIN)/pytest tests/faces tests/core -q
 
-bench: $(READY)  ## time a list of 1,000 jobs, the largest files, and how late jobs fire
-	$(BIN)/python tests/bench/list_jobs.py
-	$(BIN)/python tests/bench/read_files.py
-	$(BIN)/python tests/bench/fire.py
+bench: $(READY)  ## measure beside other schedulers, and write docs/benchmarks.md
+	$(BIN)/python -m tests.bench
 
 docs: $(READY)  ## rewrite the generated reference pages and the JSON Schemas
 	$(BIN)/python docs/generate.py

@@ -1,7 +1,8 @@
 """What it costs to read the largest files within the limits (1 MiB, 10,000 YAML values, 32 levels), good and hostile.
 
-Run by hand: `make bench`. Each file is read in a process of its own: time is that of the read alone, memory what the
-process needed beyond its start. `list` and `sync` read hundreds of small files in the time of one of these.
+Run by hand: `python tests/bench/read_files.py`. Each file is read in a process of its own: time is that of the read
+alone, memory what the process needed beyond its start. `list` and `sync` read hundreds of small files in the time of
+one of these.
 """
 
 from __future__ import annotations
