@@ -1,7 +1,7 @@
 """The clockwork: wakes when a slot is to start, claims all slots of one instant at once, and hands over the runs.
 
-A thread on a condition variable wakes ten times closer to the instant than an event loop. Between two instants it
-sleeps; whoever changes something in the database pokes it.
+Its thread is the one that moves all runs on: between two instants it waits on the engine's reactor. Whoever changes
+something in the database pokes it.
 """
 
 from __future__ import annotations

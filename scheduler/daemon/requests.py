@@ -121,7 +121,7 @@ class Requests:
     def cancel(self, run_id: str) -> Json:
         give_up = time.monotonic() + HANDED_OVER_S
         while not (found := self.daemon.engine.cancel(run_id)) and time.monotonic() < give_up:
-            time.sleep(0.05)  # claimed just now, and on its way to its thread
+            time.sleep(0.05)  # claimed just now, and on its way to the engine
         return {"found": found}
 
     def runners(self) -> Json:
