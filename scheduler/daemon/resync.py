@@ -22,7 +22,6 @@ from scheduler.core.values.runs import AuditRow, Run
 from scheduler.core.values.settings import ROOT_JOB_ID, Settings
 from scheduler.core.values.texts import how_held_ends
 from scheduler.git.folder import index_lock
-from scheduler.ledger import syncs
 from scheduler.ledger.audit import append_audit
 from scheduler.ledger.pool import Lend
 from scheduler.ledger.store import Store
@@ -79,7 +78,7 @@ class Resync:
         own = Own(self.place)
         self._watcher = Watcher(self.loop.bell.set, ignores=lambda folder, name: own.is_file(str(folder), name))
         self._settings = Settings()
-        self._tasks: set[str] = set()  # as of when the watches were set
+        self._news = 0  # of the index, when the watches were set
         self._said_blind = ""
         self._said_moved = ""
         self._took_s = 0.0  # the duration of the last pass
@@ -184,7 +183,7 @@ class Resync:
             found = self.passes.sync(
                 store, actor=actor, cause=cause, confirmed=confirmed, defer=defer, now_anyway=now_anyway
             )
-            if (not found.plan.nothing_to_do or self._task_paths(store) != self._tasks) and self._watch(store):
+            if (not found.plan.nothing_to_do or self.passes.index.news != self._news) and self._watch(store):
                 self.loop.bell.set()  # a newly watched folder may have changed meanwhile
         self._say_held(found.held, store)
         self.loop.succeed()
@@ -217,18 +216,14 @@ class Resync:
         if not self.place.wake.exists():  # hooks do not create it, and so leave nothing behind without a daemon
             with contextlib.suppress(OSError):
                 self.place.wake.touch(0o600)
-        place = self.place.now()
+        place, index = self.place.now(), self.passes.index
         settings, _ = read_settings(place)
         self._settings = settings or self._settings
-        self._tasks = self._task_paths(store)
         files = WorkingTree(place)
         named = {path for runner in self._settings.runners.values() for path in runner_paths(files, runner)}
-        return self._watcher.cover(watched(place, self._settings, {*self._tasks, *named}))
-
-    def _task_paths(self, store: Store) -> set[str]:
-        """The task files of all jobs, and of job files that need theirs to become a job."""
-        parsed = self.passes.parsed
-        return {*store.read(syncs.task_paths), *(() if parsed is None else parsed.task_paths())}
+        index.load(store)
+        self._news = index.news
+        return self._watcher.cover(watched(place, self._settings, {*index.wanted, *named}, known=index.seen()))
 
     def _say_held(self, held: str, store: Store) -> None:
         """Report that edits wait. Normal for the minutes of a rebase; a forgotten one is a warning (S8, F7)."""

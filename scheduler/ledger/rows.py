@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
 from datetime import UTC, datetime
 from sqlite3 import Connection, Row
 from typing import Any, TypeVar
@@ -51,6 +51,12 @@ def stamp_or_none(moment: datetime | None) -> str | None:
 
 def moment(text: str | None) -> datetime | None:
     return None if text is None else parse_instant(text)
+
+
+def batched(values: Collection[T], most: int = 500) -> Iterator[list[T]]:
+    """The values in lists that are short enough for the parameters of one statement."""
+    found = list(values)
+    return (found[at : at + most] for at in range(0, len(found), most))
 
 
 def insert(sql: Connection, table: str, *, known: bool = False, **columns: Any) -> None:

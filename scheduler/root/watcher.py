@@ -158,7 +158,7 @@ class Watcher:
 
 
 def _within(new: Names, old: Names) -> bool:
-    return old is None or (new is not None and set(new) <= set(old))
+    return new is old or old is None or (new is not None and set(new) <= set(old))
 
 
 def _why(error: OSError) -> str:

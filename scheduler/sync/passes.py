@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 from scheduler.core.due.place import Sight
 from scheduler.core.formats.checkout import conversion_problems
@@ -22,6 +22,7 @@ from scheduler.git.history import ONE_FILE_S, WHOLE_PASS_S, last_changes
 from scheduler.git.tree import Commits, Tree, git_silence, read_tree
 from scheduler.ledger import places, syncs
 from scheduler.ledger.cursor import StaleError, until_fresh
+from scheduler.ledger.files import FileKind
 from scheduler.ledger.store import Store
 from scheduler.ledger.syncs import Observed
 from scheduler.machine.clock import Clock
@@ -38,6 +39,8 @@ from scheduler.root.runner_files import RUNNER_FILE_BYTES
 from scheduler.root.settings import read_settings
 from scheduler.root.tasks import JOB_FILE_BYTES, read_task
 from scheduler.sync.holds import other_branch, why_held
+from scheduler.sync.index import Index
+from scheduler.sync.look import Looked, find_changes, learnt, look
 from scheduler.sync.synced import Synced
 
 T = TypeVar("T")
@@ -57,6 +60,7 @@ class Passes:
     settle: Callable[[Store, Collection[str], datetime], None] | None = None
     parsed: Parsed | None = None  # job files as last parsed; for one thread at a time
     commits: Commits | None = None  # the tree that HEAD last pointed to
+    index: Index = field(default_factory=Index)  # the files as last read and applied; for one thread at a time
 
     def _here(self) -> Passes:
         """In a followed root, the same for its current commit, so that one look reads one commit."""
@@ -94,32 +98,56 @@ class Passes:
         confirmed: str | None = None,
         defer: Callable[[Plan | None], Collection[str] | None] | None = None,
         now_anyway: bool = False,
+        deep: Literal["", "some", "all"] = "",
     ) -> Synced:
         """Run one pass. A held pass (S8) changes nothing.
 
         defer: the jobs whose loss is not believed yet; None defers every change of this pass.
         now_anyway: ignore unfinished git operations, but never sync another branch.
+        deep: which files are read although a stat says that they have not changed.
         Raises: UnavailableError if the root or the database cannot be used.
         """
         started = self.clock.now()
         settled: datetime | None = None
+        again: Collection[tuple[FileKind, str]] | None = None
         if held := self._here().held(store.read(syncs.settings), now_anyway=now_anyway):
             return self._synced(None, (), started, None, "", held)
 
         def turn() -> Synced:
-            nonlocal settled
-            observed = store.read(syncs.observed)
+            nonlocal settled, again
+            basis = store.read(syncs.basis)
             # Use the moment of settling: later slots belong to the new schedule, except those already claimed.
-            now = self.clock.now()
-            if settled is not None:
-                slots = [job.last_slot for job in observed.jobs.values() if job.last_slot is not None]
-                now = max([settled, *(slot for slot in slots if slot <= now)])
+            now = self.clock.now() if settled is None else settled
             here = self._here()  # after reading the database, so that an older commit cannot undo a newer one
-            found, problems, silence = here._plan(observed, now, confirmed)
+            settings, root_problems = read_settings(here.place)
+            if settings is None and not here.place.root.is_dir():
+                raise UnavailableError(f"the root {here.place.root} is gone; nothing was applied")
+            looked: Looked | None = None
+            if settings is not None:
+                known = self.index.begin(store, settings)
+                if again is None:  # the same ones in every turn
+                    again = self.index.everything() if deep == "all" else self.index.deep() if deep else ()
+                changes = find_changes(here.place, self.index, known, store, settings, here.tree, again=again)
+                looked = look(
+                    here.place, self.index, known, store, settings, changes, basis, here.tree,
+                    problems=root_problems, parsed=self.parsed,
+                )  # fmt: skip
+                if settled is not None:
+                    slots = [job.last_slot for job in looked.observed.jobs.values() if job.last_slot is not None]
+                    now = max([settled, *(slot for slot in slots if slot <= self.clock.now())])
             # Somebody may have switched branches while the files were read.
-            if held := here.held(observed.settings, now_anyway=now_anyway):
+            if held := here.held(basis.settings, now_anyway=now_anyway):
                 return self._synced(None, (), started, None, "", held)
-            if self.settle is not None and settled is None and found is not None:
+            if looked is None:
+                if defer is None or defer(None) is not None:
+                    store.write(syncs.record_problems, root_problems)
+                return self._synced(None, root_problems, started, confirmed, "")
+            found = plan(
+                looked.desired, looked.observed.jobs, previous=basis.settings, now=now, confirmed=confirmed,
+                rest=looked.rest,
+            )  # fmt: skip
+            problems, silence = found.problems, looked.silence(here.place.root)
+            if self.settle is not None and settled is None:
                 owing = [action.job_id for action in found.actions if action.skips]
                 if owing:
                     self.settle(store, owing, now)
@@ -127,17 +155,19 @@ class Passes:
                     settled = now
                     raise StaleError  # plan again, now that the due slots are settled
             settled = None
+            jobs = store.read(syncs.not_firing)
             doubted = () if defer is None else defer(found)
             if doubted is None:
-                return self._synced(found, problems, started, confirmed, silence, jobs=observed.jobs.values())
-            if found is None:
-                store.write(syncs.record_problems, problems)
-                return self._synced(None, problems, started, confirmed, silence)
-            found = found.deferring(doubted, observed.jobs)
-            here._apply(store, found, observed, now, actor, cause)
-            return self._synced(found, problems, started, confirmed, silence, jobs=observed.jobs.values())
+                return self._synced(found, problems, started, confirmed, silence, jobs=jobs)
+            found = found.deferring(doubted, looked.observed.jobs)
+            here._apply(store, found, basis.ticket, now, actor, cause, looked=looked)
+            return self._synced(found, problems, started, confirmed, silence, jobs=jobs)
 
-        return until_fresh(turn, "nothing was applied")
+        try:
+            return until_fresh(turn, "nothing was applied")
+        except BaseException:
+            self.index.forget()
+            raise
 
     def held(self, stored: Settings | None, *, now_anyway: bool = False) -> str:
         """Why no pass may use the files as they are now (S8). Empty if one may. stored: the last good settings."""
@@ -180,18 +210,28 @@ class Passes:
         self,
         store: Store,
         found: Plan,
-        observed: Observed,
+        ticket: int,
         now: datetime,
         actor: str,
         cause: str,
+        *,
+        looked: Looked | None = None,
         only: str | None = None,
     ) -> None:
-        """Raises: StaleError."""
+        """looked: of a whole pass. only: the job file of a partial one. Raises: StaleError."""
         rows = audit_rows(found, at=now, actor=actor, cause=cause)
         if rows:  # git's history is read only if something has changed
             origin = _changed_by(self.place.root, found, timeout=WHOLE_PASS_S if only is None else ONE_FILE_S)
             rows = audit_rows(found, at=now, actor=actor, cause=cause, changed_by=origin)
-        store.write(syncs.apply, found, ticket=observed.ticket, audit=rows, now=now, actor=actor, only=only)
+        if looked is None:
+            store.write(syncs.apply, found, ticket=ticket, audit=rows, now=now, actor=actor, only=only)
+            return
+        change, loose = learnt(self.place, looked, found)
+        change = self.index.change(change)
+        # What a power loss would take back of a pass that changes no job, the next pass does again.
+        with store.writing(durable=not found.nothing_to_do) as sql:
+            unused = syncs.apply(sql, found, ticket=ticket, audit=rows, now=now, actor=actor, files=change)
+        self.index.written(change, unused, loose, looked.rest.similar, looked.odd, looked.task_paths)
 
     def _synced(
         self,
@@ -271,7 +311,7 @@ class Passes:
                 settled = now
                 raise StaleError  # plan again
             settled = None
-            here._apply(store, planned, observed, now, actor, cause, observed.jobs[job_id].file.path)
+            here._apply(store, planned, observed.ticket, now, actor, cause, only=observed.jobs[job_id].file.path)
             return fresh
 
         return until_fresh(turn, "the run was not started")
