@@ -15,6 +15,7 @@ from scheduler.core.values.runs import AuditRow
 from scheduler.core.values.settings import Settings
 from scheduler.ledger import carried
 from scheduler.ledger.audit import append_audit
+from scheduler.ledger.clock_steps import keep_zones
 from scheduler.ledger.cursor import free_slot, move_cursor, need_ticket, next_ticket
 from scheduler.ledger.files import change_files
 from scheduler.ledger.rows import JOBS, batched, dump, insert, moment, set_job, stamp, to_job, to_row, to_settings
@@ -116,11 +117,12 @@ def apply(
     actor: str,
     only: str | None = None,
     files: FilesChange | None = None,
+    zones: tuple[Collection[str], str | None] | None = None,
 ) -> tuple[tuple[FileKind, str], ...]:
     """Carry out a plan. Returns what `change_files` does.
 
     only: the one job file that a partial pass has read. The stored state of other files stays.
-    files: what the index of files holds from now on.
+    files: what the index of files holds from now on. zones: as for `keep_zones`, if there are new ones.
     Raises: StaleError if `ticket` is stale, or a claim has moved a cursor that the plan moves.
     """
     need_ticket(sql, ticket)
@@ -130,6 +132,8 @@ def apply(
         if action.writes:
             _write_job(sql, action, now, actor, changed)
     append_audit(sql, audit)
+    if zones is not None:
+        keep_zones(sql, *zones)
     _replace_problems(sql, plan.problems, only)
     sql.execute("UPDATE root SET settings = ?", (dump(plan.settings.to_json()),))
     if only is None:

@@ -20,7 +20,7 @@ from scheduler.core.values.problems import Problem, UnavailableError
 from scheduler.core.values.settings import ROOT_FILE, Settings, runner_file_of
 from scheduler.git.history import ONE_FILE_S, WHOLE_PASS_S, last_changes
 from scheduler.git.tree import Commits, Tree, git_silence, read_tree
-from scheduler.ledger import places, syncs
+from scheduler.ledger import clock_steps, places, syncs
 from scheduler.ledger.cursor import StaleError, until_fresh
 from scheduler.ledger.files import FileKind
 from scheduler.ledger.store import Store
@@ -38,6 +38,7 @@ from scheduler.root.reading import read_source, real_path
 from scheduler.root.runner_files import RUNNER_FILE_BYTES
 from scheduler.root.settings import read_settings
 from scheduler.root.tasks import JOB_FILE_BYTES, read_task
+from scheduler.sync.clock_repair import with_zones
 from scheduler.sync.holds import other_branch, why_held
 from scheduler.sync.index import Index
 from scheduler.sync.look import Looked, find_changes, learnt, look
@@ -223,14 +224,16 @@ class Passes:
         if rows:  # git's history is read only if something has changed
             origin = _changed_by(self.place.root, found, timeout=WHOLE_PASS_S if only is None else ONE_FILE_S)
             rows = audit_rows(found, at=now, actor=actor, cause=cause, changed_by=origin)
+        specs = [action.after.spec for action in found.actions if action.writes]
+        zones = with_zones(store.read(clock_steps.last_clock), specs) if specs else None
         if looked is None:
-            store.write(syncs.apply, found, ticket=ticket, audit=rows, now=now, actor=actor, only=only)
+            store.write(syncs.apply, found, ticket=ticket, audit=rows, now=now, actor=actor, only=only, zones=zones)
             return
         change, loose = learnt(self.place, looked, found)
         change = self.index.change(change)
         # What a power loss would take back of a pass that changes no job, the next pass does again.
         with store.writing(durable=not found.nothing_to_do) as sql:
-            unused = syncs.apply(sql, found, ticket=ticket, audit=rows, now=now, actor=actor, files=change)
+            unused = syncs.apply(sql, found, ticket=ticket, audit=rows, now=now, actor=actor, files=change, zones=zones)
         self.index.written(change, unused, loose, looked.rest.similar, looked.odd, looked.task_paths)
 
     def _synced(
