@@ -217,11 +217,11 @@ class Resync:
             with contextlib.suppress(OSError):
                 self.place.wake.touch(0o600)
         place, index = self.place.now(), self.passes.index
+        index.load(store)
         settings, _ = read_settings(place)
         self._settings = settings or self._settings
         files = WorkingTree(place)
         named = {path for runner in self._settings.runners.values() for path in runner_paths(files, runner)}
-        index.load(store)
         self._news = index.news
         return self._watcher.cover(watched(place, self._settings, {*index.wanted, *named}, known=index.seen()))
 

@@ -39,10 +39,7 @@ class FilesChange:
     put: tuple[FileRow, ...] = ()
     same: tuple[tuple[FileKind, str, bytes, bool], ...] = ()  # kind, path, mark, young: the bytes are as before
     drop: tuple[tuple[FileKind, str], ...] = ()
-
-    @property
-    def nothing(self) -> bool:
-        return not (self.whole or self.put or self.same or self.drop)
+    parsed_settings: str | None = None  # as JSON; None: as before
 
 
 @dataclass(slots=True)
@@ -86,6 +83,11 @@ def known_files(sql: Connection) -> Known:
     return found
 
 
+def parsed_settings(sql: Connection) -> Any:
+    (found,) = sql.execute("SELECT parsed_settings FROM root").fetchone()
+    return None if found is None else json.loads(found)
+
+
 def held_paths(sql: Connection) -> set[str]:
     """The files of all unarchived jobs."""
     return {path for (path,) in sql.execute("SELECT DISTINCT path FROM jobs WHERE archived_at IS NULL")}
@@ -119,7 +121,10 @@ def users_of(sql: Connection, tasks: Collection[str]) -> set[str]:
 
 def change_files(sql: Connection, change: FilesChange) -> tuple[tuple[FileKind, str], ...]:
     """Write a change. Returns what else was dropped: task files that no job file names any more."""
-    sql.execute("UPDATE root SET files_by = ?, files_commit = ?", (change.by, change.commit))
+    sql.execute(
+        "UPDATE root SET files_by = ?, files_commit = ?, parsed_settings = coalesce(?, parsed_settings)",
+        (change.by, change.commit, change.parsed_settings),
+    )
     if change.whole:
         sql.execute("DELETE FROM files")
         sql.execute("DELETE FROM task_files")

@@ -11,12 +11,11 @@ import itertools
 import posixpath
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
-from scheduler.core.formats.faults import HIDDEN_HINT
-from scheduler.core.formats.jobfile import Document, JobFile
 from scheduler.core.plan.desired import Desired, Found, Read
 from scheduler.core.values.facts import Fault, Provenance
-from scheduler.core.values.hidden import find_hidden, names_of
+from scheduler.core.values.hidden import HIDDEN_HINT, find_hidden, names_of
 from scheduler.core.values.lookalikes import plain_hint
 from scheduler.core.values.problems import Problem, Severity, did_you_mean, nearest
 from scheduler.core.values.settings import Settings
@@ -26,6 +25,9 @@ from scheduler.root.files import Files
 from scheduler.root.listing import Listing, is_text, list_job_files
 from scheduler.root.parsed import Parsed
 from scheduler.root.tasks import JOB_FILE_BYTES, check_text, unmerged
+
+if TYPE_CHECKING:
+    from scheduler.core.formats.jobfile import Document, JobFile
 
 _HINT = "make it readable"
 # Hints for unreadable job files, each with the code of its problem, and for unreadable tasks.

@@ -6,8 +6,7 @@ import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from scheduler.core.formats.globs import matches_any, may_hold
-from scheduler.core.formats.jobfile import SUFFIXES
+from scheduler.core.formats.globs import SUFFIXES, matches_any, may_hold
 from scheduler.core.values.problems import Problem, Severity, UnavailableError
 from scheduler.core.values.settings import ROOT_FILE
 from scheduler.root.files import Files, Kind, WorkingTree

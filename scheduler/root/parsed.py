@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from scheduler.core.formats.jobfile import JobFile, read_job_file
+from typing import TYPE_CHECKING
+
 from scheduler.core.values.settings import Settings
 from scheduler.root.reading import Source
+
+if TYPE_CHECKING:
+    from scheduler.core.formats.jobfile import JobFile
 
 MOST_FILES = 4_000  # kept; 4 KB each
 
@@ -20,6 +24,8 @@ class Parsed:
         _, files = self._known
         known = files.get(source.path)
         if known is None or known[0] != sha256:
+            from scheduler.core.formats.jobfile import read_job_file  # slow to import: if there is anything to parse
+
             known = sha256, read_job_file(source.path, source.data, settings)
             files.pop(source.path, None)
             if len(files) >= MOST_FILES:

@@ -10,6 +10,7 @@ import os
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from scheduler.core.formats.globs import matches_any
 from scheduler.core.values.settings import ROOT_FILE, Settings
@@ -17,7 +18,9 @@ from scheduler.git.folder import ref_files
 from scheduler.root.links import follow_links
 from scheduler.root.listing import Own, may_enter
 from scheduler.root.place import Place
-from scheduler.root.watcher import Names
+
+if TYPE_CHECKING:  # it loads watchdog
+    from scheduler.root.watcher import Names
 
 
 def watched(

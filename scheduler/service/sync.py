@@ -145,8 +145,8 @@ def sync(
 
         Follow(followed=root.place.followed, clock=root.clock, environ=root.environ, logs=False).look()
     start_state(root.place, new_state=new_state, now=root.clock.now())
-    settings, _ = read_settings(root.place.now())  # the look may have made another commit the root
-    if settings is None and not is_there(root.place.db):
+    # The look may have made another commit the root.
+    if not is_there(root.place.db) and read_settings(root.place.now())[0] is None:
         return plan_sync(root, confirmed=confirmed)  # no database to store the problems in
     root.place.make_state()
     with Store.open(root.place.db) as store:

@@ -7,6 +7,7 @@ import itertools
 import json
 import math
 from collections.abc import Collection, Iterable, Iterator
+from dataclasses import replace
 
 import scheduler
 from scheduler.core.values.problems import Problem
@@ -15,6 +16,8 @@ from scheduler.ledger import files, syncs
 from scheduler.ledger.files import FileKind, FilesChange, Known, split
 from scheduler.ledger.store import Store
 from scheduler.machine.zones import rules
+from scheduler.root.place import Place
+from scheduler.root.settings import parsed_form, remember_parsed
 from scheduler.root.watched import Watched
 
 DEEP_PASSES = 60  # so many rescans, and every file was read again
@@ -31,6 +34,7 @@ class Index:
     def __init__(self) -> None:
         self._known: Known | None = None
         self._settings: Settings | None = None  # by which `_known` was checked
+        self._parsed_sha256 = ""  # of the scheduler.yaml whose parsed form is in the database
         self._forgotten = False  # the rows in the database are no longer valid
         self._deep: Iterator[tuple[FileKind, str]] = iter(())
         self.similar: tuple[Problem, ...] | None = None  # names that look alike, in the last whole pass
@@ -43,6 +47,10 @@ class Index:
     def load(self, store: Store) -> Known:
         """What is known, under whatever settings."""
         if self._known is None:
+            form = store.read(files.parsed_settings)
+            if form is not None:
+                self._parsed_sha256 = form["sha256"]
+                remember_parsed(form)
             self._known, self._settings, self._forgotten = store.read(files.known_files), None, False
             self.odd = frozenset()
             self.similar = tuple(each for each in store.read(syncs.problems) if each.code in SIMILAR)
@@ -101,11 +109,13 @@ class Index:
         """All files."""
         return list(self._round())
 
-    def change(self, change: FilesChange) -> FilesChange:
+    def change(self, place: Place, change: FilesChange) -> FilesChange:
         """The change as it must be written: of everything, if the rows are no longer valid."""
-        return (
-            FilesChange(by=change.by, commit=change.commit, whole=True, put=change.put) if self._forgotten else change
-        )
+        form = parsed_form(place)
+        if form is not None and form["sha256"] != self._parsed_sha256:
+            self._parsed_sha256 = form["sha256"]
+            change = replace(change, parsed_settings=json.dumps(form))
+        return replace(change, whole=True, same=(), drop=()) if self._forgotten else change
 
     def written(
         self,

@@ -120,6 +120,7 @@ class Passes:
             # Use the moment of settling: later slots belong to the new schedule, except those already claimed.
             now = self.clock.now() if settled is None else settled
             here = self._here()  # after reading the database, so that an older commit cannot undo a newer one
+            self.index.load(store)
             settings, root_problems = read_settings(here.place)
             if settings is None and not here.place.root.is_dir():
                 raise UnavailableError(f"the root {here.place.root} is gone; nothing was applied")
@@ -230,7 +231,7 @@ class Passes:
             store.write(syncs.apply, found, ticket=ticket, audit=rows, now=now, actor=actor, only=only, zones=zones)
             return
         change, loose = learnt(self.place, looked, found)
-        change = self.index.change(change)
+        change = self.index.change(self.place, change)
         # What a power loss would take back of a pass that changes no job, the next pass does again.
         with store.writing(durable=not found.nothing_to_do) as sql:
             unused = syncs.apply(sql, found, ticket=ticket, audit=rows, now=now, actor=actor, files=change, zones=zones)

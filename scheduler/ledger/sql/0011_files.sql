@@ -25,3 +25,5 @@ ALTER TABLE root ADD COLUMN files_commit TEXT;
 ALTER TABLE root ADD COLUMN zones TEXT;
 CREATE INDEX jobs_path ON jobs (path, id) WHERE archived_at IS NULL;
 CREATE INDEX jobs_not_firing ON jobs (id) WHERE paused_at NOTNULL OR stopped_at NOTNULL;
+-- The last good scheduler.yaml, parsed: parsing it takes longer than a pass with nothing to do. As `parsed_form`.
+ALTER TABLE root ADD COLUMN parsed_settings TEXT;
