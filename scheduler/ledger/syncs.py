@@ -115,13 +115,13 @@ def apply(
     audit: Sequence[AuditRow],
     now: datetime,
     actor: str,
-    only: str | None = None,
+    only: Collection[str] | None = None,
     files: FilesChange | None = None,
     zones: tuple[Collection[str], str | None] | None = None,
 ) -> tuple[tuple[FileKind, str], ...]:
     """Carry out a plan. Returns what `change_files` does.
 
-    only: the one job file that a partial pass has read. The stored state of other files stays.
+    only: the job files that a partial pass has read. The stored state of other files stays.
     files: what the index of files holds from now on. zones: as for `keep_zones`, if there are new ones.
     Raises: StaleError if `ticket` is stale, or a claim has moved a cursor that the plan moves.
     """
@@ -250,14 +250,15 @@ def _arm(sql: Connection, job_id: str) -> None:
     )
 
 
-def _replace_problems(sql: Connection, problems: Iterable[Problem], only: str | None) -> None:
-    """Replace all problems; after a partial pass, only those of one file, except what only a whole pass can judge."""
-    whole = ",".join(f"'{code}'" for code in WHOLE_PASS_CODES)
-    stored = sql.execute(
-        "SELECT rowid, path, job_id, problem FROM problems WHERE ? IS NULL"
-        f" OR (path = ? AND json_extract(problem, '$.code') NOT IN ({whole}))",
-        (only, only),
-    ).fetchall()
+def _replace_problems(sql: Connection, problems: Iterable[Problem], only: Collection[str] | None) -> None:
+    """Replace all problems; after a partial pass, only those of its files, except what only a whole pass can judge."""
+    query = "SELECT rowid, path, job_id, problem FROM problems"
+    if only is None:
+        stored = sql.execute(query).fetchall()
+    else:
+        whole = ",".join(f"'{code}'" for code in WHOLE_PASS_CODES)
+        mine = f"path IN (SELECT value FROM json_each(?)) AND json_extract(problem, '$.code') NOT IN ({whole})"
+        stored = sql.execute(f"{query} WHERE {mine}", (dump(list(only)),)).fetchall()
     new = {(problem.path, problem.job_id, dump(problem.to_json())) for problem in problems}
     old = {tuple(row)[1:]: row["rowid"] for row in stored}
     sql.executemany("DELETE FROM problems WHERE rowid = ?", [(old[each],) for each in old.keys() - new])

@@ -6,7 +6,7 @@ import hashlib
 import itertools
 import json
 import math
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
 
 import scheduler
@@ -39,10 +39,12 @@ class Index:
         self._deep: Iterator[tuple[FileKind, str]] = iter(())
         self.similar: tuple[Problem, ...] | None = None  # names that look alike, in the last whole pass
         self.odd: frozenset[object] | None = None  # what else was named then than by the jobs in the database
-        self.wanted: frozenset[str] = frozenset()  # the task files of what the last whole pass read
+        self.wanted: dict[
+            str, frozenset[str]
+        ] = {}  # the task files of what was read last, and the job files that name them
         self.news = 0  # counts the changes of what must be watched
-        self.folders: tuple[str, ...] = ()  # in which it looked, root-relative
-        self.links: tuple[str, ...] = ()  # that it met there
+        self.folders: frozenset[str] = frozenset()  # in which it looked, root-relative
+        self.links: frozenset[str] = frozenset()  # that it met there
 
     def load(self, store: Store) -> Known:
         """What is known, under whatever settings."""
@@ -68,6 +70,20 @@ class Index:
             self._settings = settings
         return self._known
 
+    def knows(self, path: str) -> bool:
+        """True for a job file that holds jobs, and for a file that is a task."""
+        known = self._known
+        if known is None:
+            return False
+        below, name = split(path)
+        marks = (each.get(below, {}) for each in known.marks.values())
+        return path in known.loose or path in self.wanted or any(name in each for each in marks)
+
+    @property
+    def is_current(self) -> bool:
+        """True if what is known goes by the settings that were applied last."""
+        return self._known is not None and not self._forgotten
+
     def forget(self) -> None:
         """Load everything again at the next look: something went wrong in between."""
         self._known = None
@@ -82,7 +98,7 @@ class Index:
 
     def saw(self, folders: Iterable[str], links: Iterable[str]) -> None:
         """Note where a look has been."""
-        now = tuple(sorted(folders)), tuple(sorted(links))
+        now = frozenset(folders), frozenset(links)
         if now != (self.folders, self.links):
             self.folders, self.links = now
             self.news += 1
@@ -122,20 +138,23 @@ class Index:
         change: FilesChange,
         unused: Collection[tuple[FileKind, str]],
         loose: set[str],
-        similar: tuple[Problem, ...] | None,
-        odd: frozenset[object],
-        wanted: frozenset[str],
+        wanted: Mapping[str, frozenset[str]],
     ) -> None:
         """Take over what was committed.
 
-        unused: task files that no job file names any more. loose: as in `Known`.
+        unused: task files that no job file names any more. loose, wanted: as in `Known`, and here.
         """
         known = self._known
         assert known is not None
         self._forgotten = False
-        if wanted != self.wanted or unused or any(row.kind == "task" for row in change.put) or change.whole:
+        if (
+            wanted.keys() != self.wanted.keys()
+            or unused
+            or any(row.kind == "task" for row in change.put)
+            or change.whole
+        ):
             self.news += 1
-        self.similar, self.odd, self.wanted = similar, odd, wanted
+        self.wanted = dict(wanted)
         known.commit, known.loose = change.commit, loose
         for kind, path in (*change.drop, *unused):
             self._drop(known, kind, path)

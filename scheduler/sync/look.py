@@ -63,10 +63,29 @@ class Looked:
     odd: frozenset[object]  # as in `Index`
 
     @property
-    def task_paths(self) -> frozenset[str]:
-        """The task files of the documents that were read."""
-        documents = (found.document for found in self.desired.found)
-        return frozenset(each.task_source_path for each in documents if each.task_source_path is not None)
+    def task_users(self) -> Mapping[str, frozenset[str]]:
+        """The task files of the documents that were read, each with the job files that name it."""
+        users: dict[str, set[str]] = {}
+        for document in (found.document for found in self.desired.found):
+            if document.task_source_path is not None:
+                users.setdefault(document.task_source_path, set()).add(document.path)
+        return {task: frozenset(paths) for task, paths in users.items()}
+
+    @property
+    def is_edit(self) -> bool:
+        """True if each file that was read holds the jobs that it held, in order, and no other: nothing else decides."""
+        desired, held = self.desired, {(job.file.path, job.id): job for job in self.observed.jobs.values()}
+        named = [(found.document.path, found.document.id) for found in desired.found]
+        return (
+            not any(problem.is_error for problem in desired.problems)
+            and not (desired.broken or desired.empty or desired.unlistable)
+            and len(named) == len(held)
+            and set(named) == held.keys()
+            and {path for path, _ in named} == set(self.changes.listing.paths)
+            and all((read := desired.sources.get(path)) is not None and read.path == path for path, _ in named)
+            and all(found.document.spec is not None and found.task_sha256 is not None for found in desired.found)
+            and all(not job.archived and job.file.sync_state is SyncState.SYNCED for job in held.values())
+        )
 
     def silence(self, root: Path) -> str:
         """Why git has no answer though there is a repository."""
@@ -171,6 +190,52 @@ def look(
         known=known,
         odd=odd,
     )
+
+
+def look_at_edits(
+    place: Place,
+    index: Index,
+    known: Known,
+    store: Store,
+    settings: Settings,
+    paths: Collection[str],
+    basis: Basis,
+    tree: Callable[[], Tree],
+    *,
+    parsed: Parsed | None = None,
+) -> Looked | None:
+    """The same of files that were just written, root-relative, and of nothing else.
+
+    None if that cannot be enough: it is a job file or a task that no job had before, or is one no more, or a link, or
+    has an error, or another commit is checked out. Raises: StaleError, as `look`.
+    """
+    if known.commit is None or not _same_commit(place.root, known.commit):
+        return None
+    tasks = {path for path in paths if _known_mark(known, "task", path) is not None or path in index.wanted}
+    read = {*store.read(ledger.users_of, tasks), *(user for task in tasks for user in index.wanted.get(task, ()))}
+    read |= {path for path in paths if path not in tasks or _known_mark(known, "job", path) is not None}
+    grain = Grain(place.root)
+    marks = {path: mark for path in sorted(read) if (mark := mark_file(f"{place.root}/{path}")) is not None}
+    if not read or marks.keys() != read:
+        return None
+    commit = tree() if known.commit != NO_REPOSITORY else Tree()
+    if _commit(place.root, commit) != known.commit:
+        return None
+    changes = Changes(grain=grain, listing=Listing(paths=sorted(read)), marks=marks, commit=known.commit, tree=commit)
+    desired = read_desired(WorkingTree(place), settings, commit, listed=changes.listing, parsed=parsed)
+    ids = {found.document.id for found in desired.found if found.document.id is not None}
+    observed, others = store.read(syncs.observed_of, ids, read)
+    if observed.ticket != basis.ticket:
+        raise StaleError
+    looked = Looked(
+        desired=desired,
+        observed=observed,
+        rest=Rest(jobs=others, similar=()),
+        changes=changes,
+        known=known,
+        odd=index.odd or frozenset(),
+    )
+    return looked if looked.is_edit else None
 
 
 def learnt(place: Place, looked: Looked, plan: Plan) -> tuple[FilesChange, set[str]]:

@@ -41,10 +41,12 @@ from scheduler.root.tasks import JOB_FILE_BYTES, read_task
 from scheduler.sync.clock_repair import with_zones
 from scheduler.sync.holds import other_branch, why_held
 from scheduler.sync.index import Index
-from scheduler.sync.look import Looked, find_changes, learnt, look
+from scheduler.sync.look import Looked, find_changes, learnt, look, look_at_edits
 from scheduler.sync.synced import Synced
 
 T = TypeVar("T")
+
+Deep = Literal["", "some", "all"]  # which files are read although a stat says that they have not changed
 
 LOOK_AGAIN_S = 0.1
 SAVE_S = 1.0  # how long a file may stay half saved
@@ -99,13 +101,13 @@ class Passes:
         confirmed: str | None = None,
         defer: Callable[[Plan | None], Collection[str] | None] | None = None,
         now_anyway: bool = False,
-        deep: Literal["", "some", "all"] = "",
+        deep: Deep = "",
     ) -> Synced:
         """Run one pass. A held pass (S8) changes nothing.
 
         defer: the jobs whose loss is not believed yet; None defers every change of this pass.
         now_anyway: ignore unfinished git operations, but never sync another branch.
-        deep: which files are read although a stat says that they have not changed.
+        deep: a sixtieth of the files in turn, or all of them, is read whatever a stat says.
         Raises: UnavailableError if the root or the database cannot be used.
         """
         started = self.clock.now()
@@ -171,6 +173,49 @@ class Passes:
             self.index.forget()
             raise
 
+    def sync_edits(self, store: Store, paths: Collection[str], *, actor: str, cause: str) -> Synced | None:
+        """Apply edits of known job files and tasks, without a look at any other file. None if that is not enough.
+
+        paths: root-relative, just written. Like a partial pass (F1), it never creates, archives or settles a conflict,
+        nor does it mark a job invalid: whatever is more than an edit is left to a whole pass.
+        """
+        started = self.clock.now()
+        settled: datetime | None = None
+
+        def turn() -> Synced | None:
+            nonlocal settled
+            basis = store.read(syncs.basis)
+            now = settled or self.clock.now()
+            here, index = self._here(), self.index
+            known = index.load(store)
+            settings, _ = read_settings(here.place)
+            if settings is None or settings != basis.settings or here.held(settings):
+                return None
+            index.begin(store, settings)
+            looked = None
+            if index.is_current:
+                looked = look_at_edits(
+                    here.place, index, known, store, settings, paths, basis, here.tree, parsed=self.parsed
+                )
+            if looked is None or here.held(settings):
+                return None
+            found = plan(looked.desired, looked.observed.jobs, previous=settings, now=now, rest=looked.rest)
+            if self.settle is not None and settled is None:
+                owing = [action.job_id for action in found.actions if action.skips]
+                if owing:
+                    self.settle(store, owing, now)
+                    settled = now
+                    raise StaleError  # plan again
+            settled = None
+            here._apply(store, found, basis.ticket, now, actor, cause, looked=looked, only=looked.changes.listing.paths)
+            return self._synced(found, found.problems, started, None, "")
+
+        try:
+            return until_fresh(turn, "nothing was applied")
+        except BaseException:
+            self.index.forget()
+            raise
+
     def held(self, stored: Settings | None, *, now_anyway: bool = False) -> str:
         """Why no pass may use the files as they are now (S8). Empty if one may. stored: the last good settings."""
         return why_held(self.place, stored, now_anyway=now_anyway)
@@ -218,9 +263,9 @@ class Passes:
         cause: str,
         *,
         looked: Looked | None = None,
-        only: str | None = None,
+        only: Collection[str] | None = None,
     ) -> None:
-        """looked: of a whole pass. only: the job file of a partial one. Raises: StaleError."""
+        """looked: None for the pass of a fire. only: the job files that were read, if not all. Raises: StaleError."""
         rows = audit_rows(found, at=now, actor=actor, cause=cause)
         if rows:  # git's history is read only if something has changed
             origin = _changed_by(self.place.root, found, timeout=WHOLE_PASS_S if only is None else ONE_FILE_S)
@@ -234,8 +279,16 @@ class Passes:
         change = self.index.change(self.place, change)
         # What a power loss would take back of a pass that changes no job, the next pass does again.
         with store.writing(durable=not found.nothing_to_do) as sql:
-            unused = syncs.apply(sql, found, ticket=ticket, audit=rows, now=now, actor=actor, files=change, zones=zones)
-        self.index.written(change, unused, loose, looked.rest.similar, looked.odd, looked.task_paths)
+            unused = syncs.apply(
+                sql, found, ticket=ticket, audit=rows, now=now, actor=actor, only=only, files=change, zones=zones
+            )
+        if only is None:
+            self.index.similar, self.index.odd = looked.rest.similar, looked.odd
+            self.index.written(change, unused, loose, looked.task_users)
+            return
+        index, read = self.index, looked.changes.listing.paths
+        loose |= looked.known.loose.difference(read)
+        index.written(change, unused, loose, {**index.wanted, **looked.task_users})
 
     def _synced(
         self,
@@ -315,7 +368,7 @@ class Passes:
                 settled = now
                 raise StaleError  # plan again
             settled = None
-            here._apply(store, planned, observed.ticket, now, actor, cause, only=observed.jobs[job_id].file.path)
+            here._apply(store, planned, observed.ticket, now, actor, cause, only=[observed.jobs[job_id].file.path])
             return fresh
 
         return until_fresh(turn, "the run was not started")
