@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from sqlite3 import Connection, Row
 from typing import Any, TypeVar
@@ -42,7 +42,7 @@ def sha256_of(data: object) -> str:
 
 def stamp(moment: datetime) -> str:
     """An instant as text of fixed width, so that SQL can compare instants as text."""
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return f"{moment.astimezone(UTC).isoformat(timespec='microseconds')[:26]}Z"
 
 
 def stamp_or_none(moment: datetime | None) -> str | None:
@@ -66,6 +66,13 @@ def insert(sql: Connection, table: str, *, known: bool = False, **columns: Any) 
     sql.execute(f"INSERT INTO {table} ({names}) VALUES ({marks}){conflict}", _bound(columns))
 
 
+def insert_all(sql: Connection, table: str, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Add rows that have the same columns. Instants become text."""
+    if rows:
+        names, marks = ", ".join(f'"{name}"' for name in rows[0]), ", ".join("?" * len(rows[0]))
+        sql.executemany(f"INSERT INTO {table} ({names}) VALUES ({marks})", map(_bound, rows))
+
+
 def set_job(sql: Connection, job_id: str, **columns: Any) -> None:
     """Change a job's row. Instants become text."""
     names = ", ".join(f"{name} = ?" for name in columns)
@@ -83,8 +90,7 @@ def _bound(columns: Mapping[str, Any]) -> list[Any]:
     return [stamp(value) if isinstance(value, datetime) else value for value in columns.values()]
 
 
-def dump(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False, sort_keys=True)
+dump: Callable[[Any], str] = json.JSONEncoder(ensure_ascii=False, sort_keys=True).encode
 
 
 _specs: dict[str, tuple[str, JobSpec]] = {}

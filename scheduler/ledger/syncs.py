@@ -13,12 +13,25 @@ from scheduler.core.values.facts import Job, Pause
 from scheduler.core.values.problems import WHOLE_PASS_CODES, Problem
 from scheduler.core.values.runs import AuditRow
 from scheduler.core.values.settings import Settings
+from scheduler.core.values.spec import definition_digest
 from scheduler.ledger import carried
 from scheduler.ledger.audit import append_audit
 from scheduler.ledger.clock_steps import keep_zones
 from scheduler.ledger.cursor import free_slot, move_cursor, need_ticket, next_ticket
 from scheduler.ledger.files import change_files
-from scheduler.ledger.rows import JOBS, batched, dump, insert, moment, set_job, stamp, to_job, to_row, to_settings
+from scheduler.ledger.rows import (
+    JOBS,
+    batched,
+    dump,
+    insert,
+    insert_all,
+    moment,
+    set_job,
+    stamp,
+    to_job,
+    to_row,
+    to_settings,
+)
 from scheduler.ledger.skips import add_skip, insert_skip
 
 if TYPE_CHECKING:  # the file readers behind it would slow every command that only reads the database
@@ -128,8 +141,11 @@ def apply(
     need_ticket(sql, ticket)
     # Even after a pass with nothing to do: it has seen newer files than a plan still under way.
     changed = next_ticket(sql)
+    with_past = carried.waiting(sql)
+    plain = [action for action in plan.actions if action.verb == "create" and action.job_id not in with_past]
+    _create_jobs(sql, plain, now, actor, changed)
     for action in plan.actions:
-        if action.writes:
+        if action.writes and (action.verb != "create" or action.job_id in with_past):
             _write_job(sql, action, now, actor, changed)
     append_audit(sql, audit)
     if zones is not None:
@@ -204,6 +220,35 @@ def set_pause(
     if arms:
         _arm(sql, job_id)
     append_audit(sql, [audit, *also])
+
+
+def _create_jobs(sql: Connection, actions: Sequence[Action], now: datetime, actor: str, changed: int) -> None:
+    """Add jobs that nothing is known of yet: many at once, when a root is synced for the first time."""
+    specs = [action.after.spec.to_json() for action in actions]
+    definitions = [
+        {
+            "job_id": action.job_id,
+            "generation": action.after.generation,
+            "digest": definition_digest(spec),
+            "spec": dump(spec),
+            "recorded_at": now,
+        }
+        for action, spec in zip(actions, specs, strict=True)
+    ]
+    jobs = [
+        {
+            "id": action.job_id,
+            "created_at": now,
+            "created_by": actor,
+            "updated_at": now,
+            **to_row(action.after, "spec"),
+            "changed": changed,
+            "next_run_at": action.next_run_at,
+        }
+        for action in actions
+    ]
+    insert_all(sql, "definitions", definitions)
+    insert_all(sql, "jobs", jobs)
 
 
 def _write_job(sql: Connection, action: Action, now: datetime, actor: str, changed: int) -> None:

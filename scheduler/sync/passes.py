@@ -12,7 +12,7 @@ from typing import Literal, TypeVar
 
 from scheduler.core.due.place import Sight
 from scheduler.core.formats.checkout import conversion_problems
-from scheduler.core.plan.audit import Origin, audit_rows, origins
+from scheduler.core.plan.audit import Origin, audit_rows, changes_in, origins
 from scheduler.core.plan.desired import Desired, Read
 from scheduler.core.plan.plan import Plan, plan, plan_one
 from scheduler.core.values.facts import Fault, Job, SyncState
@@ -266,10 +266,11 @@ class Passes:
         only: Collection[str] | None = None,
     ) -> None:
         """looked: None for the pass of a fire. only: the job files that were read, if not all. Raises: StaleError."""
-        rows = audit_rows(found, at=now, actor=actor, cause=cause)
-        if rows:  # git's history is read only if something has changed
-            origin = _changed_by(self.place.root, found, timeout=WHOLE_PASS_S if only is None else ONE_FILE_S)
-            rows = audit_rows(found, at=now, actor=actor, cause=cause, changed_by=origin)
+        changes = changes_in(found)
+        # git's history is read only if something has changed
+        timeout = WHOLE_PASS_S if only is None else ONE_FILE_S
+        origin = _changed_by(self.place.root, found, origins(changes), timeout=timeout) if changes else {}
+        rows = audit_rows(found, at=now, actor=actor, cause=cause, changed_by=origin, changes=changes)
         specs = [action.after.spec for action in found.actions if action.writes]
         zones = with_zones(store.read(clock_steps.last_clock), specs) if specs else None
         if looked is None:
@@ -422,7 +423,7 @@ class Fresh:
     passes: Passes
 
 
-def _changed_by(root: Path, applied: Plan, *, timeout: float) -> Mapping[str, Origin]:
+def _changed_by(root: Path, applied: Plan, paths: Collection[str], *, timeout: float) -> Mapping[str, Origin]:
     """For each file with a change of the plan: the commit that made it, or why there is none.
 
     Empty outside a repository, and if git reports nothing at all.
@@ -431,7 +432,6 @@ def _changed_by(root: Path, applied: Plan, *, timeout: float) -> Mapping[str, Or
         return {}
     found: dict[str, Origin] = {}
     wanted: dict[str, tuple[str, str | None]] = {}  # by the job's name for the file: git's name, and the blob
-    paths = origins(applied)
     named = {path for field in applied.root_changes if (path := runner_file_of(field)) is not None}
     unread = sorted(path for path in paths if path not in applied.sources)
     tree = read_tree(root, *unread, revision=applied.revision) if unread else Tree()
