@@ -64,6 +64,9 @@ class Index:
         assert self._known is not None
         if settings != self._settings:
             by = _digest(settings)
+            if self._known.by != by:  # another process may have applied them
+                self.forget()
+                self._known = self.load(store)
             if self._known.by != by:
                 self._known = Known(by=by, commit=None, loose=store.read(files.held_paths))
                 self._forgotten, self.similar = True, None
