@@ -17,7 +17,6 @@ from datetime import datetime, timedelta
 from typing import Any, cast
 
 from scheduler.core.formats.globs import matches_any
-from scheduler.core.plan.plan import Plan
 from scheduler.core.values.facts import SyncState
 from scheduler.core.values.problems import WHOLE_PASS_CODES, Problem
 from scheduler.core.values.runs import AuditRow, Run
@@ -38,7 +37,8 @@ from scheduler.root.scan import mark_file
 from scheduler.root.settings import read_settings
 from scheduler.root.watched import watched
 from scheduler.root.watcher import Watcher
-from scheduler.sync.passes import Deep, Passes
+from scheduler.sync.aside import FEW_FILES, Aside
+from scheduler.sync.passes import Deep, Defer, Passes
 from scheduler.sync.synced import Synced
 
 RESCAN_S = 60.0
@@ -78,6 +78,8 @@ class Resync:
         self._doubts_end: float | None = None  # when to judge the first deferred loss
         self._known_problems: frozenset[Problem] = frozenset()
         self._guarded = False
+        self._aside = Aside()
+        self._large = replace(self.passes, large=self._aside.sync, most=FEW_FILES)
         own = Own(self.place)
         self._watcher = Watcher(self.loop.bell.set, ignores=lambda folder, name: own.is_file(str(folder), name))
         self._settings = Settings()
@@ -113,6 +115,7 @@ class Resync:
 
     def stop(self) -> None:
         self.loop.stop()
+        self._aside.stop()
         self._watcher.stop()
 
     def _turns(self) -> Iterator[float]:
@@ -179,7 +182,7 @@ class Resync:
             try:
                 self._await_git()
                 with self.lend() as store:
-                    found = self.passes.sync_edits(store, paths, actor="scheduler", cause="watch")
+                    found = self._large.sync_edits(store, paths, actor="scheduler", cause="watch")
                     if found is None:
                         return False
                     if self.passes.index.news != self._news and self._watch(store):
@@ -224,7 +227,7 @@ class Resync:
         except Exception as error:  # an event or the next rescan leads to another pass
             self.loop.fail(error)
             return False
-        return not found.plan.nothing_to_do
+        return not found.report().nothing_to_do
 
     def _pass(
         self,
@@ -233,7 +236,7 @@ class Resync:
         actor: str,
         cause: str,
         confirmed: str | None = None,
-        defer: Callable[[Plan | None], Collection[str] | None] | None = None,
+        defer: Defer | None = None,
         now_anyway: bool = False,
         deep: Deep = "",
     ) -> Synced:
@@ -243,10 +246,12 @@ class Resync:
             self._watch(store)
             if defer is None:
                 self._doubted, self._doubts_end = {}, None
-            found = self.passes.sync(
+            # Nothing fires before the first pass.
+            passes = self.passes if cause == "start" else self._large
+            found = passes.sync(
                 store, actor=actor, cause=cause, confirmed=confirmed, defer=defer, now_anyway=now_anyway, deep=deep
             )
-            if (not found.plan.nothing_to_do or self.passes.index.news != self._news) and self._watch(store):
+            if (not found.report().nothing_to_do or self.passes.index.news != self._news) and self._watch(store):
                 self.loop.bell.set()  # a newly watched folder may have changed meanwhile
         self._say_held(found.held, store)
         self.loop.succeed()
@@ -255,10 +260,10 @@ class Resync:
             self._report(found, cause)
         return replace(found, recovered=recovered)
 
-    def _doubt(self, found: Plan | None) -> Collection[str] | None:
-        """The losses in a plan that are not believed yet. None defers the whole pass."""
+    def _doubt(self, losses: frozenset[str] | None) -> Collection[str] | None:
+        """Those of the losses that are not believed yet. None, of scheduler.yaml, defers the whole pass."""
         now = time.monotonic()
-        losses = frozenset([_ROOT]) if found is None else found.losses
+        losses = frozenset([_ROOT]) if losses is None else losses
         self._doubted = {lost: self._doubted.get(lost, now) for lost in losses}
         young = {lost: since for lost, since in self._doubted.items() if now - since < GRACE_S}
         self._doubts_end = min(young.values()) + GRACE_S if young else None
@@ -313,26 +318,28 @@ class Resync:
     def _report_edits(self, found: Synced, paths: Collection[str]) -> None:
         self._say_synced(found, "watch")
         others = (each for each in self._known_problems if each.path not in paths or each.code in WHOLE_PASS_CODES)
-        self._report_problems(frozenset(found.plan.problems).union(others))
+        self._report_problems(frozenset(found.report().problems).union(others))
 
     def _say_synced(self, found: Synced, cause: str) -> None:
-        plan, json = found.plan, cast("dict[str, Any]", found.report().json)
+        report = found.report()
+        json = cast("dict[str, Any]", report.json)
         kinds = ("created", "updated", "moved", "archived", "revived", "task_changed", "root_changed", "problems")
         counts: dict[str, Any] = {kind: len(json[kind]) for kind in kinds if json[kind]}
-        counts |= {state: n for state, n in plan.states.items() if n and state != SyncState.SYNCED}
-        level = logging.DEBUG if plan.nothing_to_do else logging.INFO
+        counts |= {state: n for state, n in report.left.items() if n and state != SyncState.SYNCED}
+        level = logging.DEBUG if report.nothing_to_do else logging.INFO
         _log.log(level, "synced", cause=cause, **counts, unchanged=json["unchanged"], duration_ms=json["duration_ms"])
 
     def _report(self, found: Synced, cause: str) -> None:
-        plan = found.plan
+        report = found.report()
         self._say_synced(found, cause)
-        self._report_problems(frozenset(plan.problems))
-        if plan.guard is not None and not plan.nothing_to_do:
-            ids = plan.guard.ids
+        self._report_problems(frozenset(report.problems))
+        guard = report.json["guard"]
+        if guard is not None and not report.nothing_to_do:
+            ids = guard["ids"]
             how, more = "`scheduler sync` prints the command that confirms", len(ids) - MOST_PROBLEMS
             named = ",".join(ids[:MOST_PROBLEMS])
             _log.log(logging.WARNING, "guard_holds", how, jobs=named, more=more if more > 0 else None)
-        guarded = plan.states[SyncState.HELD] > 0  # as stored: the plan itself may doubt a loss again
+        guarded = report.left[SyncState.HELD] > 0  # as stored: the plan itself may doubt a loss again
         if self._guarded and not guarded:
             _log.info("guard_holds_no_more")
         self._guarded = guarded

@@ -38,6 +38,15 @@ from scheduler.sync.index import SIMILAR, Index
 NO_REPOSITORY = "none"  # as the commit of the index
 
 
+class TooManyError(Exception):
+    """More files must be read than may be here."""
+
+
+def _allow(most: int | None, count: int) -> None:
+    if most is not None and count > most:
+        raise TooManyError
+
+
 @dataclass(slots=True, kw_only=True)
 class Changes:
     """What is not as the index has it."""
@@ -95,10 +104,12 @@ class Looked:
 def find_changes(
     place: Place, index: Index, known: Known, store: Store, settings: Settings, tree: Callable[[], Tree],
     *, again: Iterable[tuple[FileKind, str]] = (),
+    most: int | None = None,
 ) -> Changes:  # fmt: skip
-    """Compare every file with the index. again: files to read whatever their marks say.
+    """Compare every file with the index.
 
-    Raises: UnavailableError if the root itself cannot be listed.
+    again: files to read whatever their marks say. most: how many files may be read.
+    Raises: UnavailableError if the root itself cannot be listed; TooManyError.
     """
     grain = Grain(place.root)
     scanned = Scanned(place, known.marks["job"])
@@ -110,6 +121,7 @@ def find_changes(
     changes.out = {*scanned.gone, *scanned.lost(), *(path for path in scanned.changed if path not in read)}
 
     doubted = {*again, *known.young}
+    _allow(most, len(read) + len(tasks) + len(known.young))
     jobs = {path: mark for path in scanned.changed if path in read and (mark := scanned.marks.get(path)) is not None}
     jobs |= _marks_now(known, "job", (path for kind, path in doubted if kind == "job"), {*read, *changes.out})
     stays = _same(changes, known, store, WorkingTree(place), "job", jobs, JOB_FILE_BYTES)
@@ -130,6 +142,7 @@ def find_changes(
                 (read if kind == "job" else edited).add(path)
     if edited:
         read |= store.read(ledger.users_of, edited)
+    _allow(most, len(read))
     listing.paths = sorted(read - changes.out)
     changes.marks |= _marks_now(known, "job", listing.paths, changes.marks)
     return changes

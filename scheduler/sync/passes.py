@@ -41,11 +41,12 @@ from scheduler.root.tasks import JOB_FILE_BYTES, read_task
 from scheduler.sync.clock_repair import with_zones
 from scheduler.sync.holds import other_branch, why_held
 from scheduler.sync.index import Index
-from scheduler.sync.look import Looked, find_changes, learnt, look, look_at_edits
+from scheduler.sync.look import Looked, TooManyError, find_changes, learnt, look, look_at_edits
 from scheduler.sync.synced import Synced
 
 T = TypeVar("T")
 
+Defer = Callable[[frozenset[str] | None], Collection[str] | None]
 Deep = Literal["", "some", "all"]  # which files are read although a stat says that they have not changed
 
 LOOK_AGAIN_S = 0.1
@@ -64,6 +65,9 @@ class Passes:
     parsed: Parsed | None = None  # job files as last parsed; for one thread at a time
     commits: Commits | None = None  # the tree that HEAD last pointed to
     index: Index = field(default_factory=Index)  # the files as last read and applied; for one thread at a time
+    # Makes a pass that must read more than `most` files; called with this, the store, and what `sync` was given.
+    large: Callable[..., Synced] | None = None
+    most: int | None = None
 
     def _here(self) -> Passes:
         """In a followed root, the same for its current commit, so that one look reads one commit."""
@@ -99,13 +103,14 @@ class Passes:
         actor: str,
         cause: str,
         confirmed: str | None = None,
-        defer: Callable[[Plan | None], Collection[str] | None] | None = None,
+        defer: Defer | None = None,
         now_anyway: bool = False,
         deep: Deep = "",
     ) -> Synced:
         """Run one pass. A held pass (S8) changes nothing.
 
-        defer: the jobs whose loss is not believed yet; None defers every change of this pass.
+        defer: of the jobs that would be lost, or None if scheduler.yaml is, those whose loss is not believed yet.
+            None defers every change of this pass.
         now_anyway: ignore unfinished git operations, but never sync another branch.
         deep: a sixtieth of the files in turn, or all of them, is read whatever a stat says.
         Raises: UnavailableError if the root or the database cannot be used.
@@ -131,7 +136,9 @@ class Passes:
                 known = self.index.begin(store, settings)
                 if again is None:  # the same ones in every turn
                     again = self.index.everything() if deep == "all" else self.index.deep() if deep else ()
-                changes = find_changes(here.place, self.index, known, store, settings, here.tree, again=again)
+                changes = find_changes(
+                    here.place, self.index, known, store, settings, here.tree, again=again, most=self.most
+                )
                 looked = look(
                     here.place, self.index, known, store, settings, changes, basis, here.tree,
                     problems=root_problems, parsed=self.parsed,
@@ -160,7 +167,7 @@ class Passes:
                     raise StaleError  # plan again, now that the due slots are settled
             settled = None
             jobs = store.read(syncs.not_firing)
-            doubted = () if defer is None else defer(found)
+            doubted = () if defer is None else defer(found.losses)
             if doubted is None:
                 return self._synced(found, problems, started, confirmed, silence, jobs=jobs)
             found = found.deferring(doubted, looked.observed.jobs)
@@ -169,6 +176,19 @@ class Passes:
 
         try:
             return until_fresh(turn, "nothing was applied")
+        except TooManyError:
+            self.index.forget()  # another process changes what is in the database
+            assert self.large is not None
+            return self.large(
+                self,
+                store,
+                actor=actor,
+                cause=cause,
+                confirmed=confirmed,
+                defer=defer,
+                now_anyway=now_anyway,
+                deep=deep,
+            )
         except BaseException:
             self.index.forget()
             raise
@@ -179,6 +199,8 @@ class Passes:
         paths: root-relative, just written. Like a partial pass (F1), it never creates, archives or settles a conflict,
         nor does it mark a job invalid: whatever is more than an edit is left to a whole pass.
         """
+        if self.most is not None and len(paths) > self.most:
+            return None
         started = self.clock.now()
         settled: datetime | None = None
 
