@@ -102,7 +102,8 @@ class Aside:
                     passes.settle(store, job_ids, until)
                     _send(to, None)
                 case "defer", losses:
-                    _send(to, () if defer is None else defer(losses))
+                    doubted = () if defer is None else defer(losses)
+                    _send(to, None if doubted is None else tuple(doubted))
                 case "done", synced, report:
                     found: Synced = replace(synced, told=report)
                     return found
