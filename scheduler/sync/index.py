@@ -128,9 +128,9 @@ class Index:
         """All files."""
         return list(self._round())
 
-    def change(self, place: Place, change: FilesChange) -> FilesChange:
-        """The change as it must be written: of everything, if the rows are no longer valid."""
-        form = parsed_form(place)
+    def change(self, place: Place, change: FilesChange, *, whole: bool) -> FilesChange:
+        """The change as it must be written: of everything, if the rows are no longer valid. whole: of a whole pass."""
+        form = parsed_form(place) if whole else None
         if form is not None and form["sha256"] != self._parsed_sha256:
             self._parsed_sha256 = form["sha256"]
             change = replace(change, parsed_settings=json.dumps(form))

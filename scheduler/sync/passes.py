@@ -299,7 +299,7 @@ class Passes:
             store.write(syncs.apply, found, ticket=ticket, audit=rows, now=now, actor=actor, only=only, zones=zones)
             return
         change, loose = learnt(self.place, looked, found)
-        change = self.index.change(self.place, change)
+        change = self.index.change(self.place, change, whole=only is None)
         # What a power loss would take back of a pass that changes no job, the next pass does again.
         with store.writing(durable=not found.nothing_to_do) as sql:
             unused = syncs.apply(

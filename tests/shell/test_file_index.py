@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from scheduler.core.due.due import start_of
 from scheduler.core.formats import jobfile
 from scheduler.core.values.facts import Job, SyncState
 from scheduler.git.tree import Commits
@@ -421,3 +422,34 @@ def test_a_new_file_is_no_edit_and_a_job_in_doubt_stays_in_doubt(here: Files) ->
     assert here.job("a").file.sync_state is SyncState.CONFLICT
     here.path("a").write_text(here.text("a", "second"))
     assert not edits(here, "jobs/a.yaml")
+
+
+# -- what a restart needs of the database ------------------------------------------------------
+
+
+def test_starts_are_those_of_the_jobs(here: Files) -> None:
+    texts = {
+        "jittery": "schedule: {every: 1h, jitter: 5m}",
+        "disabled": "enabled: false\nschedule: {every: 1h}",
+        "manual": "schedule: manual",
+        "over": 'schedule: {at: "2001-01-01T00:00:00Z"}',
+        "stopped": "schedule: {every: 1h}",
+        "stopping": "schedule: {every: 1h}",
+    }
+    for name, schedule in texts.items():
+        here.path(name).write_text(f"id: {name}\n{schedule}\ntask: hi\n")
+    here.sync()
+    here.path("b").unlink()
+    here.sync()
+    with here.store.writing() as sql:
+        sql.execute("UPDATE jobs SET stopped_at = activated_at WHERE id = 'stopped'")
+        sql.execute("UPDATE jobs SET stopped_at = next_run_at WHERE id = 'stopping'")
+    jobs = here.store.read(queries.jobs)
+    found = here.store.read(syncs.starts)
+    assert found == {job.id: start_of(job) for job in jobs}
+    assert {job_id for job_id, start in found.items() if start is not None} == {"a", "c", "jittery", "stopping"}
+    assert found["jittery"] != here.job("jittery").next_run_at
+    ticket = here.store.read(syncs.basis).ticket
+    here.path("a").write_text(here.text("a", "second"))
+    here.sync()
+    assert here.store.read(syncs.starts, since=ticket).keys() == {"a"}
