@@ -78,10 +78,16 @@ def basis(sql: Connection) -> Basis:
     return Basis(settings=to_settings(root["settings"]), ticket=root["plan_inputs"])
 
 
-def observed_of(sql: Connection, ids: Collection[str], paths: Collection[str]) -> tuple[Observed, int]:
-    """The stored state of these jobs, and of the unarchived ones in these files; and how many more are unarchived."""
+def observed_of(
+    sql: Connection, ids: Collection[str], paths: Collection[str], *, total: int | None = None
+) -> tuple[Observed, int]:
+    """The stored state of these jobs, and of the unarchived ones in these files; and how many more are unarchived.
+
+    total: how many are unarchived, if that is known.
+    """
     root = sql.execute("SELECT settings, plan_inputs FROM root").fetchone()
-    (total,) = sql.execute("SELECT count(*) FROM jobs WHERE archived_at IS NULL").fetchone()
+    if total is None:
+        (total,) = sql.execute("SELECT count(*) FROM jobs WHERE archived_at IS NULL").fetchone()
     jobs: dict[str, Job] = {}
     for where, values in (("jobs.path IN ({}) AND archived_at IS NULL", paths), ("jobs.id IN ({})", ids)):
         for some in batched(values):

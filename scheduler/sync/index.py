@@ -42,6 +42,7 @@ class Index:
         self.wanted: dict[
             str, frozenset[str]
         ] = {}  # the task files of what was read last, and the job files that name them
+        self.total: int | None = None  # unarchived jobs after the last whole pass
         self.news = 0  # counts the changes of what must be watched
         self.folders: frozenset[str] = frozenset()  # in which it looked, root-relative
         self.links: frozenset[str] = frozenset()  # that it met there
@@ -54,7 +55,7 @@ class Index:
                 self._parsed_sha256 = form["sha256"]
                 remember_parsed(form)
             self._known, self._settings, self._forgotten = store.read(files.known_files), None, False
-            self.odd = frozenset()
+            self.odd, self.total = frozenset(), None
             self.similar = tuple(each for each in store.read(syncs.problems) if each.code in SIMILAR)
         return self._known
 

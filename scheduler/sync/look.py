@@ -237,7 +237,7 @@ def look_at_edits(
     changes = Changes(grain=grain, listing=Listing(paths=sorted(read)), marks=marks, commit=known.commit, tree=commit)
     desired = read_desired(WorkingTree(place), settings, commit, listed=changes.listing, parsed=parsed)
     ids = {found.document.id for found in desired.found if found.document.id is not None}
-    observed, others = store.read(syncs.observed_of, ids, read)
+    observed, others = store.read(syncs.observed_of, ids, read, total=index.total)
     if observed.ticket != basis.ticket:
         raise StaleError
     looked = Looked(

@@ -307,6 +307,7 @@ class Passes:
             )
         if only is None:
             self.index.similar, self.index.odd = looked.rest.similar, looked.odd
+            self.index.total = sum(found.states.values())
             self.index.written(change, unused, loose, looked.task_users)
             return
         index, read = self.index, looked.changes.listing.paths
