@@ -111,7 +111,9 @@ class Resync:
         Raises: UnavailableError if the root or the database cannot be used.
         """
         with self.lend() as store:
-            return self._pass(store, actor=actor, cause=cause, confirmed=confirmed, now_anyway=now_anyway)
+            return self._pass(
+                store, actor=actor, cause=cause, confirmed=confirmed, now_anyway=now_anyway, deep="all unless local"
+            )
 
     def stop(self) -> None:
         self.loop.stop()

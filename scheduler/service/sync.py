@@ -153,7 +153,9 @@ def sync(
         settle_copy(store, root.place, now=root.clock.now(), actor=root.actor)
         _set_right(root, store)
         recovered = root.recover(store)
-        found = root.passes().sync(store, actor=root.actor, cause=cause, confirmed=confirmed, now_anyway=now_anyway)
+        found = root.passes().sync(
+            store, actor=root.actor, cause=cause, confirmed=confirmed, now_anyway=now_anyway, deep="all unless local"
+        )
     return _with_way_back(root, replace(found, recovered=tuple(run.id for run in recovered)).report())
 
 

@@ -36,6 +36,7 @@ from scheduler.root.place import Place
 from scheduler.root.quiet import read_quiet
 from scheduler.root.reading import read_source, real_path
 from scheduler.root.runner_files import RUNNER_FILE_BYTES
+from scheduler.root.scan import Grain
 from scheduler.root.settings import read_settings
 from scheduler.root.tasks import JOB_FILE_BYTES, read_task
 from scheduler.sync.clock_repair import with_zones
@@ -47,7 +48,9 @@ from scheduler.sync.synced import Synced
 T = TypeVar("T")
 
 Defer = Callable[[frozenset[str] | None], Collection[str] | None]
-Deep = Literal["", "some", "all"]  # which files are read although a stat says that they have not changed
+# Which files are read although a stat says that they have not changed: none, a sixtieth of them in turn, all of them,
+# or all of them unless they are on a local file system, where a stat can be relied on.
+Deep = Literal["", "some", "all", "all unless local"]
 
 LOOK_AGAIN_S = 0.1
 SAVE_S = 1.0  # how long a file may stay half saved
@@ -112,7 +115,7 @@ class Passes:
         defer: of the jobs that would be lost, or None if scheduler.yaml is, those whose loss is not believed yet.
             None defers every change of this pass.
         now_anyway: ignore unfinished git operations, but never sync another branch.
-        deep: a sixtieth of the files in turn, or all of them, is read whatever a stat says.
+        deep: which files are read whatever a stat says.
         Raises: UnavailableError if the root or the database cannot be used.
         """
         started = self.clock.now()
@@ -135,7 +138,7 @@ class Passes:
             if settings is not None:
                 known = self.index.begin(store, settings)
                 if again is None:  # the same ones in every turn
-                    again = self.index.everything() if deep == "all" else self.index.deep() if deep else ()
+                    again = self._again(here.place, deep)
                 changes = find_changes(
                     here.place, self.index, known, store, settings, here.tree, again=again, most=self.most
                 )
@@ -192,6 +195,12 @@ class Passes:
         except BaseException:
             self.index.forget()
             raise
+
+    def _again(self, place: Place, deep: Deep) -> Collection[tuple[FileKind, str]]:
+        if deep == "some":
+            return self.index.deep()
+        everything = deep == "all" or (deep == "all unless local" and not Grain(place.root).is_fine)
+        return self.index.everything() if everything else ()
 
     def sync_edits(self, store: Store, paths: Collection[str], *, actor: str, cause: str) -> Synced | None:
         """Apply edits of known job files and tasks, without a look at any other file. None if that is not enough.

@@ -261,6 +261,20 @@ def test_an_index_that_lies_is_found_out_within_an_hour(here: Files, lie: str) -
 
 
 @pytest.mark.usefixtures("trusting")
+@pytest.mark.parametrize("is_local", [True, False])
+def test_whoever_asks_for_a_sync_gets_every_file_read_where_a_stat_cannot_be_relied_on(
+    here: Files, monkeypatch: pytest.MonkeyPatch, is_local: bool
+) -> None:
+    here.sync()
+    here.path("a").write_text(here.text("a", "unseen"))  # as behind the cache of a network file system
+    with here.store.writing() as sql:
+        sql.execute("UPDATE files SET mark = ? WHERE path = 'jobs/a.yaml'", (scan.mark_file(str(here.path("a"))),))
+    monkeypatch.setattr(scan.Grain, "is_fine", is_local)
+    here.sync(passes=here.process(), deep="all unless local")
+    assert here.title("a") == ("first" if is_local else "unseen")
+
+
+@pytest.mark.usefixtures("trusting")
 def test_a_pass_that_dies_before_it_commits_leaves_the_index_as_it_was(
     here: Files, monkeypatch: pytest.MonkeyPatch
 ) -> None:
