@@ -37,8 +37,8 @@ from scheduler.root.scan import mark_file
 from scheduler.root.settings import read_settings
 from scheduler.root.watched import watched
 from scheduler.root.watcher import Watcher
-from scheduler.sync.aside import FEW_FILES, Aside
-from scheduler.sync.passes import Deep, Defer, Passes
+from scheduler.sync.aside import FEW_AT_START, FEW_FILES, Aside
+from scheduler.sync.passes import Announce, Deep, Defer, Passes
 from scheduler.sync.synced import Synced
 
 RESCAN_S = 60.0
@@ -104,15 +104,27 @@ class Resync:
         return self._watcher.trouble
 
     def sync_now(
-        self, *, actor: str, cause: str = "sync", confirmed: str | None = None, now_anyway: bool = False
+        self,
+        *,
+        actor: str,
+        cause: str = "sync",
+        confirmed: str | None = None,
+        now_anyway: bool = False,
+        announce: Announce | None = None,
     ) -> Synced:
-        """Run one pass on request. It believes what it sees. `now_anyway` as for `Passes.sync`.
+        """Run one pass on request. It believes what it sees. `now_anyway` and `announce` as for `Passes.sync`.
 
         Raises: UnavailableError if the root or the database cannot be used.
         """
         with self.lend() as store:
             return self._pass(
-                store, actor=actor, cause=cause, confirmed=confirmed, now_anyway=now_anyway, deep="all unless local"
+                store,
+                actor=actor,
+                cause=cause,
+                confirmed=confirmed,
+                now_anyway=now_anyway,
+                deep="all unless local",
+                announce=announce,
             )
 
     def stop(self) -> None:
@@ -241,6 +253,7 @@ class Resync:
         defer: Defer | None = None,
         now_anyway: bool = False,
         deep: Deep = "",
+        announce: Announce | None = None,
     ) -> Synced:
         with self._passing:
             recovered = tuple(run.id for run in self.recover(store))
@@ -248,10 +261,17 @@ class Resync:
             self._watch(store)
             if defer is None:
                 self._doubted, self._doubts_end = {}, None
-            # Nothing fires before the first pass.
-            passes = self.passes if cause == "start" else self._large
+            # Nothing fires before the first pass. But what it needs for thousands of files would be kept.
+            passes = replace(self._large, most=FEW_AT_START) if cause == "start" else self._large
             found = passes.sync(
-                store, actor=actor, cause=cause, confirmed=confirmed, defer=defer, now_anyway=now_anyway, deep=deep
+                store,
+                actor=actor,
+                cause=cause,
+                confirmed=confirmed,
+                defer=defer,
+                now_anyway=now_anyway,
+                deep=deep,
+                announce=announce,
             )
             if (not found.report().nothing_to_do or self.passes.index.news != self._news) and self._watch(store):
                 self.loop.bell.set()  # a newly watched folder may have changed meanwhile

@@ -11,7 +11,7 @@ import pickle
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import IO, Any
@@ -24,10 +24,11 @@ from scheduler.ledger.store import Store
 from scheduler.machine import orphans
 from scheduler.machine.clock import Clock
 from scheduler.root.place import Place
-from scheduler.sync.passes import Deep, Defer, Passes
+from scheduler.sync.passes import Announce, Deep, Defer, Passes
 from scheduler.sync.synced import Synced
 
 FEW_FILES = 400  # are read where the fires are
+FEW_AT_START = 2_000
 _STOP_S = 10.0
 
 
@@ -59,6 +60,7 @@ class Aside:
         defer: Defer | None,
         now_anyway: bool,
         deep: Deep,
+        announce: Announce | None = None,
     ) -> Synced:
         """Like `Passes.sync`. The result has no plan, but what is told of it.
 
@@ -79,7 +81,7 @@ class Aside:
                 raise UnavailableError("the daemon is stopping; nothing was applied")
             assert process.stdin is not None
             assert process.stdout is not None
-            return self._talk(process.stdin, process.stdout, task, passes, store, defer)
+            return self._talk(process.stdin, process.stdout, task, passes, store, defer, announce)
         except (OSError, EOFError, pickle.UnpicklingError) as error:
             raise UnavailableError(
                 f"the process that reads the files has ended: {str(error) or 'no answer'}",
@@ -92,7 +94,14 @@ class Aside:
                 process.communicate(timeout=_STOP_S)
 
     def _talk(
-        self, to: IO[bytes], back: IO[bytes], task: _Task, passes: Passes, store: Store, defer: Defer | None
+        self,
+        to: IO[bytes],
+        back: IO[bytes],
+        task: _Task,
+        passes: Passes,
+        store: Store,
+        defer: Defer | None,
+        announce: Announce | None,
     ) -> Synced:
         _send(to, task)
         while True:
@@ -104,6 +113,10 @@ class Aside:
                 case "defer", losses:
                     doubted = () if defer is None else defer(losses)
                     _send(to, None if doubted is None else tuple(doubted))
+                case "announce", job_ids:
+                    if announce is not None:
+                        announce(job_ids)
+                    _send(to, None)
                 case "done", synced, report:
                     found: Synced = replace(synced, told=report)
                     return found
@@ -135,6 +148,9 @@ def main() -> None:
     def settle(_: Store, job_ids: Collection[str], until: datetime) -> None:
         ask("settle", tuple(job_ids), until)
 
+    def announce(job_ids: Sequence[str]) -> None:
+        ask("announce", job_ids)
+
     def defer(losses: frozenset[str] | None) -> Collection[str] | None:
         found: Collection[str] | None = ask("defer", losses)
         return found
@@ -143,7 +159,7 @@ def main() -> None:
     passes = Passes(place=task.place, clock=task.clock, settle=settles, commits=Commits())
     try:
         with Store.open(task.place.db, create=False) as store:
-            found = passes.sync(store, defer=defer, **task.arguments)
+            found = passes.sync(store, defer=defer, announce=announce, **task.arguments)
     except EOFError:  # the daemon has died
         return
     except Exception as error:

@@ -47,6 +47,7 @@ from scheduler.sync.synced import Synced
 
 T = TypeVar("T")
 
+Announce = Callable[[Sequence[str]], None]
 Defer = Callable[[frozenset[str] | None], Collection[str] | None]
 # Which files are read although a stat says that they have not changed: none, a sixtieth of them in turn, all of them,
 # or all of them unless they are on a local file system, where a stat can be relied on.
@@ -109,6 +110,7 @@ class Passes:
         defer: Defer | None = None,
         now_anyway: bool = False,
         deep: Deep = "",
+        announce: Announce | None = None,
     ) -> Synced:
         """Run one pass. A held pass (S8) changes nothing.
 
@@ -116,6 +118,7 @@ class Passes:
             None defers every change of this pass.
         now_anyway: ignore unfinished git operations, but never sync another branch.
         deep: which files are read whatever a stat says.
+        announce: called with the ids of new jobs before they are created.
         Raises: UnavailableError if the root or the database cannot be used.
         """
         started = self.clock.now()
@@ -174,6 +177,8 @@ class Passes:
             if doubted is None:
                 return self._synced(found, problems, started, confirmed, silence, jobs=jobs)
             found = found.deferring(doubted, looked.observed.jobs)
+            if announce is not None:
+                announce([action.job_id for action in found.actions if action.verb == "create"])
             here._apply(store, found, basis.ticket, now, actor, cause, looked=looked)
             return self._synced(found, problems, started, confirmed, silence, jobs=jobs)
 
@@ -191,6 +196,7 @@ class Passes:
                 defer=defer,
                 now_anyway=now_anyway,
                 deep=deep,
+                announce=announce,
             )
         except BaseException:
             self.index.forget()
