@@ -246,7 +246,8 @@ def plan_json(plan: Plan, *, now: datetime, duration_ms: int, held: str | None =
         ],
         "archived": by_verb["archive"],
         "revived": by_verb["revive"],
-        "unchanged": sum(
+        "unchanged": plan.others
+        + sum(
             action.verb == "keep" and action.moved_from is None and action.task_change is None
             for action in plan.actions
             if action.after.archived_at is None

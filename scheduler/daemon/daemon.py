@@ -125,7 +125,8 @@ class Daemon:
         self._passes = Passes(
             place=place, clock=clock, absent_grace=absent_grace, settle=self._settle, parsed=Parsed(), commits=Commits()
         )
-        _tell_what_is_new(place, store, self._passes, put_aside)
+        _tell_what_is_new(place, put_aside)
+        self._is_new = store.read(syncs.synced_at) is None
         settle_copy(store, place, now=since, actor="scheduler")
         self._timekeeper = timekeeper = Timekeeper(clock, good=vouched)
         timekeeper.begin(store)
@@ -208,7 +209,8 @@ class Daemon:
         """Run until a signal says to stop; with `--once`, until what is due has ended. Raises: UnavailableError."""
         if self.follower is not None and (self._once or not self.place.root.is_dir()):
             self.follower.look()
-        first = self.resync.sync_now(actor="scheduler", cause="start")
+        announce = self._announce if self._is_new else None
+        first = self.resync.sync_now(actor="scheduler", cause="start", announce=announce)
         self.places.begin(self._store)
         self.clockwork.reload(self._store)
         with self._listening_to_signals():
@@ -339,6 +341,12 @@ class Daemon:
     def _settle(self, store: Store, job_ids: Collection[str], until: datetime) -> None:
         self.clockwork.dispatch(store, only=job_ids, until=until)
 
+    def _announce(self, job_ids: Sequence[str]) -> None:
+        named = ", ".join(job_ids[:MOST_NAMED]) or "none"
+        more = f" and {len(job_ids) - MOST_NAMED} more" if len(job_ids) > MOST_NAMED else ""
+        words = f"the database is empty; about to create {counted(len(job_ids), 'job')}: {named}{more}"
+        _log.warning("new_database", words, path=self.place.db)
+
     def recover(self, store: Store) -> list[Run]:
         """End the runs of dead processes."""
         here = LocalRecovery(place=self.place, clock=self.clock, owner=self.owner.id)
@@ -370,7 +378,7 @@ class Daemon:
         return [*(loop.trouble for loop in self._hearts), self.place.moved, ends, *hangs]
 
 
-def _tell_what_is_new(place: Place, store: Store, passes: Passes, put_aside: Sequence[Path]) -> None:
+def _tell_what_is_new(place: Place, put_aside: Sequence[Path]) -> None:
     for path in put_aside:
         _log.warning("put_aside", path=path)
     mount = mount_of(place.db.parent)
@@ -381,10 +389,3 @@ def _tell_what_is_new(place: Place, store: Store, passes: Passes, put_aside: Seq
             path=place.db,
             kind=mount.kind,
         )
-    if store.read(syncs.synced_at) is None:
-        found = passes.plan(store.read(syncs.observed))
-        ids = [action.job_id for action in found.plan.actions if action.verb == "create"]
-        named = ", ".join(ids[:MOST_NAMED]) or "none"
-        more = f" and {len(ids) - MOST_NAMED} more" if len(ids) > MOST_NAMED else ""
-        words = f"the database is empty; about to create {counted(len(ids), 'job')}: {named}{more}"
-        _log.warning("new_database", words, path=place.db)

@@ -8,21 +8,21 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, cast
 
-from scheduler.core.plan.plan import Plan
+from scheduler.core.formats.globs import matches_any
 from scheduler.core.values.facts import SyncState
-from scheduler.core.values.problems import Problem
+from scheduler.core.values.problems import WHOLE_PASS_CODES, Problem
 from scheduler.core.values.runs import AuditRow, Run
-from scheduler.core.values.settings import ROOT_JOB_ID, Settings
+from scheduler.core.values.settings import ROOT_FILE, ROOT_JOB_ID, Settings
 from scheduler.core.values.texts import how_held_ends
 from scheduler.git.folder import index_lock
-from scheduler.ledger import syncs
 from scheduler.ledger.audit import append_audit
 from scheduler.ledger.pool import Lend
 from scheduler.ledger.store import Store
@@ -30,13 +30,15 @@ from scheduler.machine.log import Log
 from scheduler.machine.loop import Loop
 from scheduler.machine.memory import give_back
 from scheduler.root.files import WorkingTree
-from scheduler.root.listing import Own
+from scheduler.root.listing import Own, is_leftover
 from scheduler.root.place import Place
 from scheduler.root.runner_files import runner_paths
+from scheduler.root.scan import mark_file
 from scheduler.root.settings import read_settings
 from scheduler.root.watched import watched
 from scheduler.root.watcher import Watcher
-from scheduler.sync.passes import Passes
+from scheduler.sync.aside import FEW_AT_START, FEW_FILES, Aside
+from scheduler.sync.passes import Announce, Deep, Defer, Passes
 from scheduler.sync.synced import Synced
 
 RESCAN_S = 60.0
@@ -76,10 +78,14 @@ class Resync:
         self._doubts_end: float | None = None  # when to judge the first deferred loss
         self._known_problems: frozenset[Problem] = frozenset()
         self._guarded = False
+        self._aside = Aside()
+        self._large = replace(self.passes, large=self._aside.sync, most=FEW_FILES)
         own = Own(self.place)
         self._watcher = Watcher(self.loop.bell.set, ignores=lambda folder, name: own.is_file(str(folder), name))
         self._settings = Settings()
-        self._tasks: set[str] = set()  # as of when the watches were set
+        self._news = 0  # of the index, when the watches were set
+        self._named: frozenset[str] = frozenset()  # files that runners name
+        self._looked_at = 0.0
         self._said_blind = ""
         self._said_moved = ""
         self._took_s = 0.0  # the duration of the last pass
@@ -98,20 +104,37 @@ class Resync:
         return self._watcher.trouble
 
     def sync_now(
-        self, *, actor: str, cause: str = "sync", confirmed: str | None = None, now_anyway: bool = False
+        self,
+        *,
+        actor: str,
+        cause: str = "sync",
+        confirmed: str | None = None,
+        now_anyway: bool = False,
+        announce: Announce | None = None,
     ) -> Synced:
-        """Run one pass on request. It believes what it sees. `now_anyway` as for `Passes.sync`.
+        """Run one pass on request. It believes what it sees. `now_anyway` and `announce` as for `Passes.sync`.
 
         Raises: UnavailableError if the root or the database cannot be used.
         """
         with self.lend() as store:
-            return self._pass(store, actor=actor, cause=cause, confirmed=confirmed, now_anyway=now_anyway)
+            return self._pass(
+                store,
+                actor=actor,
+                cause=cause,
+                confirmed=confirmed,
+                now_anyway=now_anyway,
+                deep="all unless local",
+                announce=announce,
+            )
 
     def stop(self) -> None:
         self.loop.stop()
+        self._aside.stop()
         self._watcher.stop()
 
     def _turns(self) -> Iterator[float]:
+        import scheduler.core.formats.jobfile  # noqa: F401 - slow: not at the first edit
+
         bell = self.loop.bell
         rescan_at = time.monotonic() + self._rescan_s()
         quiet, give_back_at = QUIET_S, 0.0
@@ -127,7 +150,12 @@ class Resync:
             if self.loop.stopping.is_set():
                 return
             bell.clear()
+            heard = self._watcher.take()
+            if woken and doubts_end is None and heard and self._apply_edits(heard):
+                self._looked_at = time.monotonic()
+                continue
             changed = self._look(cause="watch" if woken or doubts_end is not None else "rescan")
+            self._looked_at = time.monotonic()
             rescan_at = time.monotonic() + self._rescan_s()
             if time.monotonic() >= give_back_at:
                 give_back()
@@ -139,9 +167,15 @@ class Resync:
                     self.loop.stopping.wait(quiet)
 
     def _settle(self) -> None:
-        """Wait until nothing has happened for a moment: what is written together is synced together."""
-        give_up = time.monotonic() + LONGEST_SETTLE_S
-        while time.monotonic() < give_up and not self.loop.stopping.is_set():
+        """Wait until nothing has happened for a moment: what is written together is synced together.
+
+        An edit after a longer silence is not waited for.
+        """
+        began = time.monotonic()
+        is_first = began - self._looked_at > SETTLE_S
+        while time.monotonic() < began + LONGEST_SETTLE_S and not self.loop.stopping.is_set():
+            if is_first and (heard := self._watcher.heard()) and self._edited(heard):
+                return
             self.loop.bell.clear()
             if not self.loop.bell.wait(SETTLE_S):
                 return
@@ -151,6 +185,49 @@ class Resync:
             return RETRY_S
         return min(RESCAN_S, max(RESCAN_UNWATCHED_S, self._took_s / MOST_BUSY)) if self.unwatched else RESCAN_S
 
+    def _apply_edits(self, heard: Mapping[str, bool]) -> bool:
+        """Apply files that were just written. False if only a pass over all files can tell what has changed."""
+        with self._passing:
+            paths = self._edited(heard)
+            if paths is None or self.held or self.loop.trouble:
+                return False
+            if not paths:
+                return True
+            try:
+                self._await_git()
+                with self.lend() as store:
+                    found = self._large.sync_edits(store, paths, actor="scheduler", cause="watch")
+                    if found is None:
+                        return False
+                    if self.passes.index.news != self._news and self._watch(store):
+                        self.loop.bell.set()
+            except Exception as error:  # a whole pass tries again
+                self.loop.fail(error)
+                return False
+        self.applied()
+        self._report_edits(found, paths)
+        return True
+
+    def _edited(self, heard: Mapping[str, bool]) -> set[str] | None:
+        """The job files and tasks that were written. None if anything else has happened that may matter."""
+        root, index, found = f"{self.place.now().root}/", self.passes.index, set()
+        for path, whole in heard.items():
+            below = path.removeprefix(root)
+            folder, _, name = below.rpartition("/")
+            if whole and index.knows(below):
+                found.add(below)
+            elif (
+                below in (path, ROOT_FILE)
+                or below in self._named
+                or below in index.links
+                or index.knows(below)
+                or folder not in index.folders  # there, few names matter, and each of them does
+                or (matches_any(below, self._settings.jobs) and not (name.startswith(".") or is_leftover(name)))
+                or (mark_file(path) is None and os.path.lexists(path))
+            ):
+                return None
+        return found
+
     def _look(self, cause: str) -> bool:
         """Run one pass unasked. True if it changed anything. Reports what prevents it."""
         self._doubts_end = None
@@ -158,12 +235,13 @@ class Resync:
             self._await_git()
             started = time.monotonic()
             with self.lend() as store:
-                found = self._pass(store, actor="scheduler", cause=cause, defer=self._doubt)
+                deep: Deep = "some" if cause == "rescan" else ""
+                found = self._pass(store, actor="scheduler", cause=cause, defer=self._doubt, deep=deep)
             self._took_s = time.monotonic() - started
         except Exception as error:  # an event or the next rescan leads to another pass
             self.loop.fail(error)
             return False
-        return not found.plan.nothing_to_do
+        return not found.report().nothing_to_do
 
     def _pass(
         self,
@@ -172,8 +250,10 @@ class Resync:
         actor: str,
         cause: str,
         confirmed: str | None = None,
-        defer: Callable[[Plan | None], Collection[str] | None] | None = None,
+        defer: Defer | None = None,
         now_anyway: bool = False,
+        deep: Deep = "",
+        announce: Announce | None = None,
     ) -> Synced:
         with self._passing:
             recovered = tuple(run.id for run in self.recover(store))
@@ -181,10 +261,19 @@ class Resync:
             self._watch(store)
             if defer is None:
                 self._doubted, self._doubts_end = {}, None
-            found = self.passes.sync(
-                store, actor=actor, cause=cause, confirmed=confirmed, defer=defer, now_anyway=now_anyway
+            # Nothing fires before the first pass. But what it needs for thousands of files would be kept.
+            passes = replace(self._large, most=FEW_AT_START) if cause == "start" else self._large
+            found = passes.sync(
+                store,
+                actor=actor,
+                cause=cause,
+                confirmed=confirmed,
+                defer=defer,
+                now_anyway=now_anyway,
+                deep=deep,
+                announce=announce,
             )
-            if (not found.plan.nothing_to_do or self._task_paths(store) != self._tasks) and self._watch(store):
+            if (not found.report().nothing_to_do or self.passes.index.news != self._news) and self._watch(store):
                 self.loop.bell.set()  # a newly watched folder may have changed meanwhile
         self._say_held(found.held, store)
         self.loop.succeed()
@@ -193,10 +282,10 @@ class Resync:
             self._report(found, cause)
         return replace(found, recovered=recovered)
 
-    def _doubt(self, found: Plan | None) -> Collection[str] | None:
-        """The losses in a plan that are not believed yet. None defers the whole pass."""
+    def _doubt(self, losses: frozenset[str] | None) -> Collection[str] | None:
+        """Those of the losses that are not believed yet. None, of scheduler.yaml, defers the whole pass."""
         now = time.monotonic()
-        losses = frozenset([_ROOT]) if found is None else found.losses
+        losses = frozenset([_ROOT]) if losses is None else losses
         self._doubted = {lost: self._doubted.get(lost, now) for lost in losses}
         young = {lost: since for lost, since in self._doubted.items() if now - since < GRACE_S}
         self._doubts_end = min(young.values()) + GRACE_S if young else None
@@ -217,18 +306,15 @@ class Resync:
         if not self.place.wake.exists():  # hooks do not create it, and so leave nothing behind without a daemon
             with contextlib.suppress(OSError):
                 self.place.wake.touch(0o600)
-        place = self.place.now()
+        place, index = self.place.now(), self.passes.index
+        index.load(store)
         settings, _ = read_settings(place)
         self._settings = settings or self._settings
-        self._tasks = self._task_paths(store)
         files = WorkingTree(place)
-        named = {path for runner in self._settings.runners.values() for path in runner_paths(files, runner)}
-        return self._watcher.cover(watched(place, self._settings, {*self._tasks, *named}))
-
-    def _task_paths(self, store: Store) -> set[str]:
-        """The task files of all jobs, and of job files that need theirs to become a job."""
-        parsed = self.passes.parsed
-        return {*store.read(syncs.task_paths), *(() if parsed is None else parsed.task_paths())}
+        named = frozenset(path for runner in self._settings.runners.values() for path in runner_paths(files, runner))
+        self._named = named
+        self._news = index.news
+        return self._watcher.cover(watched(place, self._settings, {*index.wanted, *named}, known=index.seen()))
 
     def _say_held(self, held: str, store: Store) -> None:
         """Report that edits wait. Normal for the minutes of a rebase; a forgotten one is a warning (S8, F7)."""
@@ -251,20 +337,31 @@ class Resync:
             _log.warning("sync_held_long", "changes to the files are not applied until then", reason=held)
             self._held_told = True
 
-    def _report(self, found: Synced, cause: str) -> None:
-        plan, json = found.plan, cast("dict[str, Any]", found.report().json)
+    def _report_edits(self, found: Synced, paths: Collection[str]) -> None:
+        self._say_synced(found, "watch")
+        others = (each for each in self._known_problems if each.path not in paths or each.code in WHOLE_PASS_CODES)
+        self._report_problems(frozenset(found.report().problems).union(others))
+
+    def _say_synced(self, found: Synced, cause: str) -> None:
+        report = found.report()
+        json = cast("dict[str, Any]", report.json)
         kinds = ("created", "updated", "moved", "archived", "revived", "task_changed", "root_changed", "problems")
         counts: dict[str, Any] = {kind: len(json[kind]) for kind in kinds if json[kind]}
-        counts |= {state: n for state, n in plan.states.items() if n and state != SyncState.SYNCED}
-        level = logging.DEBUG if plan.nothing_to_do else logging.INFO
+        counts |= {state: n for state, n in report.left.items() if n and state != SyncState.SYNCED}
+        level = logging.DEBUG if report.nothing_to_do else logging.INFO
         _log.log(level, "synced", cause=cause, **counts, unchanged=json["unchanged"], duration_ms=json["duration_ms"])
-        self._report_problems(frozenset(plan.problems))
-        if plan.guard is not None and not plan.nothing_to_do:
-            ids = plan.guard.ids
+
+    def _report(self, found: Synced, cause: str) -> None:
+        report = found.report()
+        self._say_synced(found, cause)
+        self._report_problems(frozenset(report.problems))
+        guard = report.json["guard"]
+        if guard is not None and not report.nothing_to_do:
+            ids = guard["ids"]
             how, more = "`scheduler sync` prints the command that confirms", len(ids) - MOST_PROBLEMS
             named = ",".join(ids[:MOST_PROBLEMS])
             _log.log(logging.WARNING, "guard_holds", how, jobs=named, more=more if more > 0 else None)
-        guarded = plan.states[SyncState.HELD] > 0  # as stored: the plan itself may doubt a loss again
+        guarded = report.left[SyncState.HELD] > 0  # as stored: the plan itself may doubt a loss again
         if self._guarded and not guarded:
             _log.info("guard_holds_no_more")
         self._guarded = guarded

@@ -46,7 +46,7 @@ class Timekeeper:
             self._trust = first_trust(reading, stored=left.boot, newest=left.newest, good=self._vouched)
             self._kept = left.boot
             self._tell(None, self._trust)
-        whole = self._trust.went_back or self._trust.gained or left.zone_rules != zone_rules(store)
+        whole = self._trust.went_back or self._trust.gained or left.zone_rules != zone_rules(left)
         whole = whole or (left.newest is not None and left.newest > reading.wall)
         if not self.doubt():
             self._repair(store, whole=whole)

@@ -6,17 +6,23 @@ from collections.abc import Sequence
 from sqlite3 import Connection
 
 from scheduler.core.values.runs import AuditRow
-from scheduler.ledger.rows import dump, insert, to_audit_row, to_row
+from scheduler.ledger.rows import dump, insert, insert_all, to_audit_row, to_row
 
 
 def append_audit(sql: Connection, rows: Sequence[AuditRow]) -> None:
     """Add audit rows, in the transaction of the change that they describe (S7)."""
     for made in {row.commit for row in rows if row.commit is not None}:
         insert(sql, "commits", known=True, **to_row(made))
-    for row in rows:
-        named = None if row.commit is None else row.commit.id
-        told = to_row(row, "before", "after", "commit")
-        insert(sql, "audit", **told, before=dump(row.before), after=dump(row.after), commit_id=named)
+    told = [
+        {
+            **to_row(row, "before", "after", "commit"),
+            "before": dump(row.before),
+            "after": dump(row.after),
+            "commit_id": None if row.commit is None else row.commit.id,
+        }
+        for row in rows
+    ]
+    insert_all(sql, "audit", told)
 
 
 def read_audit(sql: Connection, job_id: str | None = None, *, limit: int | None = None) -> list[AuditRow]:

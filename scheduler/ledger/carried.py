@@ -157,6 +157,11 @@ def _bury(sql: Connection, job_id: str, carried: Carried, *, now: datetime, tick
     add_past(sql, job_id, carried, now=now)
 
 
+def waiting(sql: Connection) -> set[str]:
+    """The jobs for which something is kept until a sync creates them."""
+    return {row["job_id"] for row in sql.execute("SELECT job_id FROM carried")}
+
+
 def take(sql: Connection, job_id: str) -> Carried | None:
     """Take what is kept for a job that is being created."""
     row = sql.execute("DELETE FROM carried WHERE job_id = ? RETURNING past", (job_id,)).fetchone()

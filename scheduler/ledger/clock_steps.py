@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from sqlite3 import Connection
@@ -94,17 +94,37 @@ class Clocked:
     boot: Boot | None
     newest: datetime | None  # by the clock of that time; not the latest instant ever written
     zone_rules: str | None
+    zones: frozenset[str] | None = None  # those zones; None: not known
 
 
 def last_clock(sql: Connection) -> Clocked:
     """What earlier processes recorded of their clock."""
     row = sql.execute(
-        "SELECT boot_id, booted_at, zone_rules, nullif(max(coalesce((SELECT at FROM audit ORDER BY seq DESC LIMIT 1),"
-        " ''), coalesce(synced_at, '')), '') AS newest FROM root"
+        "SELECT boot_id, booted_at, zone_rules, zones, nullif(max(coalesce((SELECT at FROM audit ORDER BY seq DESC"
+        " LIMIT 1), ''), coalesce(synced_at, '')), '') AS newest FROM root"
     ).fetchone()
     booted_at = moment(row["booted_at"])
     boot = None if booted_at is None else Boot(boot_id=row["boot_id"], booted_at=booted_at)
-    return Clocked(boot=boot, newest=moment(row["newest"]), zone_rules=row["zone_rules"])
+    zones = None if row["zones"] is None else frozenset(json.loads(row["zones"]))
+    return Clocked(boot=boot, newest=moment(row["newest"]), zone_rules=row["zone_rules"], zones=zones)
+
+
+def keep_zones(sql: Connection, zones: Iterable[str], zone_rules: str | None) -> None:
+    """Record the zones in use, and a digest of their rules as of all cursors; None leaves the digest as it is."""
+    sql.execute(
+        "UPDATE root SET zones = ?, zone_rules = coalesce(?, zone_rules)", (json.dumps(sorted(zones)), zone_rules)
+    )
+
+
+def ahead(sql: Connection, now: datetime, *, not_before: datetime) -> set[str]:
+    """The jobs with something in the future, or that became active before the clock can ever have been right."""
+    rows = sql.execute(
+        "SELECT id FROM jobs WHERE activated_at > ?1 OR activated_at < ?2 OR paused_at > ?1 OR stopped_at > ?1"
+        " OR (SELECT coalesce(fire_time_last, fire_time) FROM runs"
+        f" WHERE job_id = jobs.id AND {SLOTS} ORDER BY fire_time DESC LIMIT 1) > ?1",
+        (stamp(now), stamp(not_before) if not_before <= now else ""),
+    )
+    return {row["id"] for row in rows}
 
 
 def keep_boot(sql: Connection, boot: Boot) -> None:
@@ -118,6 +138,7 @@ def repair_clock(
     *,
     cuts: Sequence[Cut],
     retries: Sequence[Run],
+    zones: Collection[str] | None,
     zone_rules: str | None,
     ticket: int,
     audit: Sequence[AuditRow],
@@ -125,7 +146,7 @@ def repair_clock(
 ) -> None:
     """Repair the rows after the clock went back or the rules of a zone changed (F6). Leaves the rows of runs alone.
 
-    zone_rules: a digest of the rules of all zones in use, if all cursors were checked. Otherwise None.
+    zones, zone_rules: all zones in use and a digest of their rules, if all cursors were checked. Otherwise None.
     Raises: StaleError if `ticket` is stale or a cursor has moved.
     """
     need_ticket(sql, ticket)
@@ -144,7 +165,7 @@ def repair_clock(
         )
     for run in retries:  # sooner, if the clock that set the time was ahead
         set_run(sql, run.job_id, run.n, WAITS_FOR_RETRY, retry_at=run.retry_at)
-    sql.execute(
-        "UPDATE root SET zone_rules = coalesce(?, zone_rules), synced_at = min(synced_at, ?)", (zone_rules, stamp(now))
-    )
+    if zones is not None:
+        keep_zones(sql, zones, zone_rules)
+    sql.execute("UPDATE root SET synced_at = min(synced_at, ?)", (stamp(now),))
     append_audit(sql, audit)

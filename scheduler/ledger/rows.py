@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from sqlite3 import Connection, Row
 from typing import Any, TypeVar
@@ -59,7 +59,7 @@ def sha256_of(data: object) -> str:
 
 def stamp(moment: datetime) -> str:
     """An instant as text of fixed width, so that SQL can compare instants as text."""
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return f"{moment.astimezone(UTC).isoformat(timespec='microseconds')[:26]}Z"
 
 
 def stamp_or_none(moment: datetime | None) -> str | None:
@@ -70,11 +70,24 @@ def moment(text: str | None) -> datetime | None:
     return None if text is None else parse_instant(text)
 
 
+def batched(values: Collection[T], most: int = 500) -> Iterator[list[T]]:
+    """The values in lists that are short enough for the parameters of one statement."""
+    found = list(values)
+    return (found[at : at + most] for at in range(0, len(found), most))
+
+
 def insert(sql: Connection, table: str, *, known: bool = False, **columns: Any) -> None:
     """Add a row. Instants become text. known: an existing row with the same key stays."""
     names, marks = ", ".join(f'"{name}"' for name in columns), ", ".join("?" * len(columns))
     conflict = " ON CONFLICT DO NOTHING" if known else ""
     sql.execute(f"INSERT INTO {table} ({names}) VALUES ({marks}){conflict}", _bound(columns))
+
+
+def insert_all(sql: Connection, table: str, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Add rows that have the same columns. Instants become text."""
+    if rows:
+        names, marks = ", ".join(f'"{name}"' for name in rows[0]), ", ".join("?" * len(rows[0]))
+        sql.executemany(f"INSERT INTO {table} ({names}) VALUES ({marks})", map(_bound, rows))
 
 
 def set_job(sql: Connection, job_id: str, **columns: Any) -> None:
@@ -94,8 +107,7 @@ def _bound(columns: Mapping[str, Any]) -> list[Any]:
     return [stamp(value) if isinstance(value, datetime) else value for value in columns.values()]
 
 
-def dump(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False, sort_keys=True)
+dump: Callable[[Any], str] = json.JSONEncoder(ensure_ascii=False, sort_keys=True).encode
 
 
 _specs: dict[str, tuple[str, JobSpec]] = {}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from sqlite3 import Connection
@@ -13,16 +13,33 @@ from scheduler.core.values.facts import Job, Pause
 from scheduler.core.values.problems import WHOLE_PASS_CODES, Problem
 from scheduler.core.values.runs import AuditRow
 from scheduler.core.values.settings import Settings
+from scheduler.core.values.spec import definition_digest
 from scheduler.ledger import carried
 from scheduler.ledger.audit import append_audit
+from scheduler.ledger.clock_steps import keep_zones
 from scheduler.ledger.cursor import free_slot, move_cursor, need_ticket, next_ticket
-from scheduler.ledger.rows import JOBS, dump, insert, moment, set_job, stamp, to_job, to_row, to_settings
+from scheduler.ledger.files import change_files
+from scheduler.ledger.rows import (
+    JOBS,
+    batched,
+    dump,
+    insert,
+    insert_all,
+    moment,
+    set_job,
+    stamp,
+    to_job,
+    to_row,
+    to_settings,
+)
 from scheduler.ledger.skips import add_skip, insert_skip
 
 if TYPE_CHECKING:  # the file readers behind it would slow every command that only reads the database
     from scheduler.core.due.due import Due
     from scheduler.core.plan.action import Action
+    from scheduler.core.plan.claimants import Name
     from scheduler.core.plan.plan import Plan
+    from scheduler.ledger.files import FileKind, FilesChange
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +65,77 @@ def observed(sql: Connection, *, job_id: str | None = None, since: int = -1) -> 
     )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Basis:
+    """What a pass starts from. `ticket` as in `Observed`."""
+
+    settings: Settings | None
+    ticket: int
+
+
+def basis(sql: Connection) -> Basis:
+    root = sql.execute("SELECT settings, plan_inputs FROM root").fetchone()
+    return Basis(settings=to_settings(root["settings"]), ticket=root["plan_inputs"])
+
+
+def observed_of(
+    sql: Connection, ids: Collection[str], paths: Collection[str], *, total: int | None = None
+) -> tuple[Observed, int]:
+    """The stored state of these jobs, and of the unarchived ones in these files; and how many more are unarchived.
+
+    total: how many are unarchived, if that is known.
+    """
+    root = sql.execute("SELECT settings, plan_inputs FROM root").fetchone()
+    if total is None:
+        (total,) = sql.execute("SELECT count(*) FROM jobs WHERE archived_at IS NULL").fetchone()
+    jobs: dict[str, Job] = {}
+    for where, values in (("jobs.path IN ({}) AND archived_at IS NULL", paths), ("jobs.id IN ({})", ids)):
+        for some in batched(values):
+            rows = sql.execute(f"{JOBS} WHERE {where.format(','.join('?' * len(some)))}", some)
+            jobs |= {row["id"]: to_job(row) for row in rows if row["id"] not in jobs}
+    left = total - sum(not job.archived for job in jobs.values())
+    return Observed(
+        jobs=dict(sorted(jobs.items())), settings=to_settings(root["settings"]), ticket=root["plan_inputs"]
+    ), left
+
+
+def paths_of(sql: Connection, ids: Collection[str]) -> set[str]:
+    """The files in which these jobs are, unless they are archived."""
+    found = set[str]()
+    for some in batched(ids):
+        query = f"SELECT path FROM jobs WHERE archived_at IS NULL AND id IN ({','.join('?' * len(some))})"
+        found.update(path for (path,) in sql.execute(query, some))
+    return found
+
+
+def names(sql: Connection) -> list[Name]:
+    """Where each unarchived job is."""
+    from scheduler.core.plan.claimants import Name
+
+    return [Name(*row) for row in sql.execute("SELECT path, line, id FROM jobs WHERE archived_at IS NULL ORDER BY id")]
+
+
+def starts(sql: Connection, *, since: int = -1) -> dict[str, datetime | None]:
+    """`start_of` each job that `observed` would give, by id, without reading all of these jobs."""
+    from scheduler.core.due.due import start_of
+
+    rows = sql.execute(
+        "SELECT id, CASE WHEN archived_at IS NULL AND json_extract(spec, '$.enabled') AND (stopped_at IS NULL"
+        " OR next_run_at <= stopped_at) THEN next_run_at END AS start, instr(spec, '\"jitter_ms\"') AS jitters"
+        " FROM jobs JOIN definitions ON definitions.job_id = jobs.id AND definitions.generation = jobs.generation"
+        " WHERE jobs.changed > ? ORDER BY +id",
+        (since,),
+    ).fetchall()
+    found = {job_id: moment(start) for job_id, start, _ in rows}
+    jittery, _ = observed_of(sql, [job_id for job_id, start, jitters in rows if jitters and start is not None], ())
+    return found | {job_id: start_of(job) for job_id, job in jittery.jobs.items()}
+
+
+def not_firing(sql: Connection) -> list[Job]:
+    """The jobs that an operator or errors keep from firing, by id."""
+    return [to_job(row) for row in sql.execute(f"{JOBS} WHERE paused_at NOTNULL OR stopped_at NOTNULL ORDER BY id")]
+
+
 def settings(sql: Connection) -> Settings | None:
     """The last good scheduler.yaml. None before the first pass."""
     (found,) = sql.execute("SELECT settings FROM root").fetchone()
@@ -62,24 +150,33 @@ def apply(
     audit: Sequence[AuditRow],
     now: datetime,
     actor: str,
-    only: str | None = None,
-) -> None:
-    """Carry out a plan.
+    only: Collection[str] | None = None,
+    files: FilesChange | None = None,
+    zones: tuple[Collection[str], str | None] | None = None,
+) -> tuple[tuple[FileKind, str], ...]:
+    """Carry out a plan. Returns what `change_files` does.
 
-    only: the one job file that a partial pass has read. The stored state of other files stays.
+    only: the job files that a partial pass has read. The stored state of other files stays.
+    files: what the index of files holds from now on. zones: as for `keep_zones`, if there are new ones.
     Raises: StaleError if `ticket` is stale, or a claim has moved a cursor that the plan moves.
     """
     need_ticket(sql, ticket)
     # Even after a pass with nothing to do: it has seen newer files than a plan still under way.
     changed = next_ticket(sql)
+    with_past = carried.waiting(sql)
+    plain = [action for action in plan.actions if action.verb == "create" and action.job_id not in with_past]
+    _create_jobs(sql, plain, now, actor, changed)
     for action in plan.actions:
-        if action.writes:
+        if action.writes and (action.verb != "create" or action.job_id in with_past):
             _write_job(sql, action, now, actor, changed)
     append_audit(sql, audit)
+    if zones is not None:
+        keep_zones(sql, *zones)
     _replace_problems(sql, plan.problems, only)
     sql.execute("UPDATE root SET settings = ?", (dump(plan.settings.to_json()),))
     if only is None:
         sql.execute("UPDATE root SET synced_at = ?", (stamp(now),))
+    return () if files is None else change_files(sql, files)
 
 
 def record_problems(sql: Connection, problems: Sequence[Problem]) -> None:
@@ -89,8 +186,9 @@ def record_problems(sql: Connection, problems: Sequence[Problem]) -> None:
 
 
 def problems(sql: Connection) -> list[Problem]:
-    rows = sql.execute("SELECT problem FROM problems ORDER BY rowid").fetchall()
-    return [Problem.from_json(json.loads(row["problem"])) for row in rows]
+    """What the last passes found, in the order of files and lines."""
+    rows = sql.execute("SELECT problem FROM problems").fetchall()
+    return sorted(Problem.from_json(json.loads(row["problem"])) for row in rows)
 
 
 def synced_at(sql: Connection) -> datetime | None:
@@ -146,6 +244,35 @@ def set_pause(
     append_audit(sql, [audit, *also])
 
 
+def _create_jobs(sql: Connection, actions: Sequence[Action], now: datetime, actor: str, changed: int) -> None:
+    """Add jobs that nothing is known of yet: many at once, when a root is synced for the first time."""
+    specs = [action.after.spec.to_json() for action in actions]
+    definitions = [
+        {
+            "job_id": action.job_id,
+            "generation": action.after.generation,
+            "digest": definition_digest(spec),
+            "spec": dump(spec),
+            "recorded_at": now,
+        }
+        for action, spec in zip(actions, specs, strict=True)
+    ]
+    jobs = [
+        {
+            "id": action.job_id,
+            "created_at": now,
+            "created_by": actor,
+            "updated_at": now,
+            **to_row(action.after, "spec"),
+            "changed": changed,
+            "next_run_at": action.next_run_at,
+        }
+        for action in actions
+    ]
+    insert_all(sql, "definitions", definitions)
+    insert_all(sql, "jobs", jobs)
+
+
 def _write_job(sql: Connection, action: Action, now: datetime, actor: str, changed: int) -> None:
     """Write a job's file-owned columns, its cursor, its arming and the slots it settles; nothing else (S1)."""
     facts, job_id = action.after, action.job_id
@@ -190,14 +317,16 @@ def _arm(sql: Connection, job_id: str) -> None:
     )
 
 
-def _replace_problems(sql: Connection, problems: Iterable[Problem], only: str | None) -> None:
-    """Replace all problems; after a partial pass, only those of one file, except what only a whole pass can judge."""
-    whole = ",".join(f"'{code}'" for code in WHOLE_PASS_CODES)
-    sql.execute(
-        f"DELETE FROM problems WHERE ? IS NULL OR (path = ? AND json_extract(problem, '$.code') NOT IN ({whole}))",
-        (only, only),
-    )
-    sql.executemany(
-        "INSERT INTO problems (path, job_id, problem) VALUES (?, ?, ?)",
-        [(problem.path, problem.job_id, dump(problem.to_json())) for problem in problems],
-    )
+def _replace_problems(sql: Connection, problems: Iterable[Problem], only: Collection[str] | None) -> None:
+    """Replace all problems; after a partial pass, only those of its files, except what only a whole pass can judge."""
+    query = "SELECT rowid, path, job_id, problem FROM problems"
+    if only is None:
+        stored = sql.execute(query).fetchall()
+    else:
+        whole = ",".join(f"'{code}'" for code in WHOLE_PASS_CODES)
+        mine = f"path IN (SELECT value FROM json_each(?)) AND json_extract(problem, '$.code') NOT IN ({whole})"
+        stored = sql.execute(f"{query} WHERE {mine}", (dump(list(only)),)).fetchall()
+    new = {(problem.path, problem.job_id, dump(problem.to_json())) for problem in problems}
+    old = {tuple(row)[1:]: row["rowid"] for row in stored}
+    sql.executemany("DELETE FROM problems WHERE rowid = ?", [(old[each],) for each in old.keys() - new])
+    sql.executemany("INSERT INTO problems (path, job_id, problem) VALUES (?, ?, ?)", sorted(new - old.keys(), key=str))

@@ -11,12 +11,11 @@ import itertools
 import posixpath
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
-from scheduler.core.formats.faults import HIDDEN_HINT
-from scheduler.core.formats.jobfile import Document, JobFile
 from scheduler.core.plan.desired import Desired, Found, Read
 from scheduler.core.values.facts import Fault, Provenance
-from scheduler.core.values.hidden import find_hidden, names_of
+from scheduler.core.values.hidden import HIDDEN_HINT, find_hidden, names_of
 from scheduler.core.values.lookalikes import plain_hint
 from scheduler.core.values.problems import Problem, Severity, did_you_mean, nearest
 from scheduler.core.values.settings import Settings
@@ -26,6 +25,9 @@ from scheduler.root.files import Files
 from scheduler.root.listing import Listing, is_text, list_job_files
 from scheduler.root.parsed import Parsed
 from scheduler.root.tasks import JOB_FILE_BYTES, check_text, unmerged
+
+if TYPE_CHECKING:
+    from scheduler.core.formats.jobfile import Document, JobFile
 
 _HINT = "make it readable"
 # Hints for unreadable job files, each with the code of its problem, and for unreadable tasks.
@@ -53,28 +55,37 @@ _MOST_NAMES = 1_000  # names of a folder searched for the one that was meant
 
 
 def read_desired(
-    files: Files, settings: Settings, tree: Tree, *, only: str | None = None, parsed: Parsed | None = None
+    files: Files,
+    settings: Settings,
+    tree: Tree,
+    *,
+    only: str | None = None,
+    listed: Listing | None = None,
+    parsed: Parsed | None = None,
 ) -> Desired:
     """The desired state from the files as they are now.
 
     only: one root-relative job file instead of all that `jobs` matches (the partial pass of F1).
+    listed: the job files to read, and what was found on the way to them, instead of listing them here.
     Raises: UnavailableError if the root itself cannot be listed.
     """
     parsed = parsed if parsed is not None else Parsed()
     parsed.start(settings)
-    listing = Listing(paths=[only]) if only is not None else list_job_files(files, settings.jobs)
-    problems = listing.problems
+    if only is not None:
+        listed = Listing(paths=[only])
+    listing = list_job_files(files, settings.jobs) if listed is None else listed
+    problems = list(listing.problems)
     read: list[tuple[JobFile, Provenance, str]] = []
     broken: set[str] = set()
     empty: set[str] = set()
     seen: set[str] = set()
     sources: dict[str, Read] = {}
-    for listed, source in zip(listing.paths, files.read_all(listing.paths, limit=JOB_FILE_BYTES), strict=True):
+    for name, source in zip(listing.paths, files.read_all(listing.paths, limit=JOB_FILE_BYTES), strict=True):
         if isinstance(source, Fault):
             if only is None or source.reason != "source_missing":
                 # Its jobs are known under one of the two: a file that a link replaced held them under its own name.
-                broken |= {listed, files.leads_to(listed)}
-                problems.append(_file_problem(listed, source))
+                broken |= {name, files.leads_to(name)}
+                problems.append(_file_problem(name, source))
             continue
         if source.path in seen:
             continue  # a symlink beside its target: one file, counted once
@@ -87,10 +98,8 @@ def read_desired(
         if job_file.empty:
             empty.add(source.path)
         provenance = tree.provenance(source.real, source.data)
-        sources[source.path] = Read(source.real, provenance)
+        sources[source.path] = Read(source.real, provenance, file_sha256)
         read.append((job_file, provenance, file_sha256))
-    if only is None:
-        parsed.keep(seen)
     texts = _texts(files, settings, tree, [document for job_file, *_ in read for document in job_file.documents])
     found: list[Found] = []
     for job_file, provenance, file_sha256 in read:
@@ -153,7 +162,7 @@ def _texts(files: Files, settings: Settings, tree: Tree, documents: Sequence[Doc
         elif fault := check_text(source.data) or unmerged(source.real, source.data, tree):
             found[path] = fault
         else:
-            read = Read(source.real, tree.provenance(source.real, source.data))
+            read = Read(source.real, tree.provenance(source.real, source.data), source.sha256)
             text = source.data.decode().removeprefix(BOM)
             hidden = find_hidden(text)
             words = "" if hidden is None else names_of(hidden, Lines(text))

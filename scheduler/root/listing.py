@@ -6,8 +6,7 @@ import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from scheduler.core.formats.globs import matches_any, may_hold
-from scheduler.core.formats.jobfile import SUFFIXES
+from scheduler.core.formats.globs import SUFFIXES, matches_any, may_hold
 from scheduler.core.values.problems import Problem, Severity, UnavailableError
 from scheduler.core.values.settings import ROOT_FILE
 from scheduler.root.files import Files, Kind, WorkingTree
@@ -96,7 +95,8 @@ def _walk(
             continue
         # A folder named like a job file was meant to be one: reading it says what is wrong. A wide glob such as jobs/**
         # matches any other folder, or a link to one, only by accident.
-        if matches_any(path, globs) and (path.lower().endswith(SUFFIXES) or not files.is_folder(path)):
+        is_named = kind != "folder" or path.lower().endswith(SUFFIXES)
+        if is_named and matches_any(path, globs) and (path.lower().endswith(SUFFIXES) or not files.is_folder(path)):
             found.paths.append(path)
         elif doubted := _unread(files, path, kind, globs):
             found.problems.append(doubted)

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Set
+from typing import TYPE_CHECKING
 
-from scheduler.core.formats.jobfile import JobFile, read_job_file
 from scheduler.core.values.settings import Settings
 from scheduler.root.reading import Source
 
+if TYPE_CHECKING:
+    from scheduler.core.formats.jobfile import JobFile
+
+MOST_FILES = 4_000  # kept; 4 KB each
+
 
 class Parsed:
-    """Job files as last parsed, for repeated passes: only changed files are parsed again."""
+    """Job files as last parsed, for repeated passes and for fires: only changed files are parsed again."""
 
     def __init__(self) -> None:
         # With the settings that all definitions depend on. One value, because other threads look things up.
@@ -20,7 +24,13 @@ class Parsed:
         _, files = self._known
         known = files.get(source.path)
         if known is None or known[0] != sha256:
-            known = files[source.path] = sha256, read_job_file(source.path, source.data, settings)
+            from scheduler.core.formats.jobfile import read_job_file  # slow to import: if there is anything to parse
+
+            known = sha256, read_job_file(source.path, source.data, settings)
+            files.pop(source.path, None)
+            if len(files) >= MOST_FILES:
+                del files[next(iter(files))]  # the one that was parsed first
+            files[source.path] = known
         return known[1]
 
     def look_up(self, source: Source, settings: Settings) -> JobFile | None:
@@ -33,12 +43,3 @@ class Parsed:
         """Forget everything if the settings have changed."""
         if settings != self._known[0]:
             self._known = settings, {}
-
-    def task_paths(self) -> set[str]:
-        """The task files that the job files name, even in documents that are currently no job."""
-        documents = [each for _, job_file in list(self._known[1].values()) for each in job_file.documents]
-        return {each.task_source_path for each in documents if each.task_source_path is not None}
-
-    def keep(self, paths: Set[str]) -> None:
-        settings, files = self._known
-        self._known = settings, {path: known for path, known in files.items() if path in paths}

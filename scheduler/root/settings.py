@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-import functools
+import hashlib
+from typing import Any
 
+import scheduler
 from scheduler.core.values.facts import Fault
 from scheduler.core.values.problems import Problem
 from scheduler.core.values.settings import ROOT_FILE, Settings
+from scheduler.machine.zones import rules
 from scheduler.root.files import Files, WorkingTree
 from scheduler.root.place import Place
 from scheduler.root.reading import Source, read_file
 from scheduler.root.runner_files import with_runner_files
 
+Json = dict[str, Any]
 ROOT_FILE_BYTES = 1024 * 1024
 
 
@@ -48,9 +52,45 @@ def lenient_settings(place: Place) -> Settings | None:
     return None if isinstance(data, Fault) else parse_lenient(data)
 
 
-@functools.lru_cache(maxsize=4)
-def _parsed(data: bytes) -> tuple[Settings | None, tuple[Problem, ...]]:
-    """Cached: a daemon asks at every fire."""
-    from scheduler.core.formats.rootfile import read_root_file
+# By sha256, for every fire asks: what a scheduler.yaml says.
+_known: dict[str, tuple[Settings | None, tuple[Problem, ...]]] = {}
+_MOST_KNOWN = 4
 
-    return read_root_file(data, path=ROOT_FILE)
+
+def _parsed(data: bytes) -> tuple[Settings | None, tuple[Problem, ...]]:
+    sha256 = hashlib.sha256(data).hexdigest()
+    found = _known.get(sha256)
+    if found is None:
+        from scheduler.core.formats.rootfile import read_root_file
+
+        found = read_root_file(data, path=ROOT_FILE)
+        _remember(sha256, found)
+    return found
+
+
+def _remember(sha256: str, found: tuple[Settings | None, tuple[Problem, ...]]) -> None:
+    while len(_known) >= _MOST_KNOWN:
+        _known.pop(next(iter(_known)), None)
+    _known[sha256] = found
+
+
+def parsed_form(place: Place) -> Json | None:
+    """What the present scheduler.yaml says, for `remember_parsed` in another process. None unless it is known here."""
+    found = WorkingTree(place).read(ROOT_FILE, limit=ROOT_FILE_BYTES)
+    settings, problems = (None, ()) if isinstance(found, Fault) else _known.get(found.sha256, (None, ()))
+    if settings is None or isinstance(found, Fault):
+        return None
+    problems_json = [each.to_json() for each in problems]
+    return {"sha256": found.sha256, "by": _parser(), "settings": settings.to_json(), "problems": problems_json}
+
+
+def remember_parsed(form: Json) -> None:
+    """Save this process parsing a scheduler.yaml, unless another version parsed it."""
+    if form["by"] == _parser():
+        problems = tuple(map(Problem.from_json, form["problems"]))
+        _remember(form["sha256"], (Settings.from_json(form["settings"]), problems))
+
+
+def _parser() -> list[str]:
+    """What the meaning of the bytes depends on."""
+    return [scheduler.__version__, *rules()]

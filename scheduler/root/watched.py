@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from scheduler.core.formats.globs import matches_any
 from scheduler.core.values.settings import ROOT_FILE, Settings
@@ -16,23 +18,30 @@ from scheduler.git.folder import ref_files
 from scheduler.root.links import follow_links
 from scheduler.root.listing import Own, may_enter
 from scheduler.root.place import Place
-from scheduler.root.watcher import Names
+
+if TYPE_CHECKING:  # it loads watchdog
+    from scheduler.root.watcher import Names
 
 
-def watched(place: Place, settings: Settings, task_paths: Iterable[str]) -> Mapping[Path, Names]:
+def watched(
+    place: Place, settings: Settings, task_paths: Iterable[str], *, known: Watched | None = None
+) -> Mapping[Path, Names]:
     """The folders to watch, each with the names that matter, or None if all do. The most important come first.
 
     Absolute, without symlinks. A folder that does not exist may be included, because its parent is.
     task_paths: root-relative, of all jobs.
+    known: the folders of job files, and tasks besides, so that nothing needs to be listed here.
     """
     root = str(place.root)
-    whole, ways = {root}, [ROOT_FILE]
-    for folder, linked in _job_folders(root, settings, Own(place)):
-        whole.add(folder)
-        ways += linked
+    known = Watched(*_job_folders(place, settings)) if known is None else known
+    whole = {root, *(f"{root}/{folder}".rstrip("/") for folder in known.folders)}
+    ways = {ROOT_FILE, *(path for path in known.links if matches_any(path, settings.jobs)), *task_paths}
     names: dict[str, set[str]] = {}
+    for below, plain in known.tasks.items():
+        names.setdefault(f"{root}/{below}".rstrip("/"), set()).update(plain)
+        ways.add(below.rstrip("/"))
     target = functools.cache(_target)
-    for path in {*ways, *task_paths}:
+    for path in ways:
         for folder, name, _ in follow_links(root, path, target)[1]:
             if folder == root or folder.startswith(root + "/"):
                 names.setdefault(folder, set()).add(name)
@@ -47,24 +56,33 @@ def watched(place: Place, settings: Settings, task_paths: Iterable[str]) -> Mapp
     return {Path(folder): None if folder in whole else frozenset(names[folder]) for folder in order}
 
 
-def _job_folders(root: str, settings: Settings, own: Own) -> Iterator[tuple[str, list[str]]]:
-    """Every folder of the root that may contain a job file, with the symlinks in it that may lead to one."""
-    left = [""]
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """What a look at the files has seen, root-relative."""
+
+    folders: Collection[str]  # that may contain job files
+    links: Collection[str] = ()  # in these
+    tasks: Mapping[str, Collection[str]] = field(default_factory=dict)  # that no link leads to: by folder and name
+
+
+def _job_folders(place: Place, settings: Settings) -> tuple[list[str], list[str]]:
+    """Every folder of the root that may contain a job file, and the symlinks in them."""
+    own, folders, links, left = Own(place), list[str](), list[str](), [""]
     while left:
         below = left.pop()
-        links = []
         try:
-            with os.scandir(f"{root}/{below}") as entries:
+            with os.scandir(f"{place.root}/{below}") as entries:
                 for entry in entries:
                     path = below + entry.name
                     if entry.is_dir(follow_symlinks=False):
                         if may_enter(own, path, settings.jobs):
                             left.append(path + "/")
-                    elif entry.is_symlink() and matches_any(path, settings.jobs):
+                    elif entry.is_symlink():
                         links.append(path)
         except OSError:
             continue
-        yield f"{root}/{below}".rstrip("/"), links
+        folders.append(below)
+    return folders, links
 
 
 def _way_to_root(place: Place, target: Callable[[str], str | None]) -> Iterator[tuple[str, str]]:

@@ -1,4 +1,4 @@
-"""File events as "look again": they carry no information, and nothing depends on having seen them (design S8).
+"""File events as "look again", with the names of files that were just written. Nothing depends on them (design S8).
 
 watchdog 7.1 gives every `Observer.schedule()` a thread, though one inotify instance serves them all. On Linux the
 folders therefore go straight to its `InotifyFD`: one instance and one thread for any number of folders, no queue to
@@ -31,6 +31,7 @@ from scheduler.machine.log import Log
 
 _log = Log(__name__)
 
+_MOST_NAMES = 10_000  # after more than this, everything is looked at
 _STOP_S = 5.0  # a callback that hangs must not keep the daemon from stopping
 _LIMITS = {
     errno.ENOSPC: "no inotify watches are left; raise the sysctl fs.inotify.max_user_watches",
@@ -59,6 +60,9 @@ class Watcher:
         self._system: _System | None = None
         self._watches: dict[Path, Any] = {}  # the system's watch for each folder
         self._stopped = False
+        self._heard: dict[tuple[Path, str], bool] = {}  # since the last `take`: whether it is whole now
+        self._unsure = False  # something besides was heard since, or may have been missed
+        self._noting = threading.Lock()
         self._refused = ""  # by the last cover
         self._lost = ""  # since the last cover
         self.overflowed = False  # events were lost since the last cover: look for what they reported
@@ -101,6 +105,23 @@ class Watcher:
             self._refused = _refusal(refused)
             return added
 
+    def heard(self) -> Mapping[str, bool] | None:
+        """What has happened since the last `take`, by absolute path: True if a file is whole now.
+
+        That is so after it was closed by a writer, or renamed to that name. None if something is not known, or happened
+        to a folder, so that only a look at everything shows what has changed.
+        """
+        with self._noting:
+            return (
+                None if self._unsure else {f"{folder}/{name}": whole for (folder, name), whole in self._heard.items()}
+            )
+
+    def take(self) -> Mapping[str, bool] | None:
+        """The same, and begin again."""
+        with self._noting:
+            (heard, self._heard), (unsure, self._unsure) = (self._heard, {}), (self._unsure, False)
+        return None if unsure else {f"{folder}/{name}": whole for (folder, name), whole in heard.items()}
+
     def stop(self) -> None:
         """Stop watching and end its threads. `changed` is not called afterwards. May be repeated."""
         with self._lock:
@@ -140,15 +161,24 @@ class Watcher:
             system.thread.join(_STOP_S)
         self._watches.clear()
 
-    def _told(self, folder: Path, name: str) -> None:
-        """Handle an event for a name in a covered folder, or for the folder itself if the name is empty."""
+    def _told(self, folder: Path, name: str, written: bool | None = False) -> None:
+        """Handle an event for a name in a covered folder, or for the folder itself if the name is empty.
+
+        written: whether it was a file, and is whole now. None: the event says nothing about that.
+        """
         wanted = self._names.get(folder)
         if name and ((wanted is not None and name not in wanted) or self._ignores(folder, name)):
             return
+        with self._noting:
+            if not name or len(self._heard) >= _MOST_NAMES:
+                self._unsure = True
+            else:
+                self._heard[folder, name] = self._heard.get((folder, name), False) if written is None else written
         self._ring()
 
     def _ring(self, lost: str = "", overflowed: bool = False) -> None:
         if lost:
+            self._unsure = True
             self._lost = lost
             self.overflowed |= overflowed
         try:
@@ -158,7 +188,7 @@ class Watcher:
 
 
 def _within(new: Names, old: Names) -> bool:
-    return old is None or (new is not None and set(new) <= set(old))
+    return new is old or old is None or (new is not None and set(new) <= set(old))
 
 
 def _why(error: OSError) -> str:
@@ -173,7 +203,8 @@ def _refusal(refused: Mapping[Path, OSError]) -> str:
     return f"changes in {folder}{others} are not seen: {_why(error)}"
 
 
-_Told = Callable[[Path, str], None]  # of a folder and a name in it
+class _Told(Protocol):
+    def __call__(self, folder: Path, name: str, written: bool | None = False) -> None: ...
 
 
 class _Ring(Protocol):
@@ -235,6 +266,7 @@ if sys.platform == "linux":
     _EVENTS = (
         In.IN_CREATE | In.IN_MODIFY | In.IN_CLOSE_WRITE | In.IN_ATTRIB | In.IN_DELETE | In.IN_MOVE | In.IN_MOVE_SELF
     )
+    _WHOLE = In.IN_CLOSE_WRITE | In.IN_MOVED_TO
     _MASK = Mask(_EVENTS | In.IN_ONLYDIR | In.IN_DONT_FOLLOW)
 
     class _Bell(WatchCallback):
@@ -247,7 +279,11 @@ if sys.platform == "linux":
             self._ring = ring
 
         def on_event(self, event: InotifyEvent) -> None:
-            self._told(self._folder, os.fsdecode(event.name))
+            if event.mask & In.IN_ISDIR:
+                self._told(self._folder, os.fsdecode(event.name))
+            else:
+                whole = bool(event.mask & _WHOLE) if not event.mask & In.IN_ATTRIB else None
+                self._told(self._folder, os.fsdecode(event.name), whole)
 
         def on_watch_deleted(self, wd: WatchDescriptor) -> None:
             self._ring(f"changes in {self._folder} are not seen: the folder was removed or unmounted")

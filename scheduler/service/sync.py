@@ -145,15 +145,17 @@ def sync(
 
         Follow(followed=root.place.followed, clock=root.clock, environ=root.environ, logs=False).look()
     start_state(root.place, new_state=new_state, now=root.clock.now())
-    settings, _ = read_settings(root.place.now())  # the look may have made another commit the root
-    if settings is None and not is_there(root.place.db):
+    # The look may have made another commit the root.
+    if not is_there(root.place.db) and read_settings(root.place.now())[0] is None:
         return plan_sync(root, confirmed=confirmed)  # no database to store the problems in
     root.place.make_state()
     with Store.open(root.place.db) as store:
         settle_copy(store, root.place, now=root.clock.now(), actor=root.actor)
         _set_right(root, store)
         recovered = root.recover(store)
-        found = root.passes().sync(store, actor=root.actor, cause=cause, confirmed=confirmed, now_anyway=now_anyway)
+        found = root.passes().sync(
+            store, actor=root.actor, cause=cause, confirmed=confirmed, now_anyway=now_anyway, deep="all unless local"
+        )
     return _with_way_back(root, replace(found, recovered=tuple(run.id for run in recovered)).report())
 
 

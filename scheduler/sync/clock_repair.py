@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -12,7 +12,9 @@ from scheduler.core.values.facts import Job
 from scheduler.core.values.instants import instant
 from scheduler.core.values.runs import AuditRow, Run
 from scheduler.core.values.settings import ROOT_JOB_ID
+from scheduler.core.values.spec import JobSpec
 from scheduler.ledger import claims, clock_steps, syncs
+from scheduler.ledger.clock_steps import Clocked
 from scheduler.ledger.cursor import until_fresh
 from scheduler.ledger.store import Store
 from scheduler.machine.log import Log
@@ -43,31 +45,39 @@ def repair_after_clock_change(store: Store, *, now: datetime, whole: bool, actor
     """
 
     def turn() -> ClockRepair:
-        observed = store.read(syncs.observed)
-        jobs = list(observed.jobs.values())
-        ahead = {job.id for job in jobs if _lies_ahead(job, now)}
+        queued = [run for run in store.read(claims.queued) if run.retry_at is not None]
+        if whole:
+            observed = store.read(syncs.observed)
+            ahead = {job.id for job in observed.jobs.values() if _lies_ahead(job, now)}
+        else:
+            ahead = store.read(clock_steps.ahead, now, not_before=NOT_BEFORE)
+            observed, _ = store.read(syncs.observed_of, {*ahead, *(run.job_id for run in queued)}, ())
+        jobs = observed.jobs
         later = store.read(clock_steps.later, sorted(ahead), now)
         cuts = [cut_skip(each, now) for each in later.skips]
         found = [
             each
-            for job in jobs
+            for job in jobs.values()
             if (whole or job.id in ahead) and (each := _righted(store, job, now, later.taken.get(job.id, ()))).changes
         ]
-        delays = {job.id: job.file.spec.retry.max_delay for job in jobs}
         retries = [
-            replace(run, retry_at=now + delays[run.job_id])
-            for run in store.read(claims.queued)
-            if run.retry_at is not None and run.retry_at > now + delays[run.job_id]
+            replace(run, retry_at=latest)
+            for run in queued
+            if run.retry_at is not None and run.retry_at > (latest := now + jobs[run.job_id].file.spec.retry.max_delay)
         ]
-        rules = _digest(jobs) if whole else None
+        specs = (job.file.spec for job in jobs.values() if not job.archived)
+        zones = frozenset(definition_zones(specs)) if whole else None
+        rules = None if zones is None else rules_digest(zones)
         told = ClockRepair(jobs=tuple(found), void=sum(each.void for each in cuts), retries=tuple(retries))
-        if told.nothing and rules in (None, store.read(clock_steps.last_clock).zone_rules):
+        left = store.read(clock_steps.last_clock)
+        if told.nothing and (zones is None or (rules, zones) == (left.zone_rules, left.zones)):
             return told
         store.write(
             clock_steps.repair_clock,
             found,
             cuts=cuts,
             retries=retries,
+            zones=zones,
             zone_rules=rules,
             ticket=observed.ticket,
             audit=[] if told.nothing else _audit(told, now, actor),
@@ -103,12 +113,21 @@ def _lies_ahead(job: Job, now: datetime) -> bool:
     return unset or any(moment is not None and moment > now for moment in moments)
 
 
-def zone_rules(store: Store) -> str:
-    return _digest(store.read(syncs.observed).jobs.values())
+def zone_rules(left: Clocked) -> str:
+    """A digest of the present rules of the zones that were recorded. Empty if none were."""
+    return "" if left.zones is None else rules_digest(left.zones)
 
 
-def _digest(jobs: Collection[Job]) -> str:
-    return rules_digest(definition_zones(job.file.spec for job in jobs if not job.archived))
+def with_zones(left: Clocked, specs: Iterable[JobSpec]) -> tuple[frozenset[str], str | None] | None:
+    """The zones and the digest of their rules to record before these definitions are applied. None: as they are.
+
+    New cursors go by the present rules. Without a digest here, the recorded one stays: the others do not yet.
+    """
+    new = definition_zones(specs)
+    if left.zones is None or new <= left.zones:
+        return None
+    zones = left.zones | new
+    return zones, rules_digest(zones) if rules_digest(left.zones) == left.zone_rules else None
 
 
 def _audit(told: ClockRepair, now: datetime, actor: str) -> list[AuditRow]:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 from scheduler.core.due.place import Sight
 from scheduler.core.formats.checkout import conversion_problems
-from scheduler.core.plan.audit import Origin, audit_rows, origins
+from scheduler.core.plan.audit import Origin, audit_rows, changes_in, origins
 from scheduler.core.plan.desired import Desired, Read
 from scheduler.core.plan.plan import Plan, plan, plan_one
 from scheduler.core.values.facts import Fault, Job, SyncState
@@ -20,8 +20,9 @@ from scheduler.core.values.problems import Problem, UnavailableError
 from scheduler.core.values.settings import ROOT_FILE, Settings, runner_file_of
 from scheduler.git.history import ONE_FILE_S, WHOLE_PASS_S, last_changes
 from scheduler.git.tree import Commits, Tree, git_silence, read_tree
-from scheduler.ledger import places, syncs
+from scheduler.ledger import clock_steps, places, syncs
 from scheduler.ledger.cursor import StaleError, until_fresh
+from scheduler.ledger.files import FileKind
 from scheduler.ledger.store import Store
 from scheduler.ledger.syncs import Observed
 from scheduler.machine.clock import Clock
@@ -35,12 +36,22 @@ from scheduler.root.place import Place
 from scheduler.root.quiet import read_quiet
 from scheduler.root.reading import read_source, real_path
 from scheduler.root.runner_files import RUNNER_FILE_BYTES
+from scheduler.root.scan import Grain
 from scheduler.root.settings import read_settings
 from scheduler.root.tasks import JOB_FILE_BYTES, read_task
+from scheduler.sync.clock_repair import with_zones
 from scheduler.sync.holds import other_branch, why_held
+from scheduler.sync.index import Index
+from scheduler.sync.look import Looked, TooManyError, find_changes, learnt, look, look_at_edits
 from scheduler.sync.synced import Synced
 
 T = TypeVar("T")
+
+Announce = Callable[[Sequence[str]], None]
+Defer = Callable[[frozenset[str] | None], Collection[str] | None]
+# Which files are read although a stat says that they have not changed: none, a sixtieth of them in turn, all of them,
+# or all of them unless they are on a local file system, where a stat can be relied on.
+Deep = Literal["", "some", "all", "all unless local"]
 
 LOOK_AGAIN_S = 0.1
 SAVE_S = 1.0  # how long a file may stay half saved
@@ -57,6 +68,10 @@ class Passes:
     settle: Callable[[Store, Collection[str], datetime], None] | None = None
     parsed: Parsed | None = None  # job files as last parsed; for one thread at a time
     commits: Commits | None = None  # the tree that HEAD last pointed to
+    index: Index = field(default_factory=Index)  # the files as last read and applied; for one thread at a time
+    # Makes a pass that must read more than `most` files; called with this, the store, and what `sync` was given.
+    large: Callable[..., Synced] | None = None
+    most: int | None = None
 
     def _here(self) -> Passes:
         """In a followed root, the same for its current commit, so that one look reads one commit."""
@@ -92,34 +107,64 @@ class Passes:
         actor: str,
         cause: str,
         confirmed: str | None = None,
-        defer: Callable[[Plan | None], Collection[str] | None] | None = None,
+        defer: Defer | None = None,
         now_anyway: bool = False,
+        deep: Deep = "",
+        announce: Announce | None = None,
     ) -> Synced:
         """Run one pass. A held pass (S8) changes nothing.
 
-        defer: the jobs whose loss is not believed yet; None defers every change of this pass.
+        defer: of the jobs that would be lost, or None if scheduler.yaml is, those whose loss is not believed yet.
+            None defers every change of this pass.
         now_anyway: ignore unfinished git operations, but never sync another branch.
+        deep: which files are read whatever a stat says.
+        announce: called with the ids of new jobs before they are created.
         Raises: UnavailableError if the root or the database cannot be used.
         """
         started = self.clock.now()
         settled: datetime | None = None
+        again: Collection[tuple[FileKind, str]] | None = None
         if held := self._here().held(store.read(syncs.settings), now_anyway=now_anyway):
             return self._synced(None, (), started, None, "", held)
 
         def turn() -> Synced:
-            nonlocal settled
-            observed = store.read(syncs.observed)
+            nonlocal settled, again
+            basis = store.read(syncs.basis)
             # Use the moment of settling: later slots belong to the new schedule, except those already claimed.
-            now = self.clock.now()
-            if settled is not None:
-                slots = [job.last_slot for job in observed.jobs.values() if job.last_slot is not None]
-                now = max([settled, *(slot for slot in slots if slot <= now)])
+            now = self.clock.now() if settled is None else settled
             here = self._here()  # after reading the database, so that an older commit cannot undo a newer one
-            found, problems, silence = here._plan(observed, now, confirmed)
+            self.index.load(store)
+            settings, root_problems = read_settings(here.place)
+            if settings is None and not here.place.root.is_dir():
+                raise UnavailableError(f"the root {here.place.root} is gone; nothing was applied")
+            looked: Looked | None = None
+            if settings is not None:
+                known = self.index.begin(store, settings)
+                if again is None:  # the same ones in every turn
+                    again = self._again(here.place, deep)
+                changes = find_changes(
+                    here.place, self.index, known, store, settings, here.tree, again=again, most=self.most
+                )
+                looked = look(
+                    here.place, self.index, known, store, settings, changes, basis, here.tree,
+                    problems=root_problems, parsed=self.parsed,
+                )  # fmt: skip
+                if settled is not None:
+                    slots = [job.last_slot for job in looked.observed.jobs.values() if job.last_slot is not None]
+                    now = max([settled, *(slot for slot in slots if slot <= self.clock.now())])
             # Somebody may have switched branches while the files were read.
-            if held := here.held(observed.settings, now_anyway=now_anyway):
+            if held := here.held(basis.settings, now_anyway=now_anyway):
                 return self._synced(None, (), started, None, "", held)
-            if self.settle is not None and settled is None and found is not None:
+            if looked is None:
+                if defer is None or defer(None) is not None:
+                    store.write(syncs.record_problems, root_problems)
+                return self._synced(None, root_problems, started, confirmed, "")
+            found = plan(
+                looked.desired, looked.observed.jobs, previous=basis.settings, now=now, confirmed=confirmed,
+                rest=looked.rest,
+            )  # fmt: skip
+            problems, silence = found.problems, looked.silence(here.place.root)
+            if self.settle is not None and settled is None:
                 owing = [action.job_id for action in found.actions if action.skips]
                 if owing:
                     self.settle(store, owing, now)
@@ -127,17 +172,86 @@ class Passes:
                     settled = now
                     raise StaleError  # plan again, now that the due slots are settled
             settled = None
-            doubted = () if defer is None else defer(found)
+            jobs = store.read(syncs.not_firing)
+            doubted = () if defer is None else defer(found.losses)
             if doubted is None:
-                return self._synced(found, problems, started, confirmed, silence, jobs=observed.jobs.values())
-            if found is None:
-                store.write(syncs.record_problems, problems)
-                return self._synced(None, problems, started, confirmed, silence)
-            found = found.deferring(doubted, observed.jobs)
-            here._apply(store, found, observed, now, actor, cause)
-            return self._synced(found, problems, started, confirmed, silence, jobs=observed.jobs.values())
+                return self._synced(found, problems, started, confirmed, silence, jobs=jobs)
+            found = found.deferring(doubted, looked.observed.jobs)
+            if announce is not None:
+                announce([action.job_id for action in found.actions if action.verb == "create"])
+            here._apply(store, found, basis.ticket, now, actor, cause, looked=looked)
+            return self._synced(found, problems, started, confirmed, silence, jobs=jobs)
 
-        return until_fresh(turn, "nothing was applied")
+        try:
+            return until_fresh(turn, "nothing was applied")
+        except TooManyError:
+            self.index.forget()  # another process changes what is in the database
+            assert self.large is not None
+            return self.large(
+                self,
+                store,
+                actor=actor,
+                cause=cause,
+                confirmed=confirmed,
+                defer=defer,
+                now_anyway=now_anyway,
+                deep=deep,
+                announce=announce,
+            )
+        except BaseException:
+            self.index.forget()
+            raise
+
+    def _again(self, place: Place, deep: Deep) -> Collection[tuple[FileKind, str]]:
+        if deep == "some":
+            return self.index.deep()
+        everything = deep == "all" or (deep == "all unless local" and not Grain(place.root).is_fine)
+        return self.index.everything() if everything else ()
+
+    def sync_edits(self, store: Store, paths: Collection[str], *, actor: str, cause: str) -> Synced | None:
+        """Apply edits of known job files and tasks, without a look at any other file. None if that is not enough.
+
+        paths: root-relative, just written. Like a partial pass (F1), it never creates, archives or settles a conflict,
+        nor does it mark a job invalid: whatever is more than an edit is left to a whole pass.
+        """
+        if self.most is not None and len(paths) > self.most:
+            return None
+        started = self.clock.now()
+        settled: datetime | None = None
+
+        def turn() -> Synced | None:
+            nonlocal settled
+            basis = store.read(syncs.basis)
+            now = settled or self.clock.now()
+            here, index = self._here(), self.index
+            known = index.load(store)
+            settings, _ = read_settings(here.place)
+            if settings is None or settings != basis.settings or here.held(settings):
+                return None
+            index.begin(store, settings)
+            looked = None
+            if index.is_current:
+                looked = look_at_edits(
+                    here.place, index, known, store, settings, paths, basis, here.tree, parsed=self.parsed
+                )
+            if looked is None or here.held(settings):
+                return None
+            found = plan(looked.desired, looked.observed.jobs, previous=settings, now=now, rest=looked.rest)
+            if self.settle is not None and settled is None:
+                owing = [action.job_id for action in found.actions if action.skips]
+                if owing:
+                    self.settle(store, owing, now)
+                    settled = now
+                    raise StaleError  # plan again
+            settled = None
+            here._apply(store, found, basis.ticket, now, actor, cause, looked=looked, only=looked.changes.listing.paths)
+            return self._synced(found, found.problems, started, None, "")
+
+        try:
+            return until_fresh(turn, "nothing was applied")
+        except BaseException:
+            self.index.forget()
+            raise
 
     def held(self, stored: Settings | None, *, now_anyway: bool = False) -> str:
         """Why no pass may use the files as they are now (S8). Empty if one may. stored: the last good settings."""
@@ -180,18 +294,40 @@ class Passes:
         self,
         store: Store,
         found: Plan,
-        observed: Observed,
+        ticket: int,
         now: datetime,
         actor: str,
         cause: str,
-        only: str | None = None,
+        *,
+        looked: Looked | None = None,
+        only: Collection[str] | None = None,
     ) -> None:
-        """Raises: StaleError."""
-        rows = audit_rows(found, at=now, actor=actor, cause=cause)
-        if rows:  # git's history is read only if something has changed
-            origin = _changed_by(self.place.root, found, timeout=WHOLE_PASS_S if only is None else ONE_FILE_S)
-            rows = audit_rows(found, at=now, actor=actor, cause=cause, changed_by=origin)
-        store.write(syncs.apply, found, ticket=observed.ticket, audit=rows, now=now, actor=actor, only=only)
+        """looked: None for the pass of a fire. only: the job files that were read, if not all. Raises: StaleError."""
+        changes = changes_in(found)
+        # git's history is read only if something has changed
+        timeout = WHOLE_PASS_S if only is None else ONE_FILE_S
+        origin = _changed_by(self.place.root, found, origins(changes), timeout=timeout) if changes else {}
+        rows = audit_rows(found, at=now, actor=actor, cause=cause, changed_by=origin, changes=changes)
+        specs = [action.after.spec for action in found.actions if action.writes]
+        zones = with_zones(store.read(clock_steps.last_clock), specs) if specs else None
+        if looked is None:
+            store.write(syncs.apply, found, ticket=ticket, audit=rows, now=now, actor=actor, only=only, zones=zones)
+            return
+        change, loose = learnt(self.place, looked, found)
+        change = self.index.change(self.place, change, whole=only is None)
+        # What a power loss would take back of a pass that changes no job, the next pass does again.
+        with store.writing(durable=not found.nothing_to_do) as sql:
+            unused = syncs.apply(
+                sql, found, ticket=ticket, audit=rows, now=now, actor=actor, only=only, files=change, zones=zones
+            )
+        if only is None:
+            self.index.similar, self.index.odd = looked.rest.similar, looked.odd
+            self.index.total = sum(found.states.values())
+            self.index.written(change, unused, loose, looked.task_users)
+            return
+        index, read = self.index, looked.changes.listing.paths
+        loose |= looked.known.loose.difference(read)
+        index.written(change, unused, loose, {**index.wanted, **looked.task_users})
 
     def _synced(
         self,
@@ -271,7 +407,7 @@ class Passes:
                 settled = now
                 raise StaleError  # plan again
             settled = None
-            here._apply(store, planned, observed, now, actor, cause, observed.jobs[job_id].file.path)
+            here._apply(store, planned, observed.ticket, now, actor, cause, only=[observed.jobs[job_id].file.path])
             return fresh
 
         return until_fresh(turn, "the run was not started")
@@ -325,7 +461,7 @@ class Fresh:
     passes: Passes
 
 
-def _changed_by(root: Path, applied: Plan, *, timeout: float) -> Mapping[str, Origin]:
+def _changed_by(root: Path, applied: Plan, paths: Collection[str], *, timeout: float) -> Mapping[str, Origin]:
     """For each file with a change of the plan: the commit that made it, or why there is none.
 
     Empty outside a repository, and if git reports nothing at all.
@@ -334,7 +470,6 @@ def _changed_by(root: Path, applied: Plan, *, timeout: float) -> Mapping[str, Or
         return {}
     found: dict[str, Origin] = {}
     wanted: dict[str, tuple[str, str | None]] = {}  # by the job's name for the file: git's name, and the blob
-    paths = origins(applied)
     named = {path for field in applied.root_changes if (path := runner_file_of(field)) is not None}
     unread = sorted(path for path in paths if path not in applied.sources)
     tree = read_tree(root, *unread, revision=applied.revision) if unread else Tree()

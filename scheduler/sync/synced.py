@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -30,8 +30,11 @@ class Synced:
     token_refused: bool = False
     recovered: tuple[str, ...] = ()  # runs of dead processes that were ended on the way
     no_provenance: str = ""  # why git, though there is a repository, could not give the files' provenance
+    told: SyncReport | None = None  # of a pass in another process, whose plan is not here
 
     def report(self) -> SyncReport:
+        if self.told is not None:
+            return replace(self.told, recovered=self.recovered)
         done = {action.job_id for action in self.plan.actions if action.verb == "archive" or action.arms}
         took = max(0, milliseconds(self.took))
         return SyncReport(

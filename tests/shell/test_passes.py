@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from scheduler.run.local.cancel import Cancel
 from scheduler.service.root import Root
 from scheduler.service.run import run_job
 from scheduler.service.sync import plan_sync, sync
+from scheduler.sync.passes import Deep
 from tests.fakes import FakeClock
 
 IDS = ("ada", "bob", "cyd", "dot", "eve", "fay", "gil")
@@ -102,6 +103,7 @@ class SyncMachine(RuleBasedStateMachine):
             clock=self.clock,
             absent_grace=timedelta(0),
         )
+        self.passes = self.caller.passes()  # of a process that lives on, as a daemon's
         self.files: dict[str, File] = {}
         self.known: dict[str, Known] = {}
         self.prompt = "first"
@@ -215,14 +217,51 @@ class SyncMachine(RuleBasedStateMachine):
 
     # -- the pass --------------------------------------------------------------------------------
 
-    @rule(confirm=st.sampled_from([False, False, True]))
-    def sync(self, confirm: bool) -> None:
+    @precondition(lambda self: any(isinstance(held, list) for held in self.files.values()))
+    @rule(data=st.data(), name=st.sampled_from(["N", "M"]), schedule=st.sampled_from(sorted(SCHEDULES)))
+    def edit_is_applied_alone(self, data: st.DataObject, name: str, schedule: str) -> None:
+        """An edit that says no more than before about which jobs there are may be applied without any other file."""
+        path = data.draw(st.sampled_from(sorted(path for path, held in self.files.items() if isinstance(held, list))))
+        held = self.files[path]
+        assert isinstance(held, list)
+        docs = [replace(held[0], name=name, schedule=schedule), *held[1:]]
+        self.write(path, docs)
+        before = self.seen()
+        with Store.open(self.place.db) as store:
+            found = self.passes.sync_edits(store, {path}, actor="test:machine", cause="watch")
+        jobs_there = {job.id for job in before.jobs.values() if job.file.path == path and not job.archived}
+        if found is None:
+            assert self.seen() == before
+            is_edit = jobs_there == {doc.id for doc in docs} and all(doc.valid for doc in docs)
+            states = {self.known[job_id].state for job_id in jobs_there}
+            assert not (is_edit and states == {"synced"} and len(jobs_there) == len(docs))
+            return
+        assert jobs_there == {doc.id for doc in docs}
+        after = self.seen()
+        assert {job_id for job_id, job in after.jobs.items() if job != before.jobs[job_id]} <= jobs_there
+        for known in self.known.values():
+            known.cursor_kept = True
+        for doc in docs:
+            self.expect_read(self.known[doc.id], doc, path)
+        self.check_pass(before)
+
+    @rule(
+        confirm=st.sampled_from([False, False, True]), lives_on=st.booleans(), deep=st.sampled_from(["", "some", "all"])
+    )
+    def sync(self, confirm: bool, lives_on: bool = False, deep: Deep = "") -> None:
         before = self.seen()
         plan = plan_sync(self.caller).json
         assert self.seen() == before, "a plan writes nothing"
         token = plan["guard"]["token"] if confirm and plan["guard"] else None
         guarded = self.expect_pass(confirmed=token is not None)
-        found = sync(self.caller, confirmed=token)
+        if lives_on:
+            with Store.open(self.place.db) as store:
+                found = self.passes.sync(store, actor="test:machine", cause="test", confirmed=token, deep=deep).report()
+        else:
+            found = sync(self.caller, confirmed=token)
+        if token is None:  # what is planned reads every file; what is applied, only those that have changed
+            assert {**found.json, "duration_ms": 0} == {**plan, "duration_ms": 0, "guard": found.json["guard"]}
+            assert _held(found.json["guard"]) == _held(plan["guard"])
         assert (found.json["guard"] is not None) == guarded
         self.check_pass(before)
         again = plan_sync(self.caller)
@@ -340,6 +379,10 @@ class SyncMachine(RuleBasedStateMachine):
             assert (job.pause is not None) == known.paused
             if not known.archived:
                 assert facts.sync_state == known.state
+
+
+def _held(guard: Any) -> Any:
+    return None if guard is None else (guard["ids"], guard["token"], guard["why"])
 
 
 def _counters(job: Job) -> Any:

@@ -18,6 +18,7 @@ import pytest
 from scheduler.core.values.facts import SyncState
 from scheduler.daemon import resync as module
 from scheduler.ledger import audit, syncs
+from scheduler.sync import aside
 from tests.helpers import ROOT_FILE, git
 from tests.shell.live import Live, job_text, live, until
 
@@ -260,6 +261,27 @@ def test_three_hundred_files_at_once_are_one_sync(root: Path) -> None:
         if took < module.SETTLE_S:  # else this machine has made pauses in it
             assert len(made) == 1, made
         assert len(made) <= 1 + took / module.SETTLE_S
+
+
+def test_a_burst_of_more_files_than_the_daemon_reads_itself_is_synced_and_goes_on_from_there(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    count = aside.FEW_FILES + 50
+    (root.parent / "new").mkdir()
+    for i in range(count):
+        (root.parent / f"new/j{i}.yaml").write_text(job_text(f"j{i}"))
+    with live(root) as found:
+        (root / "jobs/here.yaml").write_text(job_text("here"))
+        until(lambda: found.job("here"), "a job that was read here")
+        with monkeypatch.context() as patch:
+            patch.setattr("scheduler.sync.passes.look", lambda *_, **__: pytest.fail("so many files were read here"))
+            for file in (root.parent / "new").iterdir():
+                file.rename(root / "jobs" / file.name)
+            until(lambda: all(found.job(f"j{i}") for i in range(count)), "all of them")
+        (root / "jobs/j7.yaml").write_text(job_text("j7", name="second"))
+        until(lambda: found.named("j7") == "second", "the edit")
+        (root / "jobs/j8.yaml").unlink()
+        until(lambda: "archive" in found.actions("j8"), "the archive")
 
 
 def test_a_burst_that_does_not_end_is_synced_in_its_middle(root: Path) -> None:

@@ -486,7 +486,7 @@ def test_a_partial_pass_keeps_what_is_known_of_other_files(store: Store) -> None
     apply(store, desired("job", "other"), (problem("jobs/job.yaml"), problem("jobs/other.yaml")))
     observed = store.read(syncs.observed)
     found = Plan(settings=Settings(), problems=())
-    store.write(syncs.apply, found, ticket=observed.ticket, audit=(), now=NOW, actor="a", only="jobs/job.yaml")
+    store.write(syncs.apply, found, ticket=observed.ticket, audit=(), now=NOW, actor="a", only=["jobs/job.yaml"])
     assert [each.path for each in store.read(syncs.problems)] == ["jobs/other.yaml"]
 
 

@@ -16,7 +16,7 @@ from scheduler.core.formats.rules import BY_HAND, ENV_PATTERN, MANY, NO_OFFSET, 
 from scheduler.core.formats.shapes import AnyShape, JobShape, RootShape, Shape
 from scheduler.core.formats.yamlfile import Path, YamlDocument
 from scheduler.core.values import units
-from scheduler.core.values.hidden import find_hidden, names_of
+from scheduler.core.values.hidden import HIDDEN_HINT, find_hidden, names_of
 from scheduler.core.values.lookalikes import doubtful_hint, plain_hint
 from scheduler.core.values.problems import Problem, Severity, did_you_mean, meant
 from scheduler.core.values.texts import Lines, TextError, short
@@ -252,9 +252,6 @@ def _texts(place: Path, value: Any) -> Iterable[tuple[Path, str]]:
         for key, each in items:
             if key not in _PROSE:
                 yield from _texts((*place, key), each)
-
-
-HIDDEN_HINT = 'delete them, or write them as escapes such as "\\u200b" in double quotes'
 
 
 def not_a_mapping(path: str, document: YamlDocument, *, hint: str) -> Problem:

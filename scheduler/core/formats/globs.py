@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
 
 TAG = "tag:"
+SUFFIXES = (".md", ".yaml", ".yml")  # of job files, in any case of letters
 
 
 def matches(path: str, pattern: str) -> bool:

@@ -52,7 +52,6 @@ from scheduler.core.values.spec import (
 from scheduler.core.values.texts import BOM, Lines, TextError, conflict_line, decode, listed, short, utf8
 from scheduler.core.values.units import format_duration, parse_duration
 
-SUFFIXES = (".md", ".yaml", ".yml")  # of job files, in any case of letters
 DEFAULT_TIMEOUT = timedelta(minutes=30)
 
 _MOST_HINTS = 20  # nearest names that are looked for in one document

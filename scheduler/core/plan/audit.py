@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -16,10 +16,17 @@ Origin = Commit | NoCommit
 
 
 def audit_rows(
-    plan: Plan, *, at: datetime, actor: str, cause: str, changed_by: Mapping[str, Origin] | None = None
+    plan: Plan,
+    *,
+    at: datetime,
+    actor: str,
+    cause: str,
+    changed_by: Mapping[str, Origin] | None = None,
+    changes: Sequence[Change] | None = None,
 ) -> tuple[AuditRow, ...]:
     """Rows in the order of the plan, those of scheduler.yaml first.
 
+    changes: `changes_in` the plan, if they are known.
     actor: who, as `kind:name`. cause: what made the pass happen, as one word.
     changed_by: what is known about each of `origins`.
     """
@@ -42,7 +49,7 @@ def audit_rows(
         )
 
     rows: list[AuditRow] = []
-    for change in _all_changes(plan):
+    for change in changes_in(plan) if changes is None else changes:
         found = row(*change)
         of_new_job = found.action == "task" and rows and rows[-1].action == "create" and rows[-1].job_id == found.job_id
         if of_new_job and (found.commit, found.no_commit) == (rows[-1].commit, rows[-1].no_commit):
@@ -51,25 +58,33 @@ def audit_rows(
     return tuple(rows)
 
 
-def origins(plan: Plan) -> frozenset[str]:
-    """The files in which the changes of a plan were made."""
-    return frozenset(path for *_, path in _all_changes(plan) if path is not None)
+Change = tuple[str, str, str | None, Any, Any, str | None]  # job, action, field, before, after, file of the change
+_OfJob = tuple[str, str | None, Any, Any, str | None]
 
 
-_Change = tuple[str, str | None, Any, Any, str | None]
+def changes_in(plan: Plan) -> list[Change]:
+    """Every change of a plan that is worth an audit row."""
+    return list(_all_changes(plan))
 
 
-def _all_changes(plan: Plan) -> Iterator[tuple[str, str, str | None, Any, Any, str | None]]:
+def origins(changes: Iterable[Change]) -> frozenset[str]:
+    """The files in which changes were made."""
+    return frozenset(path for *_, path in changes if path is not None)
+
+
+def _all_changes(plan: Plan) -> Iterator[Change]:
     for field, change in plan.root_changes.items():
         yield ROOT_JOB_ID, "update", field, *change, runner_file_of(field) or ROOT_FILE
     if plan.first:
         yield ROOT_JOB_ID, "create", None, None, plan.settings.to_json(), ROOT_FILE
     for action in plan.actions:
+        if not action.writes:
+            continue
         for found in _changes(action, plan):
             yield action.job_id, *found
 
 
-def _changes(action: Action, plan: Plan) -> Iterator[_Change]:
+def _changes(action: Action, plan: Plan) -> Iterator[_OfJob]:
     """(action, field, before, after, file of the change) for each change of one job."""
     before, after = action.before, action.after
     if before is None:

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from scheduler.core.plan.desired import Desired, Found
 from scheduler.core.values.facts import Job
 from scheduler.core.values.problems import Problem, Severity
 from scheduler.core.values.settings import ROOT_FILE
 from scheduler.core.values.texts import listed
-
-if TYPE_CHECKING:
-    from scheduler.core.formats.jobfile import Document
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,7 +84,7 @@ def across_files(desired: Desired) -> list[Problem]:
     """The problems that only several files have together, visible from the files alone."""
     claims = claims_by_id(desired, {})
     found = [problem for job_id, named in claims.items() if len(named) > 1 for problem in conflicts(job_id, named)]
-    return [*found, *lookalikes(desired)]
+    return [*found, *lookalikes(*names_in(desired))]
 
 
 def no_job(desired: Desired) -> Iterator[Problem]:
@@ -100,25 +95,42 @@ def no_job(desired: Desired) -> Iterator[Problem]:
         yield Problem(ROOT_FILE, 1, 1, "jobs.none", message, hint, Severity.WARNING)
 
 
-def lookalikes(desired: Desired) -> Iterator[Problem]:
-    """Warnings for ids and file names that differ to the scheduler, but not to a person or another system."""
+@dataclass(frozen=True, slots=True, order=True)
+class Name:
+    """Where an id is written."""
+
+    path: str
+    line: int
+    id: str
+
+
+def names_in(desired: Desired) -> tuple[list[Name], set[str]]:
+    """The ids in the files, in the order of the files, and the paths of all files."""
     documents = [found.document for found in desired.found]
-    ids: defaultdict[str, dict[str, Document]] = defaultdict(dict)
-    for document in documents:
-        if document.id is not None:
-            ids[re.sub("[._-]", "", document.id)].setdefault(document.id, document)
+    names = [Name(each.path, each.line, each.id) for each in documents if each.id is not None]
+    return names, {document.path for document in documents} | desired.broken | desired.empty
+
+
+def lookalikes(names: Iterable[Name], paths: Collection[str]) -> Iterator[Problem]:
+    """Warnings for ids and file names that differ to the scheduler, but not to a person or another system."""
+    ids: defaultdict[str, dict[str, Name]] = defaultdict(dict)
+    for name in names:
+        ids[name.id.translate(_NO_SEPARATORS)].setdefault(name.id, name)
     for alike in ids.values():
-        for job_id, document in alike.items() if len(alike) > 1 else ():
+        for job_id, name in alike.items() if len(alike) > 1 else ():
             other = next(each for each in alike.values() if each.id != job_id)
             message = f"id {job_id!r} differs from {other.id!r} in {other.path}:{other.line} only in . _ and -"
             hint = "keep both if they are two jobs; if you changed the id of one job, restore the old id"
-            yield Problem(document.path, document.line, 1, "id.similar", message, hint, Severity.WARNING, job_id)
-    names: defaultdict[str, list[str]] = defaultdict(list)
-    for path in sorted({document.path for document in documents} | desired.broken | desired.empty):
-        names[path.casefold()].append(path)
-    for paths in names.values():
-        for path in paths if len(paths) > 1 else ():
-            other_path = next(each for each in paths if each != path)
+            yield Problem(name.path, name.line, 1, "id.similar", message, hint, Severity.WARNING, job_id)
+    folded: defaultdict[str, list[str]] = defaultdict(list)
+    for path in sorted(paths):
+        folded[path.casefold()].append(path)
+    for same in folded.values():
+        for path in same if len(same) > 1 else ():
+            other_path = next(each for each in same if each != path)
             message = f"its path differs from {other_path!r} only in upper and lower case"
             hint = "rename one: on a case-insensitive file system, as on macOS, a checkout has only one of them"
             yield Problem(path, 1, 1, "file.case", message, hint, Severity.WARNING)
+
+
+_NO_SEPARATORS = str.maketrans("", "", "._-")

@@ -31,6 +31,22 @@ class Read:
 
     path: str
     provenance: Provenance
+    sha256: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rest:
+    """What a plan leaves out: files that are as they were when they were last applied, and their jobs.
+
+    Each of these jobs is unarchived, in step with its one file, and named by no file that the plan is about.
+    """
+
+    jobs: int = 0  # how many
+    dirty: Dirty | None = None  # the worst of their files
+    similar: tuple[Problem, ...] | None = None  # names that look alike, of all files; None: there is no rest
+
+
+NO_REST = Rest()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

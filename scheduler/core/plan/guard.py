@@ -24,10 +24,10 @@ class Guard(Stored):
     why: str
 
 
-def within_limit(actions: Sequence[Action], desired: Desired) -> tuple[list[Action], list[Problem]]:
-    """Drop the creations that exceed `limits.max_jobs`; known jobs always stay."""
+def within_limit(actions: Sequence[Action], desired: Desired, others: int = 0) -> tuple[list[Action], list[Problem]]:
+    """Drop the creations that exceed `limits.max_jobs`; known jobs always stay. others: unarchived jobs besides."""
     limit = desired.settings.limits.max_jobs
-    room = limit - sum(a.verb != "create" and a.after.archived_at is None for a in actions)
+    room = limit - others - sum(a.verb != "create" and a.after.archived_at is None for a in actions)
     kept: list[Action] = []
     problems: list[Problem] = []
     for action in actions:
@@ -44,12 +44,17 @@ def within_limit(actions: Sequence[Action], desired: Desired) -> tuple[list[Acti
 
 
 def guarded(
-    actions: Sequence[Action], observed: Mapping[str, Job], prune: Prune, now: datetime, confirmed: str | None
+    actions: Sequence[Action],
+    observed: Mapping[str, Job],
+    prune: Prune,
+    now: datetime,
+    confirmed: str | None,
+    others: int = 0,
 ) -> tuple[list[Action], Guard | None]:
-    """Turn the archives into held jobs if there are too many to accept (S4)."""
+    """Turn the archives into held jobs if there are too many to accept (S4). others: unarchived jobs that stay."""
     archives = tuple(action.job_id for action in actions if action.verb == "archive")
-    before = sum(not job.archived for job in observed.values())
-    left = sum(action.after.archived_at is None for action in actions)
+    before = others + sum(not job.archived for job in observed.values())
+    left = others + sum(action.after.archived_at is None for action in actions)
     why = _why_guarded(len(archives), before=before, left=left, prune=prune)
     token = guard_token(archives)
     if not why or confirmed == token:

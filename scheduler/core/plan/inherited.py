@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from scheduler.core.formats.jobfile import read_job_file
 from scheduler.core.plan.action import Change, definition_changes
 from scheduler.core.values.settings import RunnerSpec, Settings, TaskInput
 from scheduler.core.values.spec import JobSpec
@@ -28,6 +27,8 @@ def default_changes(previous: Settings | None, settings: Settings) -> dict[str, 
 
 def _bare_job(settings: Settings) -> JobSpec | None:
     """The definition made from the defaults alone. What the runner allows is checked for each job separately."""
+    from scheduler.core.formats.jobfile import read_job_file  # slow to import, and seldom needed
+
     defaults = settings.defaults
     name = str(defaults.get("runner") or _NO_RUNNER)
     env = defaults.get("env")

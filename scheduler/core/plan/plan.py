@@ -13,8 +13,8 @@ from datetime import datetime
 from typing import Any
 
 from scheduler.core.plan.action import Action, Change, to_archive, to_create, to_keep, to_update
-from scheduler.core.plan.claimants import Claim, claims_by_id, conflicts, emptied, lookalikes, no_job
-from scheduler.core.plan.desired import Desired, Read
+from scheduler.core.plan.claimants import Claim, claims_by_id, conflicts, emptied, lookalikes, names_in, no_job
+from scheduler.core.plan.desired import NO_REST, Desired, Read, Rest
 from scheduler.core.plan.guard import Guard, guarded, within_limit
 from scheduler.core.plan.inherited import default_changes, follows_setting
 from scheduler.core.times.fires import next_fire
@@ -38,6 +38,7 @@ class Plan:
     first: bool = False  # no scheduler.yaml was in force before
     dirty: Dirty | None = None  # the worst of the job files; None if all are as committed
     sources: Mapping[str, Read] = field(default_factory=dict)  # as in `Desired`
+    others: int = 0  # unarchived jobs that it leaves out: they stay as they are, in step with their files
 
     def after(self, job: Job) -> Job:
         """A job as it is once the plan is applied."""
@@ -80,7 +81,7 @@ class Plan:
     def states(self) -> dict[str, int]:
         """How many unarchived jobs are in each sync state."""
         states = [action.after.sync_state for action in self.actions if action.after.archived_at is None]
-        return {state.value: states.count(state) for state in SyncState}
+        return {state.value: states.count(state) + self.others * (state is SyncState.SYNCED) for state in SyncState}
 
     @property
     def losses(self) -> frozenset[str]:
@@ -117,16 +118,19 @@ def plan(
     previous: Settings | None,
     now: datetime,
     confirmed: str | None = None,
+    rest: Rest = NO_REST,
 ) -> Plan:
     """Actions that turn `observed` into `desired`, one per job, ordered by id.
 
     Pure and idempotent: after plan and apply, a second plan yields only what the guard or a problem holds back.
+    With a `rest`, the same actions as a plan of all files, without those that would do nothing.
     previous: the settings in force, for the audit of scheduler.yaml; None on a first pass.
     confirmed: the token of a guard that a person has confirmed.
     """
     claims = claims_by_id(desired, observed)
-    problems = [*desired.problems, *emptied(desired, observed, claims), *lookalikes(desired)]
-    if all(job.archived for job in observed.values()):  # what becomes of others is said of each
+    problems = [*desired.problems, *emptied(desired, observed, claims)]
+    problems += lookalikes(*names_in(desired)) if rest.similar is None else rest.similar
+    if not rest.jobs and all(job.archived for job in observed.values()):  # what becomes of others is said of each
         problems += no_job(desired)
     actions: list[Action] = []
     for job_id in sorted(claims.keys() | observed.keys()):
@@ -137,10 +141,10 @@ def plan(
         action = _settle_claims(job_id, named, job, now)
         if action is not None:
             actions.append(action)
-    actions, limit_problems = within_limit(actions, desired)
+    actions, limit_problems = within_limit(actions, desired, rest.jobs)
     problems += limit_problems
     problems += [problem for action in actions for problem in _past(action, claims.get(action.job_id, []), now)]
-    actions, guard = guarded(actions, observed, desired.settings.prune, now, confirmed)
+    actions, guard = guarded(actions, observed, desired.settings.prune, now, confirmed, rest.jobs)
     return Plan(
         actions=tuple(actions),
         guard=guard,
@@ -150,13 +154,14 @@ def plan(
         settings=desired.settings,
         revision=desired.revision,
         first=previous is None,
-        dirty=_dirty(desired),
+        dirty=_dirty(desired, rest),
         sources=desired.sources,
+        others=rest.jobs,
     )
 
 
-def _dirty(desired: Desired) -> Dirty | None:
-    states = {found.provenance.dirty for found in desired.found}
+def _dirty(desired: Desired, rest: Rest) -> Dirty | None:
+    states = {rest.dirty, *(found.provenance.dirty for found in desired.found)}
     worst: tuple[Dirty, ...] = ("modified", "untracked", "converted")
     return next((state for state in worst if state in states), None)
 

@@ -23,6 +23,8 @@ _FLAGS = re.compile(
     f"\U0001f3f4(?:{'|'.join(''.join(chr(_TAGS + ord(each)) for each in name) for name in _REGIONS)})\U000e007f"
 )
 
+HIDDEN_HINT = 'delete them, or write them as escapes such as "\\u200b" in double quotes'
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hidden:

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
+from typing import Any
 
 from scheduler.core.values.codec import Stored, added_later, later_defaults, unsaid
 
@@ -127,11 +129,18 @@ class JobSpec(Stored):
 
     @property
     def digest(self) -> str:
-        """sha256 of the definition; equal digests mean equal definitions.
+        """sha256 of the definition; equal digests mean equal definitions."""
+        return definition_digest(self.to_json())
 
-        A key that earlier versions did not know counts only if it is set, so that existing digests stay the same.
-        """
-        unset = later_defaults(JobSpec)
-        said = {name: value for name, value in self.to_json().items() if unset.get(name, ...) != value}
-        text = json.dumps(said, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
-        return hashlib.sha256(text.encode()).hexdigest()
+
+def definition_digest(definition: Mapping[str, Any]) -> str:
+    """The digest of a definition as JSON.
+
+    A key that earlier versions did not know counts only if it is set, so that existing digests stay the same.
+    """
+    unset = later_defaults(JobSpec)
+    said = {name: value for name, value in definition.items() if unset.get(name, ...) != value}
+    return hashlib.sha256(_compact(said).encode()).hexdigest()
+
+
+_compact = json.JSONEncoder(sort_keys=True, ensure_ascii=False, separators=(",", ":")).encode

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from scheduler.core.edits.jobedit import Opened
-from scheduler.core.formats.globs import matches_any
-from scheduler.core.formats.jobfile import SUFFIXES, Document
+from scheduler.core.formats.globs import SUFFIXES, matches_any
+from scheduler.core.formats.jobfile import Document
 from scheduler.core.formats.paths import is_path
 from scheduler.core.plan.desired import Desired
 from scheduler.core.values.facts import Fault

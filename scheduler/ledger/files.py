@@ -1,0 +1,165 @@
+"""The index of files: what a pass last read and applied, by what a stat said of each (ADR 48)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, field
+from sqlite3 import Connection
+from typing import Any, Literal
+
+from scheduler.core.values.problems import Problem
+from scheduler.ledger.rows import batched, dump
+
+FileKind = Literal["job", "task"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileRow:
+    """One file as it was read. What it says has been applied."""
+
+    kind: FileKind
+    path: str
+    mark: bytes  # as `scan.mark`
+    young: bool  # its next edit might leave the same mark
+    sha256: str
+    blob: str | None = None  # of the commit, if the bytes are the same
+    untracked: bool = False
+    warnings: tuple[Problem, ...] = ()
+    tasks: frozenset[str] = frozenset()  # of a job file: the files of its tasks
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FilesChange:
+    """What a pass has learnt about files."""
+
+    by: str  # digest of what they were read by
+    commit: str | None
+    whole: bool = False  # nothing else is known any more
+    put: tuple[FileRow, ...] = ()
+    same: tuple[tuple[FileKind, str, bytes, bool], ...] = ()  # kind, path, mark, young: the bytes are as before
+    drop: tuple[tuple[FileKind, str], ...] = ()
+    parsed_settings: str | None = None  # as JSON; None: as before
+
+
+@dataclass(slots=True)
+class Known:
+    """All rows, as far as every pass needs them; marks by folder ("" or "a/b/") and name."""
+
+    by: str | None
+    commit: str | None
+    marks: dict[FileKind, dict[str, dict[str, bytes]]] = field(default_factory=lambda: {"job": {}, "task": {}})
+    young: set[tuple[FileKind, str]] = field(default_factory=set)
+    untracked: set[str] = field(default_factory=set)  # job files
+    warnings: dict[str, tuple[Problem, ...]] = field(default_factory=dict)
+    loose: set[str] = field(default_factory=set)  # paths that hold unarchived jobs and are not among the marks
+
+
+def split(path: str) -> tuple[str, str]:
+    folder, slash, name = path.rpartition("/")
+    return folder + slash, name
+
+
+def known_files(sql: Connection) -> Known:
+    by, commit = sql.execute("SELECT files_by, files_commit FROM root").fetchone()
+    found = Known(by=by, commit=commit)
+    marks = found.marks
+    for kind, path, mark in sql.execute("SELECT kind, path, mark FROM files"):
+        folder, slash, name = path.rpartition("/")
+        marks[kind].setdefault(folder + slash, {})[name] = mark
+    special = "SELECT kind, path, young, untracked, warnings FROM files WHERE young OR untracked OR warnings NOTNULL"
+    for kind, path, young, untracked, warnings in sql.execute(special):
+        if young:
+            found.young.add((kind, path))
+        if untracked and kind == "job":
+            found.untracked.add(path)
+        if warnings is not None:
+            found.warnings[path] = tuple(map(Problem.from_json, json.loads(warnings)))
+    jobs = marks["job"]
+    for path in held_paths(sql):
+        folder, slash, name = path.rpartition("/")
+        if name not in jobs.get(folder + slash, ()):
+            found.loose.add(path)
+    return found
+
+
+def parsed_settings(sql: Connection) -> Any:
+    (found,) = sql.execute("SELECT parsed_settings FROM root").fetchone()
+    return None if found is None else json.loads(found)
+
+
+def held_paths(sql: Connection) -> set[str]:
+    """The files of all unarchived jobs."""
+    return {path for (path,) in sql.execute("SELECT DISTINCT path FROM jobs WHERE archived_at IS NULL")}
+
+
+def applied_sha256s(sql: Connection, paths: Collection[str]) -> dict[str, set[str]]:
+    """By path: the sha256 of the job file that the jobs in it were read from. None of it if it holds no job."""
+    found: dict[str, set[str]] = {}
+    query = "SELECT DISTINCT path, file_sha256 FROM jobs WHERE archived_at IS NULL AND path IN"
+    for path, sha256 in _by_path(sql, query, paths):
+        found.setdefault(path, set()).add(sha256)
+    return found
+
+
+def sha256s(sql: Connection, kind: FileKind, paths: Collection[str]) -> dict[str, str]:
+    """The sha256 of each of these files, as it was read."""
+    rows = _by_path(sql, "SELECT path, sha256 FROM files WHERE kind = ? AND path IN", paths, kind)
+    return {path: found.hex() for path, found in rows}
+
+
+def blobs(sql: Connection) -> list[tuple[FileKind, str, str | None, bool]]:
+    """Kind, path, blob of the commit and whether it is untracked, of every file."""
+    rows = sql.execute("SELECT kind, path, blob, untracked FROM files")
+    return [(kind, path, None if blob is None else blob.hex(), bool(untracked)) for kind, path, blob, untracked in rows]
+
+
+def users_of(sql: Connection, tasks: Collection[str]) -> set[str]:
+    """The job files that name one of these task files."""
+    return {path for (path,) in _by_path(sql, "SELECT DISTINCT path FROM task_files WHERE task IN", tasks)}
+
+
+def change_files(sql: Connection, change: FilesChange) -> tuple[tuple[FileKind, str], ...]:
+    """Write a change. Returns what else was dropped: task files that no job file names any more."""
+    sql.execute(
+        "UPDATE root SET files_by = ?, files_commit = ?, parsed_settings = coalesce(?, parsed_settings)",
+        (change.by, change.commit, change.parsed_settings),
+    )
+    if change.whole:
+        sql.execute("DELETE FROM files")
+        sql.execute("DELETE FROM task_files")
+    touched = [path for kind, path in change.drop if kind == "job"] + [
+        row.path for row in change.put if row.kind == "job"
+    ]
+    left = set()
+    if not change.whole:
+        left = {task for (task,) in _by_path(sql, "SELECT DISTINCT task FROM task_files WHERE path IN", touched)}
+        sql.executemany("DELETE FROM task_files WHERE path = ?", [(path,) for path in touched])
+        sql.executemany("DELETE FROM files WHERE kind = ? AND path = ?", change.drop)
+    sql.executemany(
+        "UPDATE files SET mark = ?, young = ? WHERE kind = ? AND path = ?",
+        [(mark, young, kind, path) for kind, path, mark, young in change.same],
+    )
+    sql.executemany(
+        "INSERT OR REPLACE INTO files (kind, path, mark, young, sha256, blob, untracked, warnings)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        map(_values, change.put),
+    )
+    sql.executemany(
+        "INSERT OR IGNORE INTO task_files (path, task) VALUES (?, ?)",
+        [(row.path, task) for row in change.put for task in row.tasks],
+    )
+    unused = left - {task for (task,) in _by_path(sql, "SELECT task FROM task_files WHERE task IN", left)}
+    sql.executemany("DELETE FROM files WHERE kind = 'task' AND path = ?", [(path,) for path in unused])
+    return tuple(("task", path) for path in unused)
+
+
+def _values(row: FileRow) -> Sequence[object]:
+    blob = None if row.blob is None else bytes.fromhex(row.blob)
+    warnings = dump([each.to_json() for each in row.warnings]) if row.warnings else None
+    return row.kind, row.path, row.mark, row.young, bytes.fromhex(row.sha256), blob, row.untracked, warnings
+
+
+def _by_path(sql: Connection, query: str, paths: Collection[str], *before: object) -> Iterator[Any]:
+    for some in batched(paths):
+        yield from sql.execute(f"{query} ({','.join('?' * len(some))})", (*before, *some))
