@@ -7,7 +7,6 @@ something in the database pokes it.
 from __future__ import annotations
 
 import contextlib
-import heapq
 import threading
 import time
 from collections.abc import Collection, Iterator, Mapping
@@ -15,14 +14,14 @@ from dataclasses import InitVar, dataclass, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
-from scheduler.core.due.due import PACED_AFTER, Due, due, start_of
+from scheduler.core.due.due import PACED_AFTER, Due, due
 from scheduler.core.times.fires import next_fire
 from scheduler.core.values.facts import Job
 from scheduler.core.values.instants import instant
 from scheduler.core.values.problems import SchedulerError, UnavailableError
 from scheduler.core.values.runs import Run
 from scheduler.core.values.settings import Settings
-from scheduler.core.values.spec import Concurrency
+from scheduler.daemon.agenda import Agenda
 from scheduler.daemon.duties import Duties
 from scheduler.ledger import batches, claims, syncs
 from scheduler.ledger.claims import Claimed
@@ -33,7 +32,7 @@ from scheduler.ledger.store import BUSY_TIMEOUT, Store
 from scheduler.machine.clock import Clock
 from scheduler.machine.crash import crash_point
 from scheduler.machine.log import Log
-from scheduler.machine.loop import Bell, Loop
+from scheduler.machine.loop import Loop
 from scheduler.run.local.attempts import Opening
 from scheduler.run.local.chunks import CHUNK, FIRST_CHUNK
 
@@ -44,96 +43,13 @@ LOOK_AGAIN_S = 10.0  # the other work of each turn waits no longer than that
 CLOCK_S = 1.0  # how often to check whether the clock was set or the machine slept
 ASK_S = 0.5
 RETRY_S = 1.0  # after a database error
+READ_AT_ONCE = 256  # changed jobs; of more, only the start is read
 BUSY_WAIT = timedelta(milliseconds=20)  # for a locked database, before runs under way have their turn
 # Without a turn for so long, it counts as hung. The longest honest turn takes far less: ten seconds, and ten more for
 # each of a few database locks. Killing a daemon that is merely slow would end all its runs.
 LONGEST_S = 180.0
 
 _log = Log(__name__)
-
-
-class Agenda:
-    """Jobs by the time they need a look next. A change costs the logarithm of their number.
-
-    Kept by a clockwork, under its lock. Any thread may ring, get a job, and ask whether its runs exclude each other.
-    """
-
-    def __init__(self, bell: Bell | None = None) -> None:
-        self.bell: Bell = bell or threading.Event()  # rung when something in the database has changed
-        self._jobs: dict[str, Job] = {}
-        self._starts: dict[str, datetime] = {}
-        self._heap: list[tuple[datetime, str]] = []  # includes outdated entries: `_starts` decides
-        self._aside: set[str] = set()  # jobs that wait for their place
-
-    def put(self, job: Job) -> None:
-        if job.archived:  # one that comes back is put again
-            self._jobs.pop(job.id, None)
-            self._starts.pop(job.id, None)
-            return
-        self._jobs[job.id] = job
-        start = start_of(job)
-        if start is None:
-            self._starts.pop(job.id, None)
-        elif self._starts.get(job.id) != start:
-            self._starts[job.id] = start
-            heapq.heappush(self._heap, (start, job.id))
-
-    def clear(self) -> None:
-        self._jobs.clear()
-        self._starts.clear()
-        self._heap.clear()
-
-    def poke(self) -> None:
-        """Look at once: something in the database has changed."""
-        self.bell.set()
-
-    def get(self, job_id: str) -> Job | None:
-        """A job as last seen. None if it is archived or unknown. Takes no lock."""
-        return self._jobs.get(job_id)
-
-    def runs_alone(self, job_id: str) -> bool:
-        """True if the runs of a job exclude each other, as last seen. Takes no lock."""
-        job = self._jobs.get(job_id)
-        return job is None or job.file.spec.concurrency is not Concurrency.ALLOW
-
-    @property
-    def next_start(self) -> datetime | None:
-        while self._heap:
-            start, job_id = self._heap[0]
-            if self._starts.get(job_id) == start:
-                return start
-            heapq.heappop(self._heap)
-        return None
-
-    def started(self, now: datetime) -> list[Job]:
-        """The jobs whose start has come, earliest first. They stay until `put` says when they start next."""
-        found: list[tuple[datetime, str]] = []
-        while (start := self.next_start) is not None and start <= now:
-            entry = heapq.heappop(self._heap)
-            if not found or found[-1] != entry:
-                found.append(entry)
-        for entry in found:
-            heapq.heappush(self._heap, entry)
-        return [self._jobs[job_id] for _, job_id in found]
-
-    def put_aside(self, job_id: str) -> None:
-        """Ignore a job until `bring_back`, or until it has changed."""
-        self._starts.pop(job_id, None)
-        self._aside.add(job_id)
-
-    def bring_back(self) -> None:
-        """Look again at all jobs that were put aside."""
-        aside, self._aside = self._aside, set()
-        for job_id in aside:
-            if job_id in self._jobs:
-                self.put(self._jobs[job_id])
-
-    def drop(self, job_id: str) -> None:
-        self._starts.pop(job_id, None)
-
-    def __len__(self) -> int:
-        """The number of jobs with a start to come."""
-        return len(self._starts)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -202,11 +118,12 @@ class Clockwork:
             if whole:
                 self._seen = -1
                 self.agenda.clear()
-            observed = store.read(syncs.observed, since=self._seen)
-            for job in observed.jobs.values():
+            news = store.read(syncs.news, since=self._seen, most=READ_AT_ONCE)
+            self.agenda.put_starts(news.starts)
+            for job in news.jobs.values():
                 self.agenda.put(job)
-            self._seen = observed.ticket
-            fires = self.duties.may_fire(observed.settings or Settings())
+            self._seen = news.ticket
+            fires = self.duties.may_fire(news.settings or Settings())
             if fires and self._fires is False and self.since is not None:
                 self.since = self._elsewhere_until = self.clock.now()  # earlier slots belonged to another host
             self._fires = fires
@@ -390,6 +307,7 @@ class Clockwork:
             self.reload(store)
         self.repair_clock(store)
         self.dispatch(store)
+        self.agenda.trim(self.clock.now())
         self.duties.between(store)
 
     def repair_clock(self, store: Store) -> None:

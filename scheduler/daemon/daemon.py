@@ -16,11 +16,13 @@ from typing import Any
 
 from scheduler.control.daemon_lock import DaemonLock
 from scheduler.control.server import Server
+from scheduler.core.values.facts import Job
 from scheduler.core.values.instants import instant
 from scheduler.core.values.problems import UnavailableError
 from scheduler.core.values.runs import Run, RunStatus
 from scheduler.core.values.texts import counted
-from scheduler.daemon.clockwork import Agenda, Clockwork
+from scheduler.daemon.agenda import Agenda
+from scheduler.daemon.clockwork import Clockwork
 from scheduler.daemon.duties import Duties
 from scheduler.daemon.places import Places
 from scheduler.daemon.requests import Requests
@@ -141,7 +143,7 @@ class Daemon:
         self._ended: list[Run | None] = []  # of `--once`
         reactor = Reactor()
         cleanup.callback(reactor.close)
-        self.agenda = Agenda(reactor)
+        self.agenda = Agenda(reactor, self._read_jobs)
         self.places = Places(
             passes=self._passes, clock=clock, lend=stores.lend, environ=environ, changed=self.agenda.poke
         )
@@ -337,6 +339,10 @@ class Daemon:
             owner=self.owner.id,
             lost=self.places.lost,
         )
+
+    def _read_jobs(self, job_ids: Sequence[str]) -> Mapping[str, Job]:
+        with self.stores.lend() as store:
+            return store.read(syncs.observed_of, job_ids, (), total=0)[0].jobs
 
     def _settle(self, store: Store, job_ids: Collection[str], until: datetime) -> None:
         self.clockwork.dispatch(store, only=job_ids, until=until)

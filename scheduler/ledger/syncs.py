@@ -131,6 +131,30 @@ def starts(sql: Connection, *, since: int = -1) -> dict[str, datetime | None]:
     return found | {job_id: start_of(job) for job_id, job in jittery.jobs.items()}
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class News:
+    """What has changed since a ticket, for those who fire: the jobs, or of many only when each starts next."""
+
+    jobs: dict[str, Job]
+    starts: dict[str, datetime | None]
+    settings: Settings | None
+    ticket: int
+
+
+def news(sql: Connection, *, since: int, most: int) -> News:
+    """most: how many jobs may be read whole."""
+    (count,) = sql.execute(
+        "SELECT count(*) FROM (SELECT 1 FROM jobs WHERE changed > ? LIMIT ?)", (since, most + 1)
+    ).fetchone()
+    root = sql.execute("SELECT settings, plan_inputs FROM root").fetchone()
+    return News(
+        jobs=observed(sql, since=since).jobs if count <= most else {},
+        starts=starts(sql, since=since) if count > most else {},
+        settings=to_settings(root["settings"]),
+        ticket=root["plan_inputs"],
+    )
+
+
 def not_firing(sql: Connection) -> list[Job]:
     """The jobs that an operator or errors keep from firing, by id."""
     return [to_job(row) for row in sql.execute(f"{JOBS} WHERE paused_at NOTNULL OR stopped_at NOTNULL ORDER BY id")]

@@ -17,7 +17,8 @@ import pytest
 from scheduler.core.values.facts import Pause
 from scheduler.core.values.problems import RefusedError, SchedulerError, UnavailableError, UsageError
 from scheduler.core.values.runs import AuditRow, Run, RunStatus
-from scheduler.daemon.clockwork import Agenda, Clockwork
+from scheduler.daemon.agenda import Agenda
+from scheduler.daemon.clockwork import Clockwork
 from scheduler.ledger import claims, put_back, queries, runs, syncs
 from scheduler.ledger.copies import Contents, check_database
 from scheduler.ledger.owners import Owner

@@ -16,7 +16,8 @@ from typing import Any
 import pytest
 
 from scheduler.core.values.runs import Run
-from scheduler.daemon.clockwork import Agenda, Clockwork
+from scheduler.daemon.agenda import Agenda
+from scheduler.daemon.clockwork import Clockwork
 from scheduler.git.tree import Commits
 from scheduler.ledger import batches, queries, runs
 from scheduler.ledger.owners import Owner

@@ -7,7 +7,7 @@ import sqlite3
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -16,14 +16,15 @@ from typing import Any
 
 import pytest
 
-from scheduler.core.due.due import Due
+from scheduler.core.due.due import Due, start_of
 from scheduler.core.times.fires import coming
-from scheduler.core.values.facts import Pause
+from scheduler.core.values.facts import Job, Pause
 from scheduler.core.values.instants import instant
 from scheduler.core.values.problems import UnavailableError
 from scheduler.core.values.runs import Ending, Run, RunStatus
 from scheduler.core.values.settings import Settings
-from scheduler.daemon.clockwork import Agenda, Clockwork
+from scheduler.daemon.agenda import Agenda
+from scheduler.daemon.clockwork import Clockwork
 from scheduler.ledger import claims, queries, runs, syncs
 from scheduler.ledger.store import Store
 from scheduler.machine.clock import SystemClock
@@ -513,6 +514,65 @@ def test_settings_and_pauses_are_read_only_as_far_as_they_changed(world: World) 
     assert list(changed.jobs) == ["tick"]
     assert isinstance(changed.jobs["tick"].pause, Pause)
     assert isinstance(changed.settings, Settings)
+
+
+def test_a_job_is_read_when_it_is_needed_and_not_before(world: World) -> None:
+    world.write(tick=job("tick", "{every: 1h}"), other=job("other", "{every: 1h}"))
+    jobs = world.store.read(syncs.observed).jobs
+    read: list[list[str]] = []
+
+    def some(job_ids: Sequence[str]) -> dict[str, Job]:
+        read.append(sorted(job_ids))
+        return {job_id: jobs[job_id] for job_id in job_ids}
+
+    agenda = Agenda(read=some)
+    agenda.put_starts({each.id: start_of(each) for each in jobs.values()})
+    assert (len(agenda), agenda.next_start, read) == (2, MIDNIGHT, [])
+    assert [found.id for found in agenda.started(MIDNIGHT)] == ["other", "tick"]
+    assert agenda.get("tick") == jobs["tick"]
+    assert agenda.get("nobody") is None
+    assert read == [["other", "tick"]]
+    agenda.put_starts({"tick": MIDNIGHT + SECOND})
+    assert [found.id for found in agenda.started(MIDNIGHT)] == ["other"]
+    assert agenda.get("tick") == jobs["tick"]
+    assert read == [["other", "tick"], ["tick"]]
+
+
+def test_a_job_that_changes_while_it_is_read_is_not_kept_as_it_was(world: World) -> None:
+    world.write(tick=job("tick", "{every: 1h}"))
+    old = world.store.read(syncs.observed).jobs["tick"]
+    new = replace(old, file=replace(old.file, generation=2))
+
+    def slowly(job_ids: Sequence[str]) -> dict[str, Job]:
+        agenda.put(new)  # meanwhile, by the thread of the clockwork
+        return {"tick": old}
+
+    agenda = Agenda(read=slowly)
+    agenda.put_starts({"tick": MIDNIGHT})
+    assert agenda.get("tick") == new
+
+
+def test_an_agenda_of_many_lets_go_of_those_that_start_later(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("scheduler.daemon.agenda._MOST_READ", 1)
+    world.write(tick=job("tick", "{every: 1h}"), other=job("other", "{every: 1d}"))
+    jobs = world.store.read(syncs.observed).jobs
+    read: list[list[str]] = []
+
+    def some(job_ids: Sequence[str]) -> dict[str, Job]:
+        read.append(list(job_ids))
+        return {job_id: jobs[job_id] for job_id in job_ids}
+
+    agenda = Agenda(read=some)
+    for each in jobs.values():
+        agenda.put(each)
+    soon = min(start for each in jobs.values() if (start := start_of(each)) is not None)
+    agenda.put(replace(jobs["tick"], next_run_at=soon))
+    agenda.put(replace(jobs["other"], next_run_at=soon + timedelta(days=1)))
+    agenda.trim(soon)
+    assert agenda.get("tick") is not None
+    assert read == []
+    assert agenda.get("other") is not None
+    assert read == [["other"]]
 
 
 # -- faults --------------------------------------------------------------------------------------

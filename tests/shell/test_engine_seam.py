@@ -16,7 +16,8 @@ import pytest
 
 from scheduler.core.values.problems import UnavailableError
 from scheduler.core.values.runs import Run, RunStatus, Trigger
-from scheduler.daemon.clockwork import Agenda, Clockwork
+from scheduler.daemon.agenda import Agenda
+from scheduler.daemon.clockwork import Clockwork
 from scheduler.daemon.requests import Requests
 from scheduler.ledger import queries, runs
 from scheduler.ledger.owners import LOCAL, kind_of

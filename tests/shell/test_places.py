@@ -18,7 +18,8 @@ from scheduler.core.due.place import PLACE, Cause, PlaceFault
 from scheduler.core.values.facts import Job
 from scheduler.core.values.runs import Run, RunStatus, Trigger
 from scheduler.core.values.settings import ROOT_JOB_ID
-from scheduler.daemon.clockwork import Agenda, Clockwork
+from scheduler.daemon.agenda import Agenda
+from scheduler.daemon.clockwork import Clockwork
 from scheduler.daemon.places import STEADY_S, TOLD_AFTER_S, Places
 from scheduler.ledger import claims, places, queries
 from scheduler.ledger.audit import read_audit

@@ -15,7 +15,8 @@ from pathlib import Path
 import pytest
 
 from scheduler.core.values.problems import UnavailableError
-from scheduler.daemon.clockwork import Agenda, Clockwork
+from scheduler.daemon.agenda import Agenda
+from scheduler.daemon.clockwork import Clockwork
 from scheduler.daemon.resync import Resync
 from scheduler.daemon.systemd import Manager
 from scheduler.ledger.store import Store

@@ -16,7 +16,8 @@ import pytest
 from scheduler.core.times.fires import coming, start_delay
 from scheduler.core.values.problems import UnavailableError
 from scheduler.core.values.runs import Ending, Run, RunStatus
-from scheduler.daemon.clockwork import Agenda, Clockwork
+from scheduler.daemon.agenda import Agenda
+from scheduler.daemon.clockwork import Clockwork
 from scheduler.daemon.timekeeper import Timekeeper
 from scheduler.ledger import audit, claims, queries, runs
 from scheduler.ledger.store import Store

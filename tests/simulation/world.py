@@ -25,7 +25,8 @@ import pytest
 from scheduler.core.values.problems import RefusedError, SchedulerError
 from scheduler.core.values.runs import Ending, RunStatus, Trigger
 from scheduler.core.values.settings import Settings
-from scheduler.daemon.clockwork import Agenda, Clockwork
+from scheduler.daemon.agenda import Agenda
+from scheduler.daemon.clockwork import Clockwork
 from scheduler.daemon.timekeeper import Timekeeper
 from scheduler.git.tree import Commits
 from scheduler.ledger import claims, queries
