@@ -66,6 +66,9 @@ class NotedEngine(LocalEngine):
     def next_at(self) -> datetime | None:
         return None
 
+    def warm(self, store: Store) -> None:
+        pass
+
     def free(self) -> int:
         return 0  # so that no slot is claimed and opened at once
 

@@ -296,7 +296,7 @@ class Clockwork:
             while True:
                 self.turn(store)
                 self.loop.succeed()
-                self._prepare()
+                self._prepare(store)
                 yield 0.0  # a sign of life
                 yield from self._waits()
 
@@ -325,11 +325,14 @@ class Clockwork:
         if not found.nothing:
             self.reload(store, whole=True)
 
-    def _prepare(self) -> None:
-        """Compute in advance what the next claim needs: the next position of each cursor."""
+    def _prepare(self, store: Store) -> None:
+        """Have ready what the next claim needs: its jobs, the next position of each cursor, git's tree."""
         with self._claiming:
             start = self.agenda.next_start
-            if start is None or start == self._prepared:
+            if start is None:
+                return
+            self.duties.engine.warm(store)
+            if start == self._prepared:
                 return
             self._prepared = start
             for job in self.agenda.started(start):

@@ -20,12 +20,12 @@ class Hands:
         self._name = name
         self._most = most
         self._lock = threading.Lock()
-        self._work: SimpleQueue[Callable[[], None]] = SimpleQueue()
+        self._work: SimpleQueue[Callable[[], object]] = SimpleQueue()
         self._threads = 0
         self._idle = 0
         self._given = 0  # and not yet begun
 
-    def give(self, what: Callable[[], None]) -> None:
+    def give(self, what: Callable[[], object]) -> None:
         """Have it done by a free thread, or by the next that becomes free. Raises: RuntimeError if none can start."""
         with self._lock:
             self._work.put(what)

@@ -444,6 +444,14 @@ class LocalEngine:
         """How many runs could start now. None while one waits."""
         return 0 if self._stopping or self._waiting.moves else max(0, self.places - len(self._seats))
 
+    def warm(self, store: Store) -> None:
+        """Before runs are due: have git's tree of HEAD read, if it is not known. A look at files starts no process."""
+        passes = self.attempts(store).passes
+        place, commits = passes.place.now(), passes.commits
+        if commits is not None and commits.known(place.root) is None:
+            with contextlib.suppress(RuntimeError):
+                self._hands.give(lambda: commits.tree(place.root))
+
     def plan(self, store: Store, dues: Sequence[Due], now: datetime) -> dict[str, Opening]:
         """What slots that are due would run, by job: those for which nothing has changed since the last pass."""
         found: dict[str, Opening] = {}
