@@ -138,6 +138,8 @@ def find_changes(
         changes.tree = tree()
         changes.commit = _commit(place.root, changes.tree)
         for kind, path, blob, untracked in store.read(ledger.blobs):
+            if _known_mark(known, kind, path) is None:
+                continue  # of settings that are no longer in force
             if not _as_judged(changes.tree, path, blob, untracked=untracked):
                 (read if kind == "job" else edited).add(path)
     if edited:

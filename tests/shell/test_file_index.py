@@ -341,6 +341,20 @@ def test_a_commit_of_what_is_applied_already_is_told_without_parsing_the_rest(he
     assert (here.sync(passes=here.process()).nothing_to_do, here.parsed) == (True, [])
 
 
+def test_a_commit_that_moves_a_job_and_changes_the_settings_loses_nothing(here: Files) -> None:
+    git(here.root, "init", "-q", "-b", "main")
+    git(here.root, "add", "jobs", "prompts", "scheduler.yaml")
+    git(here.root, "commit", "-q", "-m", "all")
+    here.sync()
+    (here.root / "jobs/team").mkdir()
+    git(here.root, "mv", "jobs/a.yaml", "jobs/team/a.yaml")
+    (here.root / "scheduler.yaml").write_text(ROOT_FILE + "timezone: Europe/Berlin\n")
+    git(here.root, "commit", "-q", "-a", "-m", "moved")
+    found = here.sync()
+    assert found.json["moved"] == [{"id": "a", "from": "jobs/a.yaml", "to": "jobs/team/a.yaml"}]
+    assert found.problems == ()
+
+
 # -- edits alone -------------------------------------------------------------------------------
 
 
