@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import heapq
+import math
 import os
 import random
 import shutil
@@ -187,7 +188,7 @@ class Process:
     def __init__(
         self, processes: Processes, invocation: Invocation, cancel: Cancel, ended: Callable[[Ending | Exception], None]
     ) -> None:
-        self.pid = os.getpid()
+        self.pid, self.since = os.getpid(), math.inf  # never on disk: it is this process
         self._processes, self._cancel, self._ended = processes, cancel, ended
         self._key = invocation.env["SCHEDULER_RUN_ID"], int(invocation.env["SCHEDULER_ATTEMPT"])
         # By the run alone: those of one instant come here in any order.
