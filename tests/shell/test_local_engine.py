@@ -63,6 +63,9 @@ class Engine:
     ended: set[str] = field(default_factory=set)  # told to, perhaps before it started
     error: Exception | None = None
 
+    def make_room(self) -> None:
+        pass
+
     def look_or_abandon(self, run: Run, cancel: Cancel) -> Opening | Run:
         if self.error is not None:
             self.started.append(run.id)

@@ -175,6 +175,10 @@ class Chunks:
             self._refused(opening, ended, error)
             return True
         except Exception as error:
+            if not opening and not ended:  # a later owner finds them by their environment
+                _log.warning("process_not_recorded", error=f"{type(error).__name__}: {error}")
+                self._pids = []
+                return True
             if len(opening) + len(ended) == 1:
                 self._broken(opening, ended, error)
                 return True

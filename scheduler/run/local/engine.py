@@ -345,16 +345,14 @@ class LocalEngine:
         with self._lock:
             seats = list(itertools.islice(self._to_look, CHUNK))
         careful, plain = list(seats), list[Seat]()
-        with (
-            contextlib.suppress(SchedulerError),
-            self.lend() as store,
-            Openings(self.attempts(store), store.read(syncs.settings), self._texts) as openings,
-        ):
-            for seat in seats:
-                seat.opening = self._plain(store, openings, seat)
-            if openings.stand():
+        try:
+            if self._find_plain(seats):
                 plain = [seat for seat in seats if seat.opening is not None]
                 careful = [seat for seat in seats if seat.opening is None]
+        except SchedulerError:
+            pass  # whoever looks with care meets it again, and reports it
+        except Exception:
+            _log.exception("look_failed", "the files of these runs are looked at one by one")
         with self._lock:
             for _ in seats:
                 self._to_look.popleft()
@@ -366,6 +364,13 @@ class LocalEngine:
             self._chunks.open(plain)
         if more:
             self.reactor.soon(self._look)
+
+    def _find_plain(self, seats: Sequence[Seat]) -> bool:
+        """Give an opening to each of these that is plain. False if none of them counts."""
+        with self.lend() as store, Openings(self.attempts(store), store.read(syncs.settings), self._texts) as openings:
+            for seat in seats:
+                seat.opening = self._plain(store, openings, seat)
+            return openings.stand()
 
     def _plain(self, store: Store, openings: Openings, seat: Seat) -> Opening | None:
         """What is opened for a run if neither it nor its job nor any file is in a special state."""

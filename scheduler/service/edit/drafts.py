@@ -292,7 +292,7 @@ def apply_draft(root: Root, draft: Draft) -> EditJson:
         draft.permission.check(draft.files, draft.job_id, draft.after, gone=draft.gone, known=root.known(draft.job_id))
     if draft.branch is not None and root.place.followed is None:  # a followed root runs exactly what the commit holds
         _to_committed_form(draft)
-    proposal = None if draft.gone else Proposal(draft.files, draft.job_id)
+    proposal = None if draft.gone else Proposal(root, draft.files, draft.job_id)
     if draft.after:
         commit = write(root.place.root, draft, target, root.environ, root.tell)
     else:
@@ -300,7 +300,7 @@ def apply_draft(root: Root, draft: Draft) -> EditJson:
     for note in draft.notes:
         root.tell(note)
     # Before a sync: the definition currently in force decides what widens.
-    proposed = None if proposal is None else proposal.told(root, draft.after, draft.kept, draft.dropped)
+    proposed = None if proposal is None else proposal.told(draft.after, draft.kept, draft.dropped)
     followed = root.place.followed
     where = _push(root, draft, commit) if target.push else ""
     applied: str
