@@ -241,6 +241,7 @@ class Passes:
                 owing = [action.job_id for action in found.actions if action.skips]
                 if owing:
                     self.settle(store, owing, now)
+                    crash_point("after_settle")
                     settled = now
                     raise StaleError  # plan again
             settled = None
