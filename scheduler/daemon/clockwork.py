@@ -44,12 +44,17 @@ CLOCK_S = 1.0  # how often to check whether the clock was set or the machine sle
 ASK_S = 0.5
 RETRY_S = 1.0  # after a database error
 READ_AT_ONCE = 256  # changed jobs; of more, only the start is read
+REHEARSAL = timedelta(milliseconds=30)  # before a claim
 BUSY_WAIT = timedelta(milliseconds=20)  # for a locked database, before runs under way have their turn
 # Without a turn for so long, it counts as hung. The longest honest turn takes far less: ten seconds, and ten more for
 # each of a few database locks. Killing a daemon that is merely slow would end all its runs.
 LONGEST_S = 180.0
 
 _log = Log(__name__)
+
+
+class _RehearsalError(Exception):
+    """Undoes a rehearsal."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -298,7 +303,7 @@ class Clockwork:
                 self.loop.succeed()
                 self._prepare(store)
                 yield 0.0  # a sign of life
-                yield from self._waits()
+                yield from self._waits(store)
 
     def turn(self, store: Store) -> None:
         """Read changes, claim what is due, and do the other work of a turn."""
@@ -340,11 +345,28 @@ class Clockwork:
                     with contextlib.suppress(Exception):  # `_due` meets it again, and reports it
                         next_fire(job.file.spec.due_by, after=job.next_run_at)
 
-    def _waits(self) -> Iterator[float]:
+    def _rehearse(self, store: Store, start: datetime) -> None:
+        """Do all that a claim does, short of doing it: after a sleep, the first time takes five times as long.
+
+        Nothing of it stays: what it writes is rolled back, and the files are read again at the instant.
+        """
+        engine = self.duties.engine
+        with contextlib.suppress(Exception), self._claiming:  # whatever is wrong, the claim itself meets and reports
+            dues = [each for job in self.agenda.started(start)[:1] if (each := due(job, now=start, since=self.since))]
+            if not dues or not self._fires or engine.free() < 1 or self.duties.unusable():
+                return
+            seen = _Seen(now=start, ticket=self._seen, dues=dues, paced=False)
+            openings = engine.plan(store, dues, start)
+            with store.writing(durable=False, wait=timedelta(0)) as sql:
+                self._write_claim(sql, seen, openings)
+                raise _RehearsalError
+
+    def _waits(self, store: Store) -> Iterator[float]:
         """Wait for the next start, a ring, or a step of the clock; at most until there is other work."""
         with self._claiming:
             start = self.next_start
             self.glance = len(self.agenda), start
+        rehearse_at = None if start is None else start - REHEARSAL
         start = min((at for at in (start, self.duties.engine.next_at) if at is not None), default=None)
         until = time.monotonic() + LOOK_AGAIN_S
         while not self.agenda.bell.is_set() and not self.duties.timekeeper.needs_repair:
@@ -353,6 +375,11 @@ class Clockwork:
                 left = min(left, (start - self.clock.now()) / timedelta(seconds=1))
             if left <= 0:
                 return
+            if rehearse_at is not None and (early := (rehearse_at - self.clock.now()) / timedelta(seconds=1)) > 0:
+                yield min(left, early, CLOCK_S)
+                if rehearse_at <= self.clock.now() < rehearse_at + REHEARSAL / 2:
+                    self._rehearse(store, rehearse_at + REHEARSAL)
+                continue
             yield min(left, CLOCK_S)
 
 

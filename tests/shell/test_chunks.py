@@ -167,6 +167,39 @@ def test_a_hundred_runs_of_one_instant_share_their_commits(house: House, monkeyp
     assert commits.others <= 100 / 16 + 3 + 20
 
 
+def test_a_rehearsal_leaves_nothing_and_what_changes_after_it_counts(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house.job("j", "echo old\n")
+    house.sync()
+    real, claimed = batches.begin_due, list[int]()
+
+    def begin_due(*args: Any, **named: Any) -> Any:
+        found = real(*args, **named)
+        claimed.append(len(found))
+        return found
+
+    monkeypatch.setattr(batches, "begin_due", begin_due)
+    tables = ("jobs", "runs", "attempts", "texts")
+
+    def content() -> list[list[tuple[Any, ...]]]:
+        with house.store.reading() as sql:
+            return [[tuple(row) for row in sql.execute(f"SELECT * FROM {table}")] for table in tables]
+
+    before, start = content(), house.clockwork.next_start
+    assert start is not None
+    house.clockwork._rehearse(house.store, start)
+    assert claimed == [1], "it went all the way"
+    assert (content(), house.clockwork.next_start, house.engine.under_way) == (before, start, ())
+    with locked(house):
+        house.clockwork._rehearse(house.store, start)  # waits for nobody
+    (house.root / "tasks/j.sh").write_text("echo new\n")
+    house.fire()
+    house.engine.wait()
+    (run,) = house.store.read(queries.runs, "j")
+    assert (run.n, run.result) == (1, "new\n")
+
+
 def test_a_job_that_changes_between_the_look_and_the_claim_runs_as_it_is_then(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
