@@ -102,6 +102,19 @@ def applied_sha256s(sql: Connection, paths: Collection[str]) -> dict[str, set[st
     return found
 
 
+def applied_task_sha256s(sql: Connection, paths: Collection[str]) -> dict[str, set[str]]:
+    """By task file: the sha256 of the text that each job which names it was given last, perhaps by a fire (F1)."""
+    found: dict[str, set[str]] = {}
+    query = (
+        "SELECT DISTINCT task, task_sha256 FROM task_files JOIN jobs ON jobs.path = task_files.path"
+        " JOIN definitions ON definitions.job_id = jobs.id AND definitions.generation = jobs.generation"
+        " WHERE archived_at IS NULL AND json_extract(spec, '$.task_source_path') = task AND task IN"
+    )
+    for path, sha256 in _by_path(sql, query, paths):
+        found.setdefault(path, set()).add(sha256)
+    return found
+
+
 def sha256s(sql: Connection, kind: FileKind, paths: Collection[str]) -> dict[str, str]:
     """The sha256 of each of these files, as it was read."""
     rows = _by_path(sql, "SELECT path, sha256 FROM files WHERE kind = ? AND path IN", paths, kind)

@@ -377,7 +377,7 @@ def _same(
     if not marks:
         return set()
     before = store.read(ledger.sha256s, kind, marks.keys())
-    applied = store.read(ledger.applied_sha256s, marks.keys()) if kind == "job" else {}
+    applied = store.read(ledger.applied_sha256s if kind == "job" else ledger.applied_task_sha256s, marks.keys())
     same = set()
     for path, mark in marks.items():
         source = files.read(path, limit=limit)

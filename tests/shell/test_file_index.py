@@ -481,3 +481,19 @@ def test_starts_are_those_of_the_jobs(here: Files) -> None:
     here.path("a").write_text(here.text("a", "second"))
     here.sync()
     assert here.store.read(syncs.starts, since=ticket).keys() == {"a"}
+
+
+def test_a_text_that_a_fire_has_seen_and_that_came_back_is_applied(here: Files) -> None:
+    """A partial pass (F1) writes no index: the file may again have the bytes that the index knows, and the job not."""
+    task = here.root / "prompts/apart.md"
+    task.parent.mkdir(exist_ok=True)
+    task.write_text("first\n")
+    here.path("apart").write_text("id: apart\nschedule: {every: 1h}\ntask_source_path: prompts/apart.md\n")
+    here.sync()
+    first = here.job("apart").file.task_sha256
+    task.write_text("second\n")
+    here.passes.refresh(here.store, "apart", wait=lambda _: False, actor="scheduler", cause="fire")
+    assert here.job("apart").file.task_sha256 != first
+    task.write_text("first\n")
+    here.sync()
+    assert here.job("apart").file.task_sha256 == first
