@@ -18,7 +18,6 @@ from scheduler.core.values.texts import example_line
 from scheduler.git.folder import under_way
 from scheduler.git.tree import Tree
 from scheduler.machine.mounts import may_hang
-from scheduler.root.place import Place
 from scheduler.root.reading import Source
 from scheduler.root.settings import read_settings
 from scheduler.root.tasks import inline_text, not_committed, not_committed_files
@@ -82,10 +81,6 @@ class Look(contextlib.AbstractContextManager["Look"]):
         if self._files is not None:
             self._files.__exit__()
             self._files = None
-
-    @property
-    def place(self) -> Place:
-        return self.passes.place
 
     def stands(self) -> bool:
         """False if another branch was checked out while the files were read. Ask after the last `ready`."""

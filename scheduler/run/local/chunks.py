@@ -266,10 +266,8 @@ class Chunks:
                 # Survives a kill; a reboot is recognised by the boot id.
                 batches.mark_all_spawning(sql, [seat.run for seat in batch])
                 recorded = self._record(sql)
-        except LockedError as error:
+        except LockedError:
             self._to_start.extendleft(reversed(batch))
-            for seat in batch:
-                self._tired(seat, error, OPEN_PATIENCE_S)
             return False
         except Exception as error:
             for seat in batch:
@@ -329,15 +327,15 @@ class Chunks:
         self._to_open.extendleft(reversed(opening))
         self._ended[:0] = ended
         for seat in opening:
-            if self._tired(seat, error, OPEN_PATIENCE_S):
+            if self._tired(seat, OPEN_PATIENCE_S):
                 self._to_open.remove(seat)
                 self._abandon(seat, error)
         for seat in ended:
-            if self._tired(seat, error, END_PATIENCE_S):
+            if self._tired(seat, END_PATIENCE_S):
                 self._ended.remove(seat)
                 self._hand_on(seat, error)
 
-    def _tired(self, seat: Seat, error: SchedulerError, patience_s: float) -> bool:
+    def _tired(self, seat: Seat, patience_s: float) -> bool:
         now = time.monotonic()
         seat.give_up_at = seat.give_up_at or now + patience_s
         return now >= seat.give_up_at
