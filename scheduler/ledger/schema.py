@@ -22,7 +22,7 @@ def migrations() -> Sequence[tuple[str, str]]:
 
 
 def _alone(path: Path) -> Lock:
-    """Allow one process at a time to create or migrate a database: another would find it half finished."""
+    """Allow one process at a time to create, migrate or switch a database: another would find it half finished."""
     return Lock(path.with_name(path.name + ".lock"))
 
 
@@ -56,7 +56,8 @@ def bring_up_to_date(connection: sqlite3.Connection, path: Path) -> None:
             if schema_version(connection, path, latest) < latest:
                 _migrate(connection, steps)
     if connection.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
-        connection.execute("PRAGMA journal_mode = WAL")
+        with _alone(path):  # while another process switches too, SQLite fails at once, whatever the timeout
+            connection.execute("PRAGMA journal_mode = WAL")
 
 
 def schema_version(connection: sqlite3.Connection, path: Path, latest: int) -> int:

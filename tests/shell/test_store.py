@@ -31,9 +31,10 @@ from scheduler.ledger import audit, claims, lives, queries, rows, runs, schema, 
 from scheduler.ledger import store as store_module
 from scheduler.ledger.claims import Claimed
 from scheduler.ledger.cursor import StaleError
-from scheduler.ledger.database import DamagedError
+from scheduler.ledger.database import DamagedError, LockedError, journals_by
 from scheduler.ledger.pool import Stores
 from scheduler.ledger.store import Store
+from scheduler.machine.locks import Lock
 from scheduler.machine.processes import Process
 from tests.fakes import START, claim_by_hand, succeed
 
@@ -568,6 +569,38 @@ def test_processes_that_open_a_new_database_at_once_all_find_it_whole(tmp_path: 
     ]
     results = [child.communicate(timeout=60) for child in children]
     assert [out.strip() for out, _ in results] == ["[]"] * 4, results
+
+
+def test_a_new_database_waits_for_another_process_that_turns_on_its_journal(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path.parent.mkdir()
+    schema.create_database(path)
+    turn = schema._alone(path)
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")  # as within `PRAGMA journal_mode = WAL`
+
+    def alone(name: Path) -> Lock:
+        other.close()
+        turn.close()
+        return Lock(name.with_name(name.name + ".lock"))
+
+    monkeypatch.setattr(schema, "_alone", alone)
+    with Store.open(path) as opened:
+        assert opened.read(queries.jobs) == []
+    assert journals_by(path) == "wal"
+
+
+def test_a_reader_that_stays_keeps_a_new_database_locked_for_no_longer_than_the_timeout(path: Path) -> None:
+    path.parent.mkdir()
+    schema.create_database(path)
+    reader = sqlite3.connect(path, isolation_level=None)
+    reader.execute("BEGIN")
+    reader.execute("SELECT count(*) FROM jobs").fetchone()
+    with pytest.raises(LockedError, match="locked by another process"):
+        Store.open(path, busy_timeout=timedelta(milliseconds=20))
+    reader.close()
+    Store.open(path).close()
 
 
 def test_claims_from_many_threads_give_every_run_a_number_of_its_own(path: Path) -> None:
