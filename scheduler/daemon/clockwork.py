@@ -15,7 +15,6 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from scheduler.core.due.due import PACED_AFTER, Due, due
-from scheduler.core.times.fires import next_fire
 from scheduler.core.values.facts import Job
 from scheduler.core.values.instants import instant
 from scheduler.core.values.problems import SchedulerError, UnavailableError
@@ -39,6 +38,7 @@ from scheduler.run.local.chunks import CHUNK, FIRST_CHUNK
 if TYPE_CHECKING:
     from sqlite3 import Connection
 
+STAYS = timedelta(seconds=1)  # so long after a start, what was foreseen for it still holds
 LOOK_AGAIN_S = 10.0  # the other work of each turn waits no longer than that
 CLOCK_S = 1.0  # how often to check whether the clock was set or the machine slept
 ASK_S = 0.5
@@ -86,6 +86,7 @@ class Clockwork:
         self._turned_at = away_from  # when somebody could last have claimed
         self._back_at: datetime | None = None  # the end of the last long outage
         self._prepared: datetime | None = None
+        self._foreseen: dict[str, tuple[Job, Due]] = {}  # what is due then
         self._places_seen = 0
         self._claiming = threading.RLock()
         self._next_start: datetime | None = None
@@ -131,6 +132,7 @@ class Clockwork:
             fires = self.duties.may_fire(news.settings or Settings())
             if fires and self._fires is False and self.since is not None:
                 self.since = self._elsewhere_until = self.clock.now()  # earlier slots belonged to another host
+                self._forget_foreseen()
             self._fires = fires
 
     def dispatch(
@@ -183,17 +185,19 @@ class Clockwork:
             return _Seen(now=now, ticket=self._seen, dues=dues, paced=paced) if dues else None
 
     def _claim_all(self, store: Store, seen: _Seen, *, merges: bool) -> list[Run] | None:
-        """Claim and hand over, in chunks if all of it can start at once. None if it turned out to be stale."""
-        engine, left = self.duties.engine, seen.dues
-        merges = merges and engine.free() >= len(left)  # otherwise who has waited longest must be found among all
-        size = FIRST_CHUNK if merges else len(left)
+        """Claim and hand over, in chunks while each can start at once. None if it turned out to be stale."""
+        engine, left, size = self.duties.engine, seen.dues, FIRST_CHUNK
+        if merges and len(left) > engine.free() > 0:
+            left = store.read(claims.in_turn, left)
         claimed: list[Run] = []
         while left and not self.loop.stopping.is_set():
-            chunk, left, size = left[:size], left[size:], CHUNK
+            merges = merges and engine.free() >= min(size, len(left))  # who has to wait, is found among all
+            chunk, left = (left[:size], left[size:]) if merges else (left, [])
             found = self._claim(store, replace(seen, dues=chunk), merges=merges)
             if found is None:
                 return None
             claimed += found
+            size = CHUNK
         return claimed
 
     def _started(self, now: datetime) -> list[Job]:
@@ -212,7 +216,10 @@ class Clockwork:
                 found.append(job)
         return found
 
-    def _due(self, job: Job, now: datetime, until: datetime | None) -> Due | None:
+    def _due(self, job: Job, now: datetime, until: datetime | None = None) -> Due | None:
+        foreseen, start = self._foreseen.get(job.id), self._prepared
+        if foreseen is not None and foreseen[0] is job and until is None and start and start <= now < start + STAYS:
+            return foreseen[1]
         try:
             back_at = self.duties.back_at(job)
             return due(
@@ -325,13 +332,13 @@ class Clockwork:
                 self.since = min(self.since, self.clock.now())
             if self._elsewhere_until is not None:
                 self._elsewhere_until = min(self._elsewhere_until, self.clock.now())
-            self._prepared = None
+            self._forget_foreseen()
         self.duties.engine.hasten(found.retries)
         if not found.nothing:
             self.reload(store, whole=True)
 
     def _prepare(self, store: Store) -> None:
-        """Have ready what the next claim needs: its jobs, the next position of each cursor, git's tree."""
+        """Have ready what the next claim needs: its jobs, what is due of each, git's tree."""
         with self._claiming:
             start = self.agenda.next_start
             if start is None:
@@ -339,11 +346,13 @@ class Clockwork:
             self.duties.engine.warm(store)
             if start == self._prepared:
                 return
+            self._forget_foreseen()
+            found = [(job, self._due(job, start)) for job in self.agenda.started(start)]
+            self._foreseen = {job.id: (job, due) for job, due in found if due and _stays(due)}
             self._prepared = start
-            for job in self.agenda.started(start):
-                if job.next_run_at is not None:
-                    with contextlib.suppress(Exception):  # `_due` meets it again, and reports it
-                        next_fire(job.file.spec.due_by, after=job.next_run_at)
+
+    def _forget_foreseen(self) -> None:
+        self._prepared, self._foreseen = None, {}
 
     def _rehearse(self, store: Store, start: datetime) -> None:
         """Do all that a claim does, short of doing it: after a sleep, the first time takes five times as long.
@@ -352,7 +361,7 @@ class Clockwork:
         """
         engine = self.duties.engine
         with contextlib.suppress(Exception), self._claiming:  # whatever is wrong, the claim itself meets and reports
-            dues = [each for job in self.agenda.started(start)[:1] if (each := due(job, now=start, since=self.since))]
+            dues = [each for job in self.agenda.started(start)[:1] if (each := self._due(job, start))]
             if not dues or not self._fires or engine.free() < 1 or self.duties.unusable():
                 return
             seen = _Seen(now=start, ticket=self._seen, dues=dues, paced=False)
@@ -381,6 +390,12 @@ class Clockwork:
                     self._rehearse(store, rehearse_at + REHEARSAL)
                 continue
             yield min(left, CLOCK_S)
+
+
+def _stays(due: Due) -> bool:
+    """True if exactly one slot is due at its start, and for some time after it."""
+    alone = due.slot is not None and not due.catch_up and not due.skips
+    return alone and (due.next_run_at is None or due.next_run_at - due.last >= STAYS)
 
 
 def _tell(due: Due) -> None:

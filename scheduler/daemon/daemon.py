@@ -64,6 +64,8 @@ from scheduler.sync.synced import Synced
 GRACE = timedelta(seconds=30)  # for running jobs when the daemon is told to stop
 ONE_SIGNAL_S = 0.1  # two this close are one: sent to the process and to its group, as `timeout` and make do
 LOOK_S = 1.0  # between two checks that the database still exists
+TEND_S = 10.0  # between two looks after the database's journal,
+NOTHING_STARTS = timedelta(seconds=0.25)  # which takes less than this
 MOST_NAMED = 50  # jobs, in one line of the log
 
 _log = Log(__name__)
@@ -134,7 +136,7 @@ class Daemon:
         timekeeper.begin(store)
         self.owner = owner = cleanup.enter_context(Owner(place.owners))
         self._signals: queue.SimpleQueue[int] = queue.SimpleQueue()
-        self._told_at = 0.0
+        self._told_at = self._tend_at = 0.0
         self.told_to_stop = False
         self._forced = False  # by a second signal
         self.ready = threading.Event()  # set after the first pass
@@ -284,11 +286,21 @@ class Daemon:
         while True:
             self._manager.turn(self._hearts, self._summary())
             reap()
+            self._tend_journal()
             # In turns: a signal just before the main thread blocks would not wake it.
             with contextlib.suppress(queue.Empty):
                 return self._signals.get(timeout=min(self._manager.turn_s, LOOK_S))
             if self._look_at_database():
                 return None
+
+    def _tend_journal(self) -> None:
+        """Do now and then, between fires, what would otherwise delay one of them."""
+        _, start = self.clockwork.glance
+        soon = start is not None and start - self.clock.now() < NOTHING_STARTS
+        if time.monotonic() >= self._tend_at and not soon:
+            self._tend_at = time.monotonic() + TEND_S
+            with contextlib.suppress(UnavailableError, OSError):  # a lock, a full disk: nothing depends on this
+                self._store.tend_journal()
 
     def _look_at_database(self) -> bool:
         trouble = self._file.trouble()

@@ -97,10 +97,8 @@ def claim_due(
     gave_way: list[Run] = []
     replaced: list[str] = []
     need_seen(sql, seen)
-    ran = dict(sql.execute("SELECT id, coalesce(last_run_at, '') FROM jobs").fetchall()) if len(dues) > 1 else {}
-    dues = sorted(dues, key=lambda due: (due.last, ran.get(due.job.id, ""), due.job.id))
     running = max_running - free_places(sql, max_running, now)
-    for due in dues:
+    for due in in_turn(sql, dues):
         move_cursor(sql, due.job.id, seen=due.job.next_run_at, to=due.next_run_at)
         for skip in due.skips:
             add_skip(sql, due.job.id, due.job.file, skip, now)
@@ -131,6 +129,12 @@ def claim_due(
                 )
             )
     return Claimed(runs=tuple(runs), gave_way=tuple(gave_way), replaced=tuple(replaced))
+
+
+def in_turn(sql: Connection, dues: Sequence[Due]) -> list[Due]:
+    """The order in which slots get capacity."""
+    ran = dict(sql.execute("SELECT id, coalesce(last_run_at, '') FROM jobs").fetchall()) if len(dues) > 1 else {}
+    return sorted(dues, key=lambda due: (due.last, ran.get(due.job.id, ""), due.job.id))
 
 
 def need_seen(sql: Connection, seen: int) -> None:

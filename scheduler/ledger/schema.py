@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import sqlite3
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from scheduler.ledger.database import make_durable
 from scheduler.machine.locks import Lock
 
 APPLICATION_ID = 0x53434844  # "SCHD" in the file's header identifies our databases
+_AGAIN_S = 0.01
 
 
 @functools.cache
@@ -22,7 +24,7 @@ def migrations() -> Sequence[tuple[str, str]]:
 
 
 def _alone(path: Path) -> Lock:
-    """Allow one process at a time to create, migrate or switch a database: another would find it half finished."""
+    """Allow one process at a time to create or migrate a database: another would find it half finished."""
     return Lock(path.with_name(path.name + ".lock"))
 
 
@@ -56,8 +58,21 @@ def bring_up_to_date(connection: sqlite3.Connection, path: Path) -> None:
             if schema_version(connection, path, latest) < latest:
                 _migrate(connection, steps)
     if connection.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
-        with _alone(path):  # while another process switches too, SQLite fails at once, whatever the timeout
+        _journal_ahead(connection)
+
+
+def _journal_ahead(connection: sqlite3.Connection) -> None:
+    """Switch to a write-ahead log. While another process does so, SQLite fails at once, whatever the timeout."""
+    (wait_ms,) = connection.execute("PRAGMA busy_timeout").fetchone()
+    give_up = time.monotonic() + wait_ms / 1000
+    while True:
+        try:
             connection.execute("PRAGMA journal_mode = WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() >= give_up:
+                raise
+        time.sleep(_AGAIN_S)
 
 
 def schema_version(connection: sqlite3.Connection, path: Path, latest: int) -> int:

@@ -34,7 +34,6 @@ from scheduler.ledger.cursor import StaleError
 from scheduler.ledger.database import DamagedError, LockedError, journals_by
 from scheduler.ledger.pool import Stores
 from scheduler.ledger.store import Store
-from scheduler.machine.locks import Lock
 from scheduler.machine.processes import Process
 from tests.fakes import START, claim_by_hand, succeed
 
@@ -576,16 +575,9 @@ def test_a_new_database_waits_for_another_process_that_turns_on_its_journal(
 ) -> None:
     path.parent.mkdir()
     schema.create_database(path)
-    turn = schema._alone(path)
     other = sqlite3.connect(path, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")  # as within `PRAGMA journal_mode = WAL`
-
-    def alone(name: Path) -> Lock:
-        other.close()
-        turn.close()
-        return Lock(name.with_name(name.name + ".lock"))
-
-    monkeypatch.setattr(schema, "_alone", alone)
+    monkeypatch.setattr(time, "sleep", lambda _: other.close())
     with Store.open(path) as opened:
         assert opened.read(queries.jobs) == []
     assert journals_by(path) == "wal"
@@ -712,6 +704,40 @@ def test_rows_that_hold_what_was_never_written_are_damage_and_no_traceback(store
     for look in (queries.jobs, syncs.observed):
         with pytest.raises(DamagedError, match="contains invalid values"):
             store.read(look)
+
+
+def test_a_journal_that_is_kept_long_holds_what_was_committed_to_it(store: Store, path: Path, tmp_path: Path) -> None:
+    journal = path.with_name("state.db-wal")
+    store.tend_journal()
+    kept = journal.stat().st_size
+    assert kept == store_module._KEPT_BYTES
+    claimed = claim(store)
+    store.tend_journal()
+    later = claim(store, "other")
+    assert journal.stat().st_size == kept, "no commit has made it longer"
+    left = tmp_path / "left"  # as a kill -9 leaves it
+    left.mkdir()
+    for name in (path.name, journal.name):
+        (left / name).write_bytes(path.with_name(name).read_bytes())
+    with Store.open(left / path.name) as again:
+        assert again.damage() == ""
+        assert [*again.read(queries.runs, "job"), *again.read(queries.runs, "other")] == [claimed, later]
+
+
+def test_nobody_makes_a_journal_longer_while_another_process_writes_to_it(store: Store, path: Path) -> None:
+    journal = path.with_name("state.db-wal")
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    other.execute("UPDATE jobs SET run_count = 7")
+    before = journal.stat().st_size
+    with pytest.raises(LockedError):
+        store.tend_journal()
+    assert journal.stat().st_size == before
+    other.execute("COMMIT")
+    other.close()
+    store.tend_journal()
+    assert journal.stat().st_size == store_module._KEPT_BYTES
+    assert store.read(queries.job, "job").runtime.run_count == 7
 
 
 def test_a_long_journal_shrinks_again(store: Store, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
