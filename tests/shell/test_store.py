@@ -737,7 +737,9 @@ def test_nobody_makes_a_journal_longer_while_another_process_writes_to_it(store:
     other.close()
     store.tend_journal()
     assert journal.stat().st_size == store_module._KEPT_BYTES
-    assert store.read(queries.job, "job").runtime.run_count == 7
+    job = store.read(queries.job, "job")
+    assert job is not None
+    assert job.runtime.run_count == 7
 
 
 def test_a_long_journal_shrinks_again(store: Store, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
