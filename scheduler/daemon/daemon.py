@@ -107,7 +107,7 @@ class Daemon:
         RefusedError if a history is gone and nobody has asked for a new one.
         """
         self.place = place = place.loose()
-        self.clock, self.environ, self._once, self._grace = clock, environ, once, grace
+        self.clock, self.environ, self._once, self._grace = clock, dict(environ), once, grace
         since = clock.now()
         share_one_heap()
         self._manager = Manager(environ)

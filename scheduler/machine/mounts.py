@@ -5,6 +5,8 @@ from __future__ import annotations
 import functools
 import os
 import re
+import select
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -70,12 +72,36 @@ def slow_folders(root: Path) -> frozenset[str]:
     return frozenset(point[len(above) :].rstrip("/") for point in points if point.startswith(above) and point != above)
 
 
-def _table() -> str:
-    try:
-        with open("/proc/self/mountinfo", errors="surrogateescape") as file:  # noqa: PTH123 - fires ask
-            return file.read()
-    except OSError:  # not Linux
-        return ""
+class _Table:
+    """The mount table, read again when the kernel says that it has changed (proc_pid_mounts(5)): every fire asks."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._changes: select.poll | None = None
+        self._text = ""
+
+    def read(self) -> str:
+        """Its text. Empty if there is none, as on macOS."""
+        with self._lock:
+            if self._changes is None or self._changes.poll(0):
+                self._read()
+            return self._text
+
+    def _read(self) -> None:
+        try:
+            if self._changes is None:
+                self._file = open("/proc/self/mountinfo", errors="surrogateescape")  # noqa: PTH123, SIM115 - polled
+                changes = select.poll()
+                changes.register(self._file, select.POLLPRI)
+                changes.poll(0)
+                self._changes = changes
+            self._file.seek(0)
+            self._text = self._file.read()
+        except OSError:
+            self._text = ""
+
+
+_table = _Table().read
 
 
 @functools.lru_cache(maxsize=2)

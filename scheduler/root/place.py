@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import hashlib
 import os
 import re
@@ -61,7 +62,7 @@ class Place:
     @property
     def closed(self) -> Identities:
         """The scheduler's own files as they are now, never job files or tasks. Costs a few stat calls."""
-        return identities([self.state, self.owners, *(self.db.with_name(self.db.name + end) for end in DB_ENDS)])
+        return identities(_own(self.state, self.db, self.owners))
 
     @property
     def owners(self) -> Path:
@@ -358,3 +359,8 @@ def is_there(path: Path) -> bool:
     except OSError:
         return True
     return True
+
+
+@functools.lru_cache(maxsize=4)
+def _own(state: Path, db: Path, owners: Path) -> tuple[str, ...]:
+    return (str(state), str(owners), *(str(db.with_name(db.name + end)) for end in DB_ENDS))

@@ -246,12 +246,12 @@ def _open_unswapped(name: str, flags: int, here: int) -> int:
         raise
 
 
-def identities(paths: Collection[Path]) -> Identities:
+def identities(paths: Collection[str | Path]) -> Identities:
     """By device and inode: case-insensitive file systems and bind mounts have other names for the same folder."""
     found = set()
     for path in paths:
         with contextlib.suppress(OSError):
-            found.add(_identity(path.stat()))
+            found.add(_identity(os.stat(path)))  # noqa: PTH116 - every fire asks
     return frozenset(found)
 
 

@@ -7,6 +7,7 @@ server may not answer.
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import os
 import stat
@@ -40,7 +41,7 @@ class Unchanged(contextlib.AbstractContextManager["Unchanged"]):
         """The bytes of a file with that digest, which nobody has touched for a second. None if it is not plain."""
         folder, _, name = path.rpartition("/")
         here = self._folder(folder)
-        if here is None or refused_path(path, path) is not None:
+        if here is None or not _is_plain(path):
             return None
         try:
             data = self._read(here, name)
@@ -90,6 +91,11 @@ class Unchanged(contextlib.AbstractContextManager["Unchanged"]):
                         found = None
             self._folders[path] = found
         return self._folders[path]
+
+
+@functools.lru_cache(maxsize=20_000)
+def _is_plain(path: str) -> bool:
+    return refused_path(path, path) is None
 
 
 def _identity(folder: int) -> tuple[int, int]:

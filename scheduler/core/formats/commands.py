@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import posixpath
 import re
 import shlex
@@ -40,14 +41,19 @@ def named_files(runner: RunnerSpec, root: str) -> tuple[Named, ...]:
     Covers what follows `=`, and the words of a text for a shell. Does not follow what such files load in turn.
     root: absolute.
     """
+    return _named(runner.command, runner.cwd, root)
+
+
+@functools.lru_cache(maxsize=64)  # every fire asks
+def _named(command: tuple[str, ...], cwd: str, root: str) -> tuple[Named, ...]:
     found: dict[str, Named] = {}
-    program, *arguments = runner.command
+    program, *arguments = command
     if program.startswith("./") and (path := _below(program, root, ".")):
         found[path] = Named(path, 0, needed=True, started=True)
-    needed = _needed(runner.command)
+    needed = _needed(command)
     for word, argument in enumerate(arguments, start=1):
         for part in _parts(argument):
-            path = _below(_ROOT.sub(lambda _: root, part), root, runner.cwd)
+            path = _below(_ROOT.sub(lambda _: root, part), root, cwd)
             if path and path not in found:
                 is_it = needed is not None and needed[0] == word and part == argument
                 found[path] = Named(path, word, needed=is_it, started=is_it and needed is not None and needed[1])

@@ -142,7 +142,8 @@ class Attempts:
     def make_room(self) -> None:
         """Raises: UnavailableError if no output could be kept."""
         try:
-            self.place.outputs.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if not (outputs := self.place.outputs).is_dir():
+                outputs.mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError as error:
             raise unusable(self.place.outputs, error) from error
 
