@@ -88,7 +88,7 @@ class Duties:
             if self.engine.places < max_running:
                 _log.warning(
                     "few_files",
-                    f"limits.max_running is {max_running}, which needs more open files than allowed; raise ulimit -n",
+                    f"limits.max_running is {max_running}, which needs more open files than allowed; raise ulimit -Hn",
                     places=self.engine.places,
                 )
 

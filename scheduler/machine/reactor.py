@@ -48,6 +48,39 @@ class Timer:
         self.what = None
 
 
+class _Epoll:
+    """epoll(7) without the bookkeeping of `selectors`, which takes as long as a run's reads and writes."""
+
+    def __init__(self) -> None:
+        self._epoll = select.epoll()
+        self.fileno, self.close = self._epoll.fileno, self._epoll.close
+
+    def register(self, file: int, events: int) -> None:
+        self._epoll.register(file, select.EPOLLIN if events == READ else select.EPOLLOUT)
+
+    def unregister(self, file: int) -> None:
+        with contextlib.suppress(OSError):  # closed already
+            self._epoll.unregister(file)
+
+    def poll(self, timeout: float) -> list[int]:
+        return [file for file, _ in self._epoll.poll(timeout)]
+
+
+class _Poller:
+    """Whatever else the machine has."""
+
+    def __init__(self) -> None:
+        self._selector = selectors.DefaultSelector()
+        self.register, self.unregister = self._selector.register, self._selector.unregister
+        self.close = self._selector.close
+
+    def fileno(self) -> int:
+        return self._selector.fileno() if hasattr(self._selector, "fileno") else _SELECTABLE
+
+    def poll(self, timeout: float) -> list[int]:
+        return [key.fd for key, _ in self._selector.select(timeout)]
+
+
 class Reactor:
     """Handles events in the thread that calls `turn` or `wait`: one thread at a time.
 
@@ -56,7 +89,7 @@ class Reactor:
     """
 
     def __init__(self) -> None:
-        self._selector = selectors.DefaultSelector()
+        self._poller: _Epoll | _Poller = _Epoll() if hasattr(select, "epoll") else _Poller()
         self._handlers: dict[int, Callable[[], None]] = {}
         self._timers: list[tuple[float, int, Timer]] = []
         self._numbers = itertools.count()
@@ -72,7 +105,7 @@ class Reactor:
     def close(self) -> None:
         """Handle nothing any more. Whoever still calls is not heard."""
         self._woken, button, self._button = True, self._button, -1
-        self._selector.close()
+        self._poller.close()
         os.close(self._pipe)
         os.close(button)
 
@@ -114,13 +147,13 @@ class Reactor:
 
     def watch(self, file: int, events: int, what: Callable[[], None]) -> None:
         """Call `what` whenever a descriptor is ready. Raises: OSError."""
-        self._selector.register(file, events, what)
+        self._poller.register(file, events)
         self._handlers[file] = what
 
     def unwatch(self, file: int) -> None:
         """Forget a descriptor, before it is closed: its number may be given to another file at once."""
         if self._handlers.pop(file, None) is not None:
-            self._selector.unregister(file)
+            self._poller.unregister(file)
 
     def wait(self, timeout: float | None = None) -> bool:
         """Handle events until the bell rings, at most `timeout` seconds. True if it has rung."""
@@ -142,10 +175,9 @@ class Reactor:
             heapq.heappop(self._timers)
         if self._timers:
             timeout = min(timeout, self._timers[0][0] - time.monotonic())
-        for key, _ in self._ready(timeout):
+        for file, handler in [(file, self._handlers.get(file)) for file in self._ready(timeout)]:
             # An earlier event may have closed this descriptor, and its number may be another file's by now.
-            handler = self._handlers.get(key.fd)
-            if handler is not None and handler is key.data:
+            if handler is not None and handler is self._handlers.get(file):
                 _do(handler)
         now = time.monotonic()
         while self._timers and self._timers[0][0] <= now:
@@ -155,15 +187,15 @@ class Reactor:
         for _ in range(len(self._calls)):  # what these add is for the next turn
             _do(self._calls.popleft())
 
-    def _ready(self, timeout: float) -> list[tuple[selectors.SelectorKey, int]]:
+    def _ready(self, timeout: float) -> list[int]:
         if timeout > 0:
             timeout = min(timeout, longest_wait())
-            number = self._selector.fileno() if hasattr(self._selector, "fileno") else _SELECTABLE
+            number = self._poller.fileno()
             if number >= _SELECTABLE:
-                return self._selector.select(timeout)
+                return self._poller.poll(timeout)
             # epoll_wait(2) counts whole milliseconds, and would be that late; select(2) counts microseconds.
             select.select([number], [], [], timeout)
-        return self._selector.select(0)
+        return self._poller.poll(0)
 
     def _answer(self) -> None:
         self._woken = False

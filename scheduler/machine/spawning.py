@@ -6,6 +6,8 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from scheduler.machine.open_files import give_back
+
 _fork_exec: Any
 try:
     from _posixsubprocess import fork_exec as _fork_exec
@@ -50,14 +52,18 @@ def spawn(argv: Sequence[bytes], *, cwd: str, env: Mapping[str, str], stdin: int
     """
     if _fork_exec is not None:
         try:
-            return Child(_fork(argv, cwd, env, stdin, stdout, stderr))
+            child = Child(_fork(argv, cwd, env, stdin, stdout, stderr))
         except TypeError:  # its arguments are nobody's promise: another Python has others
             pass
+        else:
+            give_back(child.pid)
+            return child
     import subprocess
 
     popen = subprocess.Popen(
         argv, cwd=cwd, env=env, stdin=stdin, stdout=stdout, stderr=stderr, bufsize=0, start_new_session=True
     )
+    give_back(popen.pid)
     return Child(popen.pid, popen)
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import itertools
-import resource
 import threading
 import time
 from collections import deque
@@ -30,6 +29,7 @@ from scheduler.core.values.runs import Run, RunStatus, Trigger
 from scheduler.ledger import claims, places, queries, runs, syncs
 from scheduler.ledger.pool import Lend
 from scheduler.ledger.store import Store
+from scheduler.machine import open_files
 from scheduler.machine.clock import Clock
 from scheduler.machine.crash import crash_point
 from scheduler.machine.hands import Hands
@@ -86,7 +86,6 @@ class LocalEngine:
         self._lock = threading.RLock()
         self._seats: dict[str, Seat] = {}
         self._waiting = Waiting(alone=self.alone)
-        self._room = max(1, (resource.getrlimit(resource.RLIMIT_NOFILE)[0] - FILES_OF_OURS) // FILES_OF_A_RUN)
         self._unwritten: dict[str, tuple[Callable[[Store], Run], Done | None]] = {}
         self._to_look: deque[Seat] = deque()
         self._texts = InlineTexts()
@@ -103,7 +102,7 @@ class LocalEngine:
             unwritten=self._end_later,
         )
         self._stopping = False
-        self.max_running = 1
+        self.max_running, self._room = 1, _room(1)
 
     @property
     def places(self) -> int:
@@ -209,6 +208,7 @@ class LocalEngine:
 
     def resize(self, max_running: int) -> None:
         self.max_running = max_running
+        self._room = _room(max_running)
         self._fill()
 
     def forget(self, runs: Iterable[Run]) -> None:
@@ -574,6 +574,12 @@ class LocalEngine:
             since = max(since, last.last_run_at + timedelta(milliseconds=last.last_run_duration_ms or 0))
         following = next_fire(job.file.spec.due_by, after=run.fire_time)
         return self.clock.now() - since > patience(job.file.spec, run.fire_time, following)
+
+
+def _room(runs: int) -> int:
+    """How many runs the limit of open files allows, once it is raised for so many."""
+    files = open_files.allow(FILES_OF_OURS + runs * FILES_OF_A_RUN)
+    return max(1, (files - FILES_OF_OURS) // FILES_OF_A_RUN)
 
 
 def _is_of_a_slot(run: Run) -> bool:
