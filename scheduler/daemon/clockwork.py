@@ -44,7 +44,10 @@ CLOCK_S = 1.0  # how often to check whether the clock was set or the machine sle
 ASK_S = 0.5
 RETRY_S = 1.0  # after a database error
 READ_AT_ONCE = 256  # changed jobs; of more, only the start is read
-REHEARSAL = timedelta(milliseconds=30)  # before a claim
+REHEARSALS = timedelta(milliseconds=30), timedelta(milliseconds=3)  # before a claim: the caches forget that fast
+TOO_LATE = timedelta(milliseconds=2)  # before a claim, for a rehearsal
+AWAKE_S = 0.0015  # before a moment, no more sleep: to wake up takes a processor as long as a claim
+SECOND = timedelta(seconds=1)
 BUSY_WAIT = timedelta(milliseconds=20)  # for a locked database, before runs under way have their turn
 # Without a turn for so long, it counts as hung. The longest honest turn takes far less: ten seconds, and ten more for
 # each of a few database locks. Killing a daemon that is merely slow would end all its runs.
@@ -375,20 +378,22 @@ class Clockwork:
         with self._claiming:
             start = self.next_start
             self.glance = len(self.agenda), start
-        rehearse_at = None if start is None else start - REHEARSAL
+        rehearsals = [] if start is None else [start - ahead for ahead in REHEARSALS]
+        claim_at = start
         start = min((at for at in (start, self.duties.engine.next_at) if at is not None), default=None)
         until = time.monotonic() + LOOK_AGAIN_S
         while not self.agenda.bell.is_set() and not self.duties.timekeeper.needs_repair:
-            left = until - time.monotonic()
-            if start is not None:
-                left = min(left, (start - self.clock.now()) / timedelta(seconds=1))
-            if left <= 0:
+            now, left = self.clock.now(), until - time.monotonic()
+            if left <= 0 or (start is not None and start <= now):
                 return
-            if rehearse_at is not None and (early := (rehearse_at - self.clock.now()) / timedelta(seconds=1)) > 0:
-                yield min(left, early, CLOCK_S)
-                if rehearse_at <= self.clock.now() < rehearse_at + REHEARSAL / 2:
-                    self._rehearse(store, rehearse_at + REHEARSAL)
+            if rehearsals and rehearsals[0] <= now:
+                rehearsals.pop(0)
+                if claim_at is not None and claim_at - now > TOO_LATE:
+                    self._rehearse(store, claim_at)
                 continue
+            next_at = min((at for at in (start, *rehearsals[:1]) if at is not None), default=None)
+            if next_at is not None:
+                left = min(left, max(0.0, (next_at - now) / SECOND - AWAKE_S))
             yield min(left, CLOCK_S)
 
 
