@@ -34,7 +34,8 @@ def open_faults(sql: Connection) -> list[PlaceFault]:
 
 def told_faults(sql: Connection) -> list[AuditRow]:
     """When place faults began and ended, oldest first."""
-    return [to_audit_row(row) for row in sql.execute(f"{AUDIT_ROWS} AND {_TOLD} ORDER BY audit.seq").fetchall()]
+    told = f"audit.seq IN (SELECT seq FROM audit WHERE {_TOLD})"
+    return [to_audit_row(row) for row in sql.execute(f"{AUDIT_ROWS} AND {told} ORDER BY audit.seq").fetchall()]
 
 
 def tell(sql: Connection, faults: Sequence[PlaceFault], *, begins: bool, now: datetime) -> None:

@@ -468,11 +468,9 @@ class Passes:
     def _tree_of(self, revision: str, paths: Collection[str]) -> Tree:
         """These paths in a revision; all of it, if it is known already."""
         known = None if self.commits is None else self.commits.known(self.place.root)
-        return (
-            known
-            if known is not None and known.revision == revision
-            else read_tree(self.place.root, *paths, revision=revision)
-        )
+        if known is not None and known.revision == revision:
+            return known
+        return read_tree(self.place.root, *paths, revision=revision)
 
     def _unchanged(self, job: Job, settings: Settings) -> bool:
         """True if the job's file and its task are byte for byte what the last pass read, so need no parsing."""
