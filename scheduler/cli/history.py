@@ -296,4 +296,6 @@ def _origin_text(evidence: EvidenceJson) -> str:
         return f"  [{commit['id'][:7]} by {commit['author']}: {commit['subject']}]"
     if evidence["no_commit"] == "uncommitted":
         return "  [uncommitted]"
+    if evidence["no_commit"] == "pending":
+        return "  [commit not looked up yet]"
     return f"  [{render.short_hash(evidence['revision'], 7)}]" if evidence["revision"] else ""

@@ -24,6 +24,7 @@ from scheduler.core.values.texts import counted
 from scheduler.daemon.agenda import Agenda
 from scheduler.daemon.clockwork import Clockwork
 from scheduler.daemon.duties import Duties
+from scheduler.daemon.lookups import Lookups
 from scheduler.daemon.places import Places
 from scheduler.daemon.requests import Requests
 from scheduler.daemon.resync import Resync
@@ -186,8 +187,9 @@ class Daemon:
                 (life.seen for life in store.read(lives.lives, clock.now()) if not life.silent), default=None
             ),
         )
+        self.lookups = Lookups(place=place, lend=stores.lend)
         self.resync = Resync(
-            place=place, passes=self._passes, lend=stores.lend, recover=self.recover, applied=self.agenda.poke
+            place=place, passes=self._passes, lend=stores.lend, recover=self.recover, applied=self._applied
         )
         self._housekeeping = housekeeping = Housekeeping(place=place, clock=clock, lend=stores.lend)
         self.nightly = Nightly(
@@ -203,9 +205,10 @@ class Daemon:
             follow = Follow(followed=place.followed, clock=clock, environ=environ)
             self.follower = Follower(follow, asked=place.wake, applied=self.resync.loop.bell.set)
         self._hearts = (self.clockwork.loop, self.resync.loop)  # the watchdog acts if one of them hangs
-        self._loops = [*self._hearts, self.places.loop, self.nightly.loop, alarms.loop]
+        self._loops = [*self._hearts, self.places.loop, self.lookups.loop, self.nightly.loop, alarms.loop]
         self._loops += [] if self.follower is None else [self.follower.loop]
         cleanup.callback(self.resync.stop)
+        cleanup.callback(self.lookups.stop)
         for listener in lock.listeners:
             Server(listener, Requests(self).handlers())
 
@@ -240,6 +243,8 @@ class Daemon:
         failed = len(self._ended) - len(fine) + self.engine.put_off + len(self.engine.unwritten)
         self.told_to_stop = True  # a run that is requested now would not be seen to end
         self.engine.wait()
+        with contextlib.suppress(UnavailableError):  # the next daemon asks again
+            self.lookups.look()
         self.nightly.look()
         self._housekeeping.look()
         return failed
@@ -264,6 +269,7 @@ class Daemon:
         for loop in self._loops:
             loop.stop()
         self.resync.stop()
+        self.lookups.stop()
         self.clockwork.loop.join()  # from now on this thread moves the runs on
         self.engine.stop(self._grace)
         crash_point("drained")
@@ -358,6 +364,10 @@ class Daemon:
 
     def _settle(self, store: Store, job_ids: Collection[str], until: datetime) -> None:
         self.clockwork.dispatch(store, only=job_ids, until=until)
+
+    def _applied(self) -> None:
+        self.agenda.poke()
+        self.lookups.loop.bell.set()
 
     def _announce(self, job_ids: Sequence[str]) -> None:
         named = ", ".join(job_ids[:MOST_NAMED]) or "none"

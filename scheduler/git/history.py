@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
@@ -12,25 +13,38 @@ from scheduler.git.folder import shallow_commits
 from scheduler.git.run import GitError, stream_git
 
 FEW_PATHS = 100  # up to this many are passed to git; with more, looking at every commit is faster
-WHOLE_PASS_S = 10.0  # limit for everything that a pass changes
-ONE_FILE_S = 2.0  # a run waits for it
+LOOKUP_S = 10.0  # limit for all questions about one revision
+ONE_FILE_S = 2.0  # a command waits for it
 
 _FORMAT = "%x01%H%x00%an%x00%ae%x00%at%x00%s"
 _ABSENT = "0"
 
 
+Key = tuple[str, str | None]  # a path, and the blob that it was given; None: it was deleted
+
+
 def last_changes(
-    root: Path, revisions: Iterable[str], wanted: Iterable[tuple[str, str | None]], *, timeout: float
-) -> dict[tuple[str, str | None], Commit | NoCommit]:
-    """For each path and blob (None: its absence), the newest commit from the revisions back that put it there.
+    root: Path, revisions: Iterable[str], wanted: Iterable[Key], *, timeout: float
+) -> dict[Key, Commit | NoCommit]:
+    """The same as `look_back`, without what is not found within `timeout` seconds, or because git fails."""
+    found: dict[Key, Commit | NoCommit] = {}
+    with contextlib.suppress(GitError):  # what was read until then is valid
+        found.update(look_back(root, revisions, wanted, timeout=timeout))
+    return found
+
+
+def look_back(
+    root: Path, revisions: Iterable[str], wanted: Iterable[Key], *, timeout: float
+) -> Iterator[tuple[Key, Commit | NoCommit]]:
+    """For each path and blob, the newest commit from the revisions back that put it there.
 
     A merge counts only if it made a file unlike that of every parent. A renamed file counts as new under its name.
-    Leaves out what is not found within `timeout` seconds, and ignores revisions that no longer exist.
+    Leaves out what no commit has done, and ignores revisions that no longer exist.
+    Raises: GitError, also midway, if git fails or takes longer than `timeout` seconds.
     """
     left = set(wanted)
-    found: dict[tuple[str, str | None], Commit | NoCommit] = {}
     if not left:
-        return found
+        return
     paths = sorted({path for path, _ in left})
     shallow = shallow_commits(root)
     log = stream_git(
@@ -38,18 +52,13 @@ def last_changes(
         "--encoding=UTF-8", f"--format={_FORMAT}", "--ignore-missing", "--end-of-options", *revisions,
         "--", *(paths if len(paths) <= FEW_PATHS else ["."]), timeout=timeout,
     )  # fmt: skip
-    try:
+    with contextlib.closing(log):
         for commit, path, blob in _changes(log):
             if (path, blob) in left:
                 left.remove((path, blob))
-                found[path, blob] = "shallow" if commit.id in shallow else commit
+                yield (path, blob), "shallow" if commit.id in shallow else commit
                 if not left:
-                    break
-    except GitError:
-        pass  # what was read until then is valid
-    finally:
-        log.close()
-    return found
+                    return
 
 
 def _changes(log: Iterator[bytes]) -> Iterator[tuple[Commit, str, str | None]]:

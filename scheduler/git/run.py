@@ -80,6 +80,10 @@ class GitError(UnavailableError):
         return any(each in self.said for each in _OF_THIS_MACHINE)
 
 
+class GitTimeoutError(GitError):
+    """Git took too long."""
+
+
 def run_git(
     root: Path,
     *args: str,
@@ -129,7 +133,7 @@ def start_git(
             out, complaint = process.communicate(input, timeout)
         except subprocess.TimeoutExpired:
             end_group(process, gently)
-            raise GitError(f"git {subcommand} took longer than {timeout:g} s") from None
+            raise GitTimeoutError(f"git {subcommand} took longer than {timeout:g} s") from None
         except BaseException:
             end_group(process, gently)
             raise
@@ -164,7 +168,7 @@ def stream_git(root: Path, *args: str, timeout: float, bare: bool = False) -> Ge
                 yield piece
             process.wait(max(0.1, give_up - time.monotonic()))
         except subprocess.TimeoutExpired:
-            raise GitError(f"git {args[0]} took longer than {timeout:g} s") from None
+            raise GitTimeoutError(f"git {args[0]} took longer than {timeout:g} s") from None
         finally:
             if process.returncode is None:
                 end_group(process, gently=False)

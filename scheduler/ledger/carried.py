@@ -30,7 +30,7 @@ from scheduler.core.past.past import (
 from scheduler.core.values.facts import SyncState
 from scheduler.core.values.instants import instant, parse_instant
 from scheduler.ledger.cursor import next_ticket
-from scheduler.ledger.rows import ACTIVE, insert, set_job, stamp
+from scheduler.ledger.rows import ACTIVE, AUDIT_ROWS, insert, set_job, stamp
 
 State = Literal["carried", "pending", "already", "own"]
 
@@ -54,12 +54,12 @@ def past_of(sql: Connection, job_id: str) -> Past:
     runs = [{**_told(row, RUN), "attempts": attempts.get(row["n"], [])} for row in ended]
     versions = sql.execute("SELECT * FROM definitions WHERE job_id = ? ORDER BY generation", (job_id,))
     audit = []
-    query = f"SELECT audit.*, {', '.join(f'commits.{each} AS commit_{each}' for each in COMMIT[1:])} FROM audit"
-    for row in sql.execute(
-        f"{query} LEFT JOIN commits ON commits.id = commit_id WHERE job_id = ? ORDER BY seq", (job_id,)
-    ):
-        known = None if row["commit_id"] is None else {each: row[f"commit_{each}"] for each in COMMIT}
-        audit.append({**_told(row, AUDIT), "commit": known})
+    for row in sql.execute(f"{AUDIT_ROWS} AND audit.job_id = ? ORDER BY audit.seq", (job_id,)):
+        commit = {"id": row["commit_id"], **{each: row[each] for each in COMMIT[1:]}}
+        told = {**_told(row, AUDIT), "commit": None if row["commit_id"] is None else commit}
+        if told["no_commit"] == "pending":
+            told["no_commit"] = "unknown"  # nobody looks it up for the other database
+        audit.append(told)
     texts = sql.execute(
         "SELECT DISTINCT texts.sha256, bytes FROM runs JOIN texts ON texts.sha256 = runs.task_sha256 WHERE job_id = ?"
         f" AND NOT {ACTIVE}",

@@ -12,7 +12,7 @@ from scheduler.core.values.instants import parse_instant
 from scheduler.core.values.runs import AuditRow, Run, RunStatus, Trigger
 from scheduler.core.values.settings import ROOT_JOB_ID
 from scheduler.ledger.audit import append_audit
-from scheduler.ledger.rows import set_run, the_run, to_audit_row
+from scheduler.ledger.rows import AUDIT_ROWS, set_run, the_run, to_audit_row
 
 LOST, BACK = "place_lost", "place_back"
 _TOLD = "action IN ('place_lost', 'place_back')"  # as the index audit_places has it, word for word
@@ -34,11 +34,8 @@ def open_faults(sql: Connection) -> list[PlaceFault]:
 
 def told_faults(sql: Connection) -> list[AuditRow]:
     """When place faults began and ended, oldest first."""
-    rows = sql.execute(
-        "SELECT audit.*, NULL AS author, NULL AS email, NULL AS date, NULL AS subject FROM audit"
-        f" WHERE {_TOLD} ORDER BY seq"
-    ).fetchall()
-    return [to_audit_row(row) for row in rows]
+    told = f"audit.seq IN (SELECT seq FROM audit WHERE {_TOLD})"
+    return [to_audit_row(row) for row in sql.execute(f"{AUDIT_ROWS} AND {told} ORDER BY audit.seq").fetchall()]
 
 
 def tell(sql: Connection, faults: Sequence[PlaceFault], *, begins: bool, now: datetime) -> None:

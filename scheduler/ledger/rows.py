@@ -51,6 +51,17 @@ SUMMARIES = f"""SELECT id, path, json_extract(spec, '$.schedule', '$.expires', '
     coalesce(skip.finished_at, skip.requested_at), skip.reason, run_count, consecutive_errors, updated_at
     FROM {_DEFINED} {_SKIPPED}"""
 
+# Audit rows with their commit: of the row itself in earlier versions, otherwise of its lookup. The text of a new job
+# has a row of its own in case another commit than that of the job file brought it; otherwise, the row is left out.
+AUDIT_ROWS = """SELECT audit.seq, at, audit.job_id, action, field, before, after, audit.revision, actor, cause,
+    commits.id AS commit_id, author, email, date, subject, coalesce(audit.no_commit, lookups.no_commit,
+    CASE WHEN lookups.id NOTNULL AND lookups.commit_id IS NULL THEN 'pending' END) AS no_commit
+    FROM audit LEFT JOIN lookups ON lookups.id = audit.lookup
+    LEFT JOIN commits ON commits.id = coalesce(audit.commit_id, lookups.commit_id)
+    WHERE NOT (action = 'task' AND lookups.id NOTNULL AND EXISTS (SELECT 1 FROM audit AS made
+    JOIN lookups AS its ON its.id = made.lookup WHERE made.seq = audit.seq - 1 AND made.action = 'create'
+    AND made.job_id = audit.job_id AND its.commit_id IS lookups.commit_id AND its.no_commit IS lookups.no_commit))"""
+
 
 def sha256_of(data: object) -> str:
     """The sha256 of a bytes column, which damage may have turned into anything."""
@@ -193,8 +204,10 @@ def _about(text: str) -> tuple[tuple[str, ...], str, str | None, bool]:
 
 
 def to_audit_row(row: Row) -> AuditRow:
+    """From a row of AUDIT_ROWS."""
     commit = None if row["commit_id"] is None else from_row(Commit, row, id=row["commit_id"])
-    return from_row(AuditRow, row, before=json.loads(row["before"]), after=json.loads(row["after"]), commit=commit)
+    before, after = json.loads(row["before"]), json.loads(row["after"])
+    return from_row(AuditRow, row, before=before, after=after, commit=commit, lookup=None)
 
 
 def to_row(value: Any, *besides: str) -> dict[str, Any]:

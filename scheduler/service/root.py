@@ -183,6 +183,13 @@ class Root:
 
         return recover(store, [LocalRecovery(place=self.place, clock=self.clock)])
 
+    def look_up_commits(self, store: Store) -> None:
+        """Ask git which commits brought what was applied here. A failure undoes nothing: the next sync asks again."""
+        from scheduler.sync import lookups
+
+        with contextlib.suppress(UnavailableError):
+            lookups.look_up_commits(store, self.place.now().root)
+
     def observed(self) -> Observed:
         """The jobs in the database; none if the root was never synced."""
         with self.store() or contextlib.nullcontext() as store:

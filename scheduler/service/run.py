@@ -152,7 +152,9 @@ def _run_here(
             run = attempts.carry_out(
                 claim.runs[0], scratch=owner.scratch, cancel=cancel, claimed=lambda each: claimed(each, True)
             )
-            return _await_end(root, attempts, run, owner.scratch, cancel)
+            run = _await_end(root, attempts, run, owner.scratch, cancel)
+        root.look_up_commits(store)
+        return run
 
 
 def _await_end(root: Root, attempts: Attempts, run: Run, scratch: Path, cancel: Cancel) -> Run:

@@ -156,6 +156,7 @@ def sync(
         found = root.passes().sync(
             store, actor=root.actor, cause=cause, confirmed=confirmed, now_anyway=now_anyway, deep="all unless local"
         )
+        root.look_up_commits(store)
     return _with_way_back(root, replace(found, recovered=tuple(run.id for run in recovered)).report())
 
 

@@ -15,10 +15,9 @@ from scheduler.core.formats.checkout import conversion_problems
 from scheduler.core.plan.audit import Origin, audit_rows, changes_in, origins
 from scheduler.core.plan.desired import Desired, Read
 from scheduler.core.plan.plan import Plan, plan, plan_one
-from scheduler.core.values.facts import Fault, Job, SyncState
+from scheduler.core.values.facts import Fault, Job, Lookup, SyncState
 from scheduler.core.values.problems import Problem, UnavailableError
 from scheduler.core.values.settings import ROOT_FILE, Settings, runner_file_of
-from scheduler.git.history import ONE_FILE_S, WHOLE_PASS_S, last_changes
 from scheduler.git.tree import Commits, Tree, git_silence, read_tree
 from scheduler.ledger import clock_steps, places, syncs
 from scheduler.ledger.cursor import StaleError, until_fresh
@@ -305,10 +304,8 @@ class Passes:
     ) -> None:
         """looked: None for the pass of a fire. only: the job files that were read, if not all. Raises: StaleError."""
         changes = changes_in(found)
-        # git's history is read only if something has changed
-        timeout = WHOLE_PASS_S if only is None else ONE_FILE_S
-        origin = _changed_by(self.place.root, found, origins(changes), timeout=timeout) if changes else {}
-        rows = audit_rows(found, at=now, actor=actor, cause=cause, changed_by=origin, changes=changes)
+        changed_by = self._changed_by(found, origins(changes)) if changes else {}
+        rows = audit_rows(found, at=now, actor=actor, cause=cause, changed_by=changed_by, changes=changes)
         specs = [action.after.spec for action in found.actions if action.writes]
         zones = with_zones(store.read(clock_steps.last_clock), specs) if specs else None
         if looked is None:
@@ -439,6 +436,42 @@ class Passes:
         """The content of HEAD below the root, or of those paths."""
         return read_tree(self.place.root, *paths) if self.commits is None else self.commits.tree(self.place.root)
 
+    def _changed_by(self, applied: Plan, paths: Collection[str]) -> Mapping[str, Origin]:
+        """For each file with a change of the plan: what git is to be asked about it, or why no commit made the change.
+
+        Empty outside a repository, and if git reports nothing at all.
+        """
+        if applied.revision is None:
+            return {}
+        root, found = self.place.root, dict[str, Origin]()
+        named = {path for field in applied.root_changes if (path := runner_file_of(field)) is not None}
+        unread = sorted(path for path in paths if path not in applied.sources)
+        tree = self._tree_of(applied.revision, unread) if unread else Tree()
+        for path in paths:
+            read = applied.sources.get(path)
+            if read is None and (path == ROOT_FILE or path in named):
+                read = _on_disk(root, path, tree)
+            if read is None:  # it is gone, or was not read
+                in_commit, on_disk = path in tree.blobs, os.path.lexists(root / path)
+                if in_commit or on_disk:
+                    found[path] = "uncommitted" if in_commit != on_disk else "unknown"
+                else:
+                    found[path] = Lookup(revision=applied.revision, path=path, blob=None)
+            elif read.provenance.dirty in ("modified", "untracked"):
+                found[path] = "uncommitted"
+            elif read.provenance.revision != applied.revision or read.provenance.blob is None:
+                found[path] = "unknown"
+            else:
+                found[path] = Lookup(revision=applied.revision, path=read.path, blob=read.provenance.blob)
+        return found
+
+    def _tree_of(self, revision: str, paths: Collection[str]) -> Tree:
+        """These paths in a revision; all of it, if it is known already."""
+        known = None if self.commits is None else self.commits.known(self.place.root)
+        if known is not None and known.revision == revision:
+            return known
+        return read_tree(self.place.root, *paths, revision=revision)
+
     def _unchanged(self, job: Job, settings: Settings) -> bool:
         """True if the job's file and its task are byte for byte what the last pass read, so need no parsing."""
         if job.archived or job.file.sync_state is not SyncState.SYNCED:
@@ -460,43 +493,6 @@ class Fresh:
     job: Job
     settings: Settings
     passes: Passes
-
-
-def _changed_by(root: Path, applied: Plan, paths: Collection[str], *, timeout: float) -> Mapping[str, Origin]:
-    """For each file with a change of the plan: the commit that made it, or why there is none.
-
-    Empty outside a repository, and if git reports nothing at all.
-    """
-    if applied.revision is None:
-        return {}
-    found: dict[str, Origin] = {}
-    wanted: dict[str, tuple[str, str | None]] = {}  # by the job's name for the file: git's name, and the blob
-    named = {path for field in applied.root_changes if (path := runner_file_of(field)) is not None}
-    unread = sorted(path for path in paths if path not in applied.sources)
-    tree = read_tree(root, *unread, revision=applied.revision) if unread else Tree()
-    for path in paths:
-        read = applied.sources.get(path)
-        if read is None and (path == ROOT_FILE or path in named):
-            read = _on_disk(root, path, tree)
-        if read is None:  # it is gone, or was not read
-            in_commit, on_disk = path in tree.blobs, os.path.lexists(root / path)
-            if in_commit or on_disk:
-                found[path] = "uncommitted" if in_commit != on_disk else "unknown"
-            else:
-                wanted[path] = path, None
-        elif read.provenance.dirty in ("modified", "untracked"):
-            found[path] = "uncommitted"
-        elif read.provenance.revision != applied.revision or read.provenance.blob is None:
-            found[path] = "unknown"
-        else:
-            wanted[path] = read.path, read.provenance.blob
-    told = last_changes(root, [applied.revision], wanted.values(), timeout=timeout)
-    for path, key in wanted.items():
-        if key in told:
-            found[path] = told[key]
-        else:
-            found[path] = "unknown" if key[1] is not None else "uncommitted"  # the latter: no commit ever had it
-    return found
 
 
 def _on_disk(root: Path, path: str, tree: Tree) -> Read | None:

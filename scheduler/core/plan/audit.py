@@ -8,11 +8,11 @@ from typing import Any
 
 from scheduler.core.plan.action import Action
 from scheduler.core.plan.plan import Plan
-from scheduler.core.values.facts import Commit, NoCommit, SyncState
+from scheduler.core.values.facts import Lookup, NoCommit, SyncState
 from scheduler.core.values.runs import AuditRow
 from scheduler.core.values.settings import ROOT_FILE, ROOT_JOB_ID, runner_file_of
 
-Origin = Commit | NoCommit
+Origin = Lookup | NoCommit  # what git is to be asked about a file, or why it need not be
 
 
 def audit_rows(
@@ -35,8 +35,8 @@ def audit_rows(
     def row(job_id: str, action: str, field: str | None, before: Any, after: Any, path: str | None) -> AuditRow:
         origin = None if path is None else known.get(path)
         return AuditRow(
-            commit=origin if isinstance(origin, Commit) else None,
-            no_commit=None if isinstance(origin, Commit) else origin,
+            lookup=origin if isinstance(origin, Lookup) else None,
+            no_commit=None if isinstance(origin, Lookup) else origin,
             job_id=job_id,
             action=action,
             field=field,
@@ -52,7 +52,7 @@ def audit_rows(
     for change in changes_in(plan) if changes is None else changes:
         found = row(*change)
         of_new_job = found.action == "task" and rows and rows[-1].action == "create" and rows[-1].job_id == found.job_id
-        if of_new_job and (found.commit, found.no_commit) == (rows[-1].commit, rows[-1].no_commit):
+        if of_new_job and (found.lookup, found.no_commit) == (rows[-1].lookup, rows[-1].no_commit):
             continue  # the create row covers it
         rows.append(found)
     return tuple(rows)

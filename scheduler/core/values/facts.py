@@ -63,7 +63,17 @@ NoCommit = Literal[
     "uncommitted",  # the file was not as committed when it was seen
     "shallow",  # the clone does not reach back that far
     "unknown",  # git did not answer, or not in time
+    "pending",  # git has not been asked yet: it is, once the change is in force
 ]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lookup:
+    """A question to git: the newest commit, from a revision back, that gave a path these bytes."""
+
+    revision: str
+    path: str  # as git names it, from the root
+    blob: str | None  # None: the commit that deleted the file
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

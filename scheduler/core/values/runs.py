@@ -7,8 +7,8 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from scheduler.core.values.codec import Stored
-from scheduler.core.values.facts import Commit, NoCommit, Provenance, RunnerFile
+from scheduler.core.values.codec import Stored, unsaid
+from scheduler.core.values.facts import Commit, Lookup, NoCommit, Provenance, RunnerFile
 from scheduler.core.values.spec import JobSpec
 
 
@@ -156,3 +156,4 @@ class AuditRow(Stored):
     cause: str
     commit: Commit | None = None  # that changed the file of the change
     no_commit: NoCommit | None = None  # why there is none; None if none was looked for, as outside a repository
+    lookup: Lookup | None = unsaid(None)  # of a new row: what git is to be asked
