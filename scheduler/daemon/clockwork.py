@@ -20,6 +20,7 @@ from scheduler.core.values.instants import instant
 from scheduler.core.values.problems import SchedulerError, UnavailableError
 from scheduler.core.values.runs import Run
 from scheduler.core.values.settings import Settings
+from scheduler.core.values.spec import Concurrency
 from scheduler.daemon.agenda import Agenda
 from scheduler.daemon.duties import Duties
 from scheduler.ledger import batches, claims, syncs
@@ -150,7 +151,7 @@ class Clockwork:
         claimed: list[Run] = []
         stale = False
         while (look := self._look(only, until)) is not None:
-            runs = self._claim_all(store, look, merges=only is None)
+            runs = self._claim_all(store, look, turns=only is None)
             claimed += runs or []
             if runs is not None:
                 break
@@ -187,16 +188,19 @@ class Clockwork:
             )
             return _Seen(now=now, ticket=self._seen, dues=dues, paced=paced) if dues else None
 
-    def _claim_all(self, store: Store, seen: _Seen, *, merges: bool) -> list[Run] | None:
-        """Claim and hand over, in chunks while each can start at once. None if it turned out to be stale."""
-        engine, left, size = self.duties.engine, seen.dues, FIRST_CHUNK
+    def _claim_all(self, store: Store, seen: _Seen, *, turns: bool) -> list[Run] | None:
+        """Claim and hand over, in chunks while each can start at once. None if it turned out to be stale.
+
+        turns: this is the thread that moves runs on.
+        """
+        engine, left, size, merges = self.duties.engine, seen.dues, FIRST_CHUNK, turns
         if merges and len(left) > engine.free() > 0:
             left = store.read(claims.in_turn, left)
         claimed: list[Run] = []
         while left and not self.loop.stopping.is_set():
             merges = merges and engine.free() >= min(size, len(left))  # who has to wait, is found among all
             chunk, left = (left[:size], left[size:]) if merges else (left, [])
-            found = self._claim(store, replace(seen, dues=chunk), merges=merges)
+            found = self._claim(store, replace(seen, dues=chunk), merges=merges, turns=turns)
             if found is None:
                 return None
             claimed += found
@@ -236,7 +240,7 @@ class Clockwork:
         _log.exception("job_not_fired", "this job does not fire until its file changes", job_id=job.id)
         self.agenda.drop(job.id)
 
-    def _claim(self, store: Store, seen: _Seen, *, merges: bool) -> list[Run] | None:
+    def _claim(self, store: Store, seen: _Seen, *, merges: bool, turns: bool) -> list[Run] | None:
         """Claim one chunk, and hand it over at once, so that claimed runs start whatever fails later.
 
         merges: runs for which nothing has changed are opened in the same transaction. None if the agenda is stale.
@@ -244,28 +248,36 @@ class Clockwork:
         engine, dues = self.duties.engine, seen.dues
         give_up = time.monotonic() + BUSY_TIMEOUT.total_seconds()
         while True:
+            if turns:  # a run that has ended is no overlap
+                excluding = {each.job.id for each in dues if each.job.file.spec.concurrency is not Concurrency.ALLOW}
+                engine.write_ends_of(excluding)
+            seen = replace(seen, now=max(seen.now, self.clock.now()))
             try:
                 openings = engine.plan(store, dues, seen.now) if merges else {}
-                with self._claiming, store.writing(wait=BUSY_WAIT if merges else None) as sql:
-                    claim, begun = self._write_claim(sql, seen, openings)
-                    crash_point("before_claim_commit")
+                with self._claiming:  # until the agenda has it: a newer definition must not be overwritten
+                    with store.writing(wait=BUSY_WAIT) as sql:
+                        claim, begun = self._write_claim(sql, seen, openings)
+                        crash_point("before_claim_commit")
+                    crash_point("after_claim_commit")
+                    for each in dues:
+                        self.agenda.put(replace(each.job, next_run_at=each.next_run_at, last_slot=each.last))
             except StaleError:
                 return None
             except LockedError:
-                if not merges or time.monotonic() >= give_up:
+                if time.monotonic() >= give_up:
                     raise
-                engine.reactor.turn(BUSY_WAIT.total_seconds())  # runs under way go on meanwhile
+                if turns:
+                    engine.reactor.turn(BUSY_WAIT.total_seconds())  # runs under way go on meanwhile
+                else:
+                    time.sleep(BUSY_WAIT.total_seconds())  # whoever moves runs on may claim meanwhile
                 continue
             except SchedulerError:
                 raise
             except Exception:
-                return self._claim_singly(store, seen)
+                return self._claim_singly(store, seen, turns=turns)
             break
-        crash_point("after_claim_commit")
-        with self._claiming:
-            for each in dues:
-                self.agenda.put(replace(each.job, next_run_at=each.next_run_at, last_slot=each.last))
-                _tell(each)
+        for each in dues:
+            _tell(each)
         self.duties.hand_over(claim)
         if begun:
             engine.start_begun(begun, ended=self.duties.done)
@@ -297,16 +309,16 @@ class Clockwork:
             engine.begin(sql, claim.runs)
         return claim, begun
 
-    def _claim_singly(self, store: Store, seen: _Seen) -> list[Run] | None:
+    def _claim_singly(self, store: Store, seen: _Seen, *, turns: bool) -> list[Run] | None:
         """One job that cannot be claimed must not block the others."""
         if len(seen.dues) == 1:
             self._drop(seen.dues[0].job)
             return []
-        found = [self._claim(store, replace(seen, dues=[each]), merges=False) for each in seen.dues]
+        found = [self._claim(store, replace(seen, dues=[each]), merges=False, turns=turns) for each in seen.dues]
         return None if None in found else [run for each in found if each is not None for run in each]
 
     def _turns(self) -> Iterator[float]:
-        with self.lend() as store:
+        with self.lend() as store, store.hurried(BUSY_WAIT):  # this thread must move runs on meanwhile
             self.agenda.poke()  # earlier pokes may have been lost in an error
             while True:
                 self.turn(store)

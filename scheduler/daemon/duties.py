@@ -124,7 +124,7 @@ class Duties:
             self._beat_at = time.monotonic() + BEAT_S
             try:
                 if not self.unusable():
-                    with store.writing(durable=False, wait=timedelta(0)) as sql:
+                    with store.writing(durable=False) as sql:
                         lives.beat(
                             sql, self.owner, now=self.clock.now(), silent=self.silent or "", over=over, once=self.once
                         )

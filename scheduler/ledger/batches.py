@@ -165,19 +165,22 @@ def record_processes(sql: Connection, batch: Iterable[tuple[Run, Process]]) -> N
     )
 
 
-def finish_all(sql: Connection, batch: Sequence[tuple[Run, Ending]], *, now: datetime) -> list[Run]:
+Ended = tuple[Run, Ending, datetime]  # and when
+
+
+def finish_all(sql: Connection, batch: Sequence[Ended]) -> list[Run]:
     """End runs, each as `runs.finish` does. Most succeed: those cost a fraction of that."""
     # In order, where one of a job's runs has not succeeded: its counters depend on it.
-    mixed = {run.job_id for run, ending in batch if not _is_plain(run, ending)}
-    plain = [(run, ending) for run, ending in batch if run.job_id not in mixed]
+    mixed = {run.job_id for run, ending, _ in batch if not _is_plain(run, ending)}
+    plain = [each for each in batch if each[0].job_id not in mixed]
     ended: dict[str, Run] = {}
     sql.execute("SAVEPOINT plain")
-    if _finish_plain(sql, plain, now):
-        ended = {run.id: _succeeded(run, ending, now) for run, ending in plain}
+    if _finish_plain(sql, plain):
+        ended = {run.id: _succeeded(run, ending, at) for run, ending, at in plain}
     else:
         sql.execute("ROLLBACK TO plain")
     sql.execute("RELEASE plain")
-    found = [ended[run.id] if run.id in ended else finish(sql, run, ending, now=now) for run, ending in batch]
+    found = [ended[run.id] if run.id in ended else finish(sql, run, ending, now=at) for run, ending, at in batch]
     crash_point("before_end_commit")
     return found
 
@@ -186,9 +189,8 @@ def _is_plain(run: Run, ending: Ending) -> bool:
     return ending.status is RunStatus.SUCCEEDED and run.started_at is not None and bool(run.attempts)
 
 
-def _finish_plain(sql: Connection, batch: Sequence[tuple[Run, Ending]], now: datetime) -> bool:
+def _finish_plain(sql: Connection, batch: Sequence[Ended]) -> bool:
     """False if one of them has already ended: somebody else has taken it over."""
-    at = rows.stamp(now)
     changed = sql.executemany(
         "UPDATE runs SET status = 'succeeded', reason = NULL, exit_code = ?, error = ?, result = ?, output_bytes = ?,"
         " truncated = ?, finished_at = ?, duration_ms = ?, owner = NULL, retry_at = NULL"
@@ -200,12 +202,12 @@ def _finish_plain(sql: Connection, batch: Sequence[tuple[Run, Ending]], now: dat
                 ending.result,
                 ending.output_bytes,
                 ending.truncated,
-                at,
-                _took_ms(run, now),
+                rows.stamp(at),
+                _took_ms(run, at),
                 run.job_id,
                 run.n,
             )
-            for run, ending in batch
+            for run, ending, at in batch
         ],
     )
     if batch and changed.rowcount != len(batch):
@@ -213,32 +215,35 @@ def _finish_plain(sql: Connection, batch: Sequence[tuple[Run, Ending]], now: dat
     sql.executemany(
         "UPDATE attempts SET status = 'succeeded', reason = NULL, finished_at = ?, exit_code = ?"
         " WHERE job_id = ? AND run_n = ? AND finished_at IS NULL",
-        [(at, ending.exit_code, run.job_id, run.n) for run, ending in batch],
+        [(rows.stamp(at), ending.exit_code, run.job_id, run.n) for run, ending, at in batch],
     )
-    _audit_recoveries(sql, [run for run, _ in batch], now)
+    _audit_recoveries(sql, batch)
     sql.executemany(
         "UPDATE jobs SET consecutive_errors = 0, errors_at_arm = 0, last_run_at = ?, last_run_status = 'succeeded',"
         " last_run_duration_ms = ?, last_run_error = ? WHERE id = ?",
-        [(rows.stamp_or_none(run.started_at), _took_ms(run, now), ending.error, run.job_id) for run, ending in batch],
+        [
+            (rows.stamp_or_none(run.started_at), _took_ms(run, at), ending.error, run.job_id)
+            for run, ending, at in batch
+        ],
     )
     return True
 
 
-def _audit_recoveries(sql: Connection, batch: Sequence[Run], now: datetime) -> None:
+def _audit_recoveries(sql: Connection, batch: Sequence[Ended]) -> None:
     """Audit the end of a streak of failures (F7)."""
     failing = {
         row["id"]
         for row in sql.execute(
             "SELECT id FROM jobs WHERE consecutive_errors > 0 AND id IN (SELECT value FROM json_each(?))",
-            (json.dumps([run.job_id for run in batch]),),
+            (json.dumps([run.job_id for run, _, _ in batch]),),
         )
     }
-    for run in batch:
+    for run, _, at in batch:
         if run.job_id in failing:
             failing.discard(run.job_id)
             after = {"run": run.id, "status": RunStatus.SUCCEEDED.value, "reason": None}
             actor = run.requested_by or "scheduler"
-            row = AuditRow(job_id=run.job_id, action="recovery", after=after, at=now, actor=actor, cause="run")
+            row = AuditRow(job_id=run.job_id, action="recovery", after=after, at=at, actor=actor, cause="run")
             append_audit(sql, [row])
 
 

@@ -45,7 +45,7 @@ class Store(contextlib.AbstractContextManager["Store"]):
         """read_only: why nothing can be written; empty if it can. cleanup: what is closed after the connection."""
         self._connection = connection
         self._cleanup = cleanup
-        self._busy_timeout = busy_timeout
+        self._busy_timeout = self._patience = busy_timeout
         self._journal = path.with_name(path.name + "-wal")
         self.path = path
         self.read_only = read_only
@@ -145,10 +145,11 @@ class Store(contextlib.AbstractContextManager["Store"]):
         if self.read_only:  # the open file may be a copy
             raise UnwritableError(self.read_only, hint="nothing was written")
         # Threads of one process queue here: SQLite would let them retry at random, and some would never get in.
-        with in_words(self.path), _turn(self.path).taken() as patience:
+        wait = self._patience if wait is None else wait
+        with in_words(self.path), _turn(self.path).taken(wait) as left:
             self._roll_back()
             self._connection.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
-            self._begin(patience, self._busy_timeout if wait is None else wait)
+            self._begin(left)
             try:
                 yield self._connection
                 crash_point("before_commit")
@@ -158,9 +159,7 @@ class Store(contextlib.AbstractContextManager["Store"]):
                 self._roll_back()
                 raise
 
-    def _begin(self, patience: Callable[[timedelta], timedelta], most: timedelta) -> None:
-        """Take the database's lock, or wait for it: less long if other threads have already waited in vain."""
-        wait = patience(most)
+    def _begin(self, wait: timedelta) -> None:
         self._connection.execute(f"PRAGMA busy_timeout = {milliseconds(wait)}")
         try:
             self._connection.execute("BEGIN IMMEDIATE")
@@ -170,6 +169,15 @@ class Store(contextlib.AbstractContextManager["Store"]):
             raise
         finally:
             self._connection.execute(f"PRAGMA busy_timeout = {milliseconds(self._busy_timeout)}")
+
+    @contextlib.contextmanager
+    def hurried(self, wait: timedelta) -> Iterator[None]:
+        """Within the block, each transaction waits for other writers for no longer than that."""
+        before, self._patience = self._patience, wait
+        try:
+            yield
+        finally:
+            self._patience = before
 
     def _roll_back(self) -> None:
         """End the transaction, if any. An error may have ended it already, or left it open."""
@@ -245,15 +253,22 @@ class _Turn:
         self.locked_at = 0.0  # when a thread here last gave up waiting for another process
 
     @contextlib.contextmanager
-    def taken(self) -> Iterator[Callable[[timedelta], timedelta]]:
-        """Yield a function from a timeout to the rest of it: threads queued behind a waiting one have waited with it.
+    def taken(self, wait: timedelta) -> Iterator[timedelta]:
+        """Yield what is left of a timeout: threads queued behind a waiting one have waited with it.
 
         Otherwise a lock of another process would delay the last of many threads by many timeouts.
+        Raises: sqlite3.OperationalError if another thread keeps it for as long as that.
         """
         came = time.monotonic()
-        with self._lock:
+        if not self._lock.acquire(timeout=wait.total_seconds()):
+            error = sqlite3.OperationalError("database is locked by another thread")
+            error.sqlite_errorcode = sqlite3.SQLITE_BUSY
+            raise error
+        try:
             waited = timedelta(seconds=time.monotonic() - came if self.locked_at > came else 0)
-            yield lambda timeout: max(timeout - waited, min(timeout, _LAST_TRY))
+            yield max(wait - waited, min(wait, _LAST_TRY))
+        finally:
+            self._lock.release()
 
 
 _LAST_TRY = timedelta(milliseconds=100)

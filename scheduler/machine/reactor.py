@@ -128,7 +128,7 @@ class Reactor:
         self._rung = False
 
     def _wake(self) -> None:
-        if not self._woken:  # the pipe is emptied after this is taken back, and calls are looked at after that
+        if not self._woken:  # taken back once the pipe is empty, and before calls and the ring are looked at
             self._woken = True
             with contextlib.suppress(OSError):  # full, or closed
                 os.write(self._button, b"\0")
@@ -198,9 +198,10 @@ class Reactor:
         return self._poller.poll(0)
 
     def _answer(self) -> None:
-        self._woken = False
+        # In this order: a byte that came after `_woken` is taken back must stay, or nobody would ever write one again.
         with contextlib.suppress(OSError):
             os.read(self._pipe, 4096)
+        self._woken = False
 
 
 def _do(what: Callable[[], None]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from datetime import datetime
+from sqlite3 import Connection
 
 from scheduler.core.due.due import may_still_start
 from scheduler.core.due.place import PLACE
@@ -119,13 +120,33 @@ def give_up(store: Store, run: Run, error: BaseException, *, now: datetime, owne
 def end_unstarted(store: Store, run: Run, why: Why, now: datetime) -> Run:
     """End a run that was stopped before its process existed, or while it waits. No error of the job.
 
+    The scheduler's own stop is nobody's wish that a slot is not served: such a run waits for the next daemon.
     Changes nothing if another process has taken over the run meanwhile.
     """
-    ending = Ending(status=RunStatus.CANCELLED, reason=why)
     if why == "interrupted":
-        error = "the scheduler stopped before the run started"
-        ending = Ending(status=RunStatus.INTERRUPTED, reason="shutdown", error=error)
-    return store.write(runs.finish, run, ending, expected=run.status, now=now)
+        return store.write(put_back, run, now=now)
+    return store.write(runs.finish, run, Ending(status=RunStatus.CANCELLED, reason=why), expected=run.status, now=now)
+
+
+def put_back(
+    sql: Connection, run: Run, *, now: datetime, said: str = "the scheduler stopped", reason: str = "shutdown"
+) -> Run:
+    """Let a run that provably never started wait for its turn again, or end it if it is too late for that (F4).
+
+    A manual run is not made up for: the person who asked for it has seen it fail.
+    said, reason: why it has not started.
+    """
+    said = f"{said} before the run started"
+    job = queries.job(sql, run.job_id)
+    runs.take_back(sql, run, now=now)
+    if run.fire_time is None and len(run.attempts) <= 1:
+        ending = Ending(status=RunStatus.INTERRUPTED, reason=reason, error=said)
+        return runs.finish(sql, run, ending, now=now)
+    if run.fire_time is not None and job is not None and not may_still_start(job, run.fire_time, now):
+        return runs.skip(
+            sql, run, reason="missed", message=f"{said}, and it is now too late to start", fault=False, now=now
+        )
+    return rows.the_run(sql, run.job_id, run.n)
 
 
 def end_orphan(store: Store, run: Run, now: datetime, *, left: Sequence[int] = ()) -> Run:
@@ -145,22 +166,9 @@ def end_orphan(store: Store, run: Run, now: datetime, *, left: Sequence[int] = (
 
 
 def start_anew(store: Store, run: Run, now: datetime) -> Run:
-    """Let a run that provably never started wait for its turn again, or end it if it is too late for that (F4).
-
-    A manual run is not made up for: the person who asked for it has seen it fail.
-    """
-    said = "the process that was to run it ended before the run started"
-    with store.writing() as sql:
-        job = queries.job(sql, run.job_id)
-        runs.take_back(sql, run, now=now)
-        if run.fire_time is None and len(run.attempts) <= 1:
-            ending = Ending(status=RunStatus.INTERRUPTED, reason="owner_died", error=said)
-            return runs.finish(sql, run, ending, now=now)
-        if run.fire_time is not None and job is not None and not may_still_start(job, run.fire_time, now):
-            return runs.skip(
-                sql, run, reason="missed", message=f"{said}, and it is now too late to start", fault=False, now=now
-            )
-        return rows.the_run(sql, run.job_id, run.n)
+    """Put back a run whose owner has died before it could start it."""
+    said = "the process that was to run it ended"
+    return store.write(put_back, run, now=now, said=said, reason="owner_died")
 
 
 def tell_end(store: Store, run: Run) -> Run:

@@ -157,16 +157,18 @@ def test_ended_together_the_rows_and_counters_are_those_of_ends_one_by_one(store
     for _ in range(6):
         now += HOUR
         begun = [run for run in begin(store, owed(store, now, *JOBS), now=now) if run is not None]
-        ended = [(run, chance.choice(ENDINGS[: chance.choice([1, 2, 6])])) for run in begun]
+        endings = [chance.choice(ENDINGS[: chance.choice([1, 2, 6])]) for _ in begun]
+        late = [now + timedelta(milliseconds=chance.randrange(10_000)) for _ in begun]
+        ended = list(zip(begun, endings, late, strict=True))
         chance.shuffle(ended)
 
-        def one_by_one(sql: Any, ended: Any = ended, at: datetime = now + timedelta(seconds=7)) -> None:
-            for run, ending in ended:
+        def one_by_one(sql: Any, ended: Any = ended) -> None:
+            for run, ending, at in ended:
                 runs.finish(sql, run, ending, now=at)
 
         alone = undo(store, one_by_one)
         with store.writing() as sql:
-            told = batches.finish_all(sql, ended, now=now + timedelta(seconds=7))
+            told = batches.finish_all(sql, ended)
         found = content(store)
         # The order of audit rows is that of the jobs that fail and recover, whichever is written first.
         assert {**found, "audit": sorted(row[1:] for row in found["audit"])} == {
@@ -184,7 +186,7 @@ def test_two_ends_of_one_job_count_in_their_order(store: Store) -> None:
     assert first is not None
     assert second is not None
     with store.writing() as sql:
-        batches.finish_all(sql, [(second, ENDINGS[2]), (first, ENDINGS[0])], now=NOON + 3 * HOUR)
+        batches.finish_all(sql, [(second, ENDINGS[2], NOON + 3 * HOUR), (first, ENDINGS[0], NOON + 3 * HOUR)])
     job = store.read(queries.job, "j1")
     assert job is not None
     assert (job.runtime.consecutive_errors, job.runtime.last_run_status) == (0, "succeeded")
@@ -195,7 +197,7 @@ def test_an_end_that_somebody_else_has_written_stays_and_the_others_are_written(
     known = [run for run in begun if run is not None]
     store.write(runs.finish, known[2], ENDINGS[5], now=NOON + HOUR)
     with store.writing() as sql:
-        told = batches.finish_all(sql, [(run, ENDINGS[0]) for run in known], now=NOON + 2 * HOUR)
+        told = batches.finish_all(sql, [(run, ENDINGS[0], NOON + 2 * HOUR) for run in known])
     assert [run.status.value for run in told] == ["succeeded"] * 2 + ["interrupted"] + ["succeeded"] * 3
     assert [run.id for run in told] == [run.id for run in known]
 

@@ -16,10 +16,11 @@ from typing import Any
 import pytest
 
 from scheduler.core.values.runs import Run
+from scheduler.daemon import clockwork as clockwork_module
 from scheduler.daemon.agenda import Agenda
 from scheduler.daemon.clockwork import Clockwork
 from scheduler.git.tree import Commits
-from scheduler.ledger import batches, queries, runs
+from scheduler.ledger import batches, claims, queries, runs
 from scheduler.ledger.owners import Owner
 from scheduler.ledger.pool import Stores
 from scheduler.ledger.store import Store
@@ -29,6 +30,7 @@ from scheduler.root import tasks
 from scheduler.root.parsed import Parsed
 from scheduler.root.place import Place
 from scheduler.run import fire
+from scheduler.run.local import chunks
 from scheduler.run.local.attempts import Attempts
 from scheduler.run.local.engine import LocalEngine
 from scheduler.service.root import Root
@@ -358,7 +360,7 @@ def test_one_end_that_the_database_never_takes_keeps_no_other_from_its_row(
     real = batches.finish_all
 
     def picky(sql: Any, batch: Any, **named: Any) -> Any:
-        if any(run.job_id == "j2" for run, _ in batch):
+        if any(run.job_id == "j2" for run, _, _ in batch):
             raise sqlite3.IntegrityError("FOREIGN KEY constraint failed")
         return real(sql, batch, **named)
 
@@ -449,7 +451,84 @@ def test_runs_that_are_stopped_before_they_start_start_nothing(house: House) -> 
     house.fire()
     house.engine.wait()
     assert not (house.root.parent / "ran").exists()
-    assert {house.rows(f"j{n:02}")[0] for n in range(20)} == {("interrupted", "shutdown")}
+    assert {house.rows(f"j{n:02}")[0] for n in range(20)} == {("queued", None)}, "as after a kill"
+    waiting = house.store.read(claims.queued)
+    assert [(len(run.attempts), run.task_sha256) for run in waiting] == [(0, None)] * 20
+    assert {job.runtime.run_count for job in house.store.read(queries.jobs)} == {0}
+    house.engine._stopping = False
+    house.engine.let_go()
+    house.engine.start(waiting)  # by the next daemon
+    house.engine.wait()
+    assert {tuple(house.rows(f"j{n:02}")) for n in range(20)} == {(("succeeded", None),)}
+
+
+def test_a_run_that_has_ended_is_no_overlap_before_its_end_is_written(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(chunks, "_ENDS_S", 1_000.0)  # it waits for company
+    house.job("j", "true\n", "concurrency: forbid")
+    house.job("other", "true\n", "concurrency: forbid")
+    house.sync()
+    house.fire()
+    house.until(lambda: all(seat.ending is not None for seat in house.engine._seats.values()))
+    assert house.rows("j") == [("running", None)]
+    house.fire()
+    house.until(lambda: all(seat.ending is not None for seat in house.engine._seats.values()))
+    assert house.rows("j") == [("succeeded", None), ("running", None)]
+
+
+def test_a_run_ends_when_its_process_did_however_late_that_is_written(house: House) -> None:
+    house.job("j", "true\n")
+    house.sync()
+    house.fire()
+    ended = house.clock.moment
+    with locked(house):
+        house.until(lambda: house.engine._seats["j:1"].ending is not None)
+        house.clock.moment += timedelta(seconds=30)
+    house.engine.wait()
+    (run,) = house.store.read(queries.runs, "j")
+    assert (run.status.value, run.finished_at, run.duration_ms) == ("succeeded", ended, 0)
+
+
+def test_a_claim_that_a_lock_delays_is_recorded_when_it_is_made(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    house.job("j", "true\n")
+    house.sync()
+    house.next_hour()
+    slot = house.clock.moment
+    other = contextlib.ExitStack()
+    other.enter_context(locked(house))
+    real = house.engine.reactor.turn
+
+    def turn(timeout: float) -> None:
+        if house.clock.moment == slot:
+            house.clock.moment += timedelta(seconds=6)
+            other.close()
+        real(timeout)
+
+    monkeypatch.setattr(house.engine.reactor, "turn", turn)
+    house.clockwork.dispatch(house.store)
+    house.engine.wait()
+    (run,) = house.store.read(queries.runs, "j")
+    assert (run.fire_time, run.started_at) == (slot, slot + timedelta(seconds=6))
+
+
+def test_nobody_puts_a_newer_definition_into_the_agenda_between_a_claim_and_what_it_puts_there(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house.job("j", "true\n")
+    house.sync()
+    free: list[bool] = []
+
+    def look(name: str) -> None:
+        if name == "after_claim_commit":
+            asking = threading.Thread(target=lambda: free.append(house.clockwork._claiming.acquire(blocking=False)))
+            asking.start()
+            asking.join(LONG)
+
+    monkeypatch.setattr(clockwork_module, "crash_point", look)
+    house.fire()
+    house.engine.wait()
+    assert free == [False]
 
 
 def test_a_claimed_run_whose_file_changes_at_that_moment_gets_what_is_on_disk(house: House) -> None:

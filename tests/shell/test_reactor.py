@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import os
+import select
 import signal
 import threading
 import time
@@ -226,3 +227,26 @@ def test_work_that_raises_ends_no_thread(caplog: pytest.LogCaptureFixture) -> No
     hands.give(done.set)
     assert done.wait(LONG)
     assert "thread_failed" in caplog.text
+
+
+def test_who_calls_while_the_pipe_is_emptied_does_not_silence_those_who_come_later(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    reactor, came, real = Reactor(), list[str](), os.read
+
+    def read(file: int, size: int) -> bytes:
+        reactor.call(lambda: came.append("before"))
+        data = real(file, size)
+        reactor.call(lambda: came.append("after"))
+        return data
+
+    with contextlib.closing(reactor):
+        reactor.call(lambda: came.append("first"))
+        monkeypatch.setattr(os, "read", read)
+        reactor.turn(0.0)
+        monkeypatch.setattr(os, "read", real)
+        reactor.turn(0.0)
+        assert sorted(came) == ["after", "before", "first"]
+        assert select.select([reactor._pipe], [], [], 0)[0] == []
+        reactor.call(lambda: came.append("later"))
+        assert select.select([reactor._pipe], [], [], 0)[0] == [reactor._pipe], "a sleeping reactor is woken"

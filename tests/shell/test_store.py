@@ -742,6 +742,29 @@ def test_nobody_makes_a_journal_longer_while_another_process_writes_to_it(store:
     assert job.runtime.run_count == 7
 
 
+def test_a_thread_that_writes_keeps_another_waiting_for_no_longer_than_that_one_is_ready_to(path: Path) -> None:
+    writing, done = threading.Event(), threading.Event()
+
+    def write() -> None:
+        with Store.open(path) as opened, opened.writing():
+            writing.set()
+            assert done.wait(60)
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    assert writing.wait(60)
+    soon = timedelta(milliseconds=5)
+    with Store.open(path) as mine:
+        with pytest.raises(LockedError), mine.writing(wait=soon):
+            pass
+        with pytest.raises(LockedError), mine.hurried(soon):
+            mine.write(audit.append_audit, [])
+        assert not done.is_set()
+        done.set()
+        thread.join(60)
+        mine.write(audit.append_audit, [])
+
+
 def test_a_long_journal_shrinks_again(store: Store, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """While somebody reads it cannot start anew, and grows."""
     row = AuditRow(job_id="job", action="note", after="x" * 100_000, at=NOW, actor="a", cause="c")

@@ -323,7 +323,8 @@ class Daemon:
         give_up = time.monotonic() + PATIENCE_S
         while True:
             self.workers.reactor.turn(0.0)
-            self.workers._chunks.write_now()
+            chunks = self.workers._chunks
+            chunks.write_ends_of({seat.run.job_id for seat in chunks._ended})
             if len(self.workers._seats) == len(self.processes.living):
                 return
             if time.monotonic() > give_up:

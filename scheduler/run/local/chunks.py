@@ -11,7 +11,7 @@ import contextlib
 import os
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -47,9 +47,8 @@ _ENDS_S = 0.005  # so long, ends wait for company,
 _ENDS_LATE_S = 0.1  # and so long while something waits to start
 _PIDS_S = 0.05  # so long, a pid waits for another transaction to take it along
 _BUSY_S = 0.05  # between two tries while the database is locked
-_LOCK = timedelta(milliseconds=20)  # a try itself: everything else in this thread waits meanwhile
-OPEN_PATIENCE_S = 10.0  # an attempt is given up if it cannot be opened for so long
-END_PATIENCE_S = 60.0  # an end is handed on to whoever writes it later
+LOCK = timedelta(milliseconds=20)  # a try itself: everything else in this thread waits meanwhile
+PATIENCE_S = 60.0  # so long, a locked database is tried again. Then an attempt is given up, and an end handed on
 
 _log = Log(__name__)
 
@@ -66,6 +65,7 @@ class Seat:
     opening: Opening | None = None
     execution: Execution | None = None
     ending: Ending | None = None
+    ended_at: datetime | None = None  # not when it is written
     give_up_at: float | None = None  # monotonic: the database has refused it for some time
 
     @property
@@ -121,9 +121,10 @@ class Chunks:
             self._reactor.turn(0.0)
         self._plan(0.0)
 
-    def write_now(self) -> None:
-        """Write what waits for company."""
-        self._commit([], self._take_ends())
+    def write_ends_of(self, job_ids: Collection[str]) -> None:
+        """Write the ends that wait for company, if one of them is of these jobs."""
+        if any(seat.run.job_id in job_ids for seat in self._ended):
+            self._commit([], self._take_ends())
 
     # -- turns ---------------------------------------------------------------------------------------
 
@@ -135,8 +136,31 @@ class Chunks:
             self._timer[1].cancel()
         self._timer = moment, self._reactor.at(moment, self._turn)
 
+    def put_back(self) -> None:
+        """Return to the queue what has not started and no longer should: the scheduler stops.
+
+        Otherwise the slots of a chunk that was just claimed would never be served. If it cannot be written, the next
+        daemon finds what a kill would have left.
+        """
+        going = [seat for seat in (*self._to_open, *self._to_start) if seat.cancel.why == "interrupted"]
+        if not going:
+            return
+        gone = set(going)
+        self._to_open = deque(seat for seat in self._to_open if seat not in gone)
+        self._to_start = deque(seat for seat in self._to_start if seat not in gone)
+        try:
+            with self._lend() as store, store.writing(wait=LOCK) as sql:
+                back = [ends.put_back(sql, seat.run, now=self._clock.now()) for seat in going]
+        except Exception as error:
+            _log.warning("not_put_back", runs=len(going), error=f"{type(error).__name__}: {error}")
+            for seat in going:
+                self._over(seat, None)
+        else:
+            self._tell(zip(going, back, strict=True))
+
     def _turn(self) -> None:
         self._timer = None
+        self.put_back()
         opening = [self._to_open.popleft() for _ in range(min(CHUNK, len(self._to_open)))]
         late = _ENDS_LATE_S if opening or self._to_start else _ENDS_S
         now = time.monotonic()
@@ -164,9 +188,9 @@ class Chunks:
         if opening:
             crash_point("after_read")
         try:
-            with self._lend() as store, store.writing(durable=bool(opening or ended), wait=_LOCK) as sql:
+            with self._lend() as store, store.writing(durable=bool(opening or ended), wait=LOCK) as sql:
                 opened = [_opened(sql, seat, self._owner, self._clock) for seat in opening]
-                over = self._end(sql, ended, self._clock.now())
+                over = self._end(sql, ended)
                 recorded = self._record(sql)
         except LockedError as error:
             self._keep(opening, ended, error)
@@ -200,18 +224,20 @@ class Chunks:
         for seat, run in over:
             self._over(seat, run)
 
-    def _end(self, sql: Connection, ended: Sequence[Seat], now: datetime) -> list[Run]:
+    def _end(self, sql: Connection, ended: Sequence[Seat]) -> list[Run]:
         """Write how attempts ended, and with them the runs, unless they are tried again."""
         again: dict[str, Run] = {}
+        last: list[batches.Ended] = []
         for seat in ended:
             assert seat.ending is not None
-            retry_at = ends.retried_at(seat.run, seat.ending, seat.job, seat.cancel.why, now)
-            if retry_at is not None:
-                job = queries.job(sql, seat.run.job_id)
-                if job is not None and not job.archived:
-                    again[seat.run.id] = runs.end_try(sql, seat.run, seat.ending, retry_at=retry_at, now=now)
-        last = [(seat.run, seat.ending) for seat in ended if seat.run.id not in again and seat.ending is not None]
-        finished = iter(batches.finish_all(sql, last, now=now) if last else [])
+            assert seat.ended_at is not None
+            retry_at = ends.retried_at(seat.run, seat.ending, seat.job, seat.cancel.why, seat.ended_at)
+            job = None if retry_at is None else queries.job(sql, seat.run.job_id)
+            if retry_at is None or job is None or job.archived:
+                last.append((seat.run, seat.ending, seat.ended_at))
+            else:
+                again[seat.run.id] = runs.end_try(sql, seat.run, seat.ending, retry_at=retry_at, now=seat.ended_at)
+        finished = iter(batches.finish_all(sql, last) if last else [])
         return [again[seat.run.id] if seat.run.id in again else next(finished) for seat in ended]
 
     def _ripe(self) -> list[Seat]:
@@ -259,10 +285,11 @@ class Chunks:
 
     def _start_some(self) -> bool:
         """Start the next few. False if the database is locked."""
+        self.put_back()
         batch = [self._to_start.popleft() for _ in range(min(_BATCH, len(self._to_start)))]
         crash_point("before_spawn")
         try:
-            with self._lend() as store, store.writing(durable=False, wait=_LOCK) as sql:
+            with self._lend() as store, store.writing(durable=False, wait=LOCK) as sql:
                 # Survives a kill; a reboot is recognised by the boot id.
                 batches.mark_all_spawning(sql, [seat.run for seat in batch])
                 recorded = self._record(sql)
@@ -315,7 +342,7 @@ class Chunks:
             self._has_ended(seat, outcome)
 
     def _has_ended(self, seat: Seat, ending: Ending) -> None:
-        seat.ending = ending
+        seat.ending, seat.ended_at = ending, self._clock.now()
         if not self._ended:
             self._oldest = time.monotonic()
         self._ended.append(seat)
@@ -327,17 +354,17 @@ class Chunks:
         self._to_open.extendleft(reversed(opening))
         self._ended[:0] = ended
         for seat in opening:
-            if self._tired(seat, OPEN_PATIENCE_S):
+            if self._tired(seat):
                 self._to_open.remove(seat)
                 self._abandon(seat, error)
         for seat in ended:
-            if self._tired(seat, END_PATIENCE_S):
+            if self._tired(seat):
                 self._ended.remove(seat)
                 self._hand_on(seat, error)
 
-    def _tired(self, seat: Seat, patience_s: float) -> bool:
+    def _tired(self, seat: Seat) -> bool:
         now = time.monotonic()
-        seat.give_up_at = seat.give_up_at or now + patience_s
+        seat.give_up_at = seat.give_up_at or now + PATIENCE_S
         return now >= seat.give_up_at
 
     def _refused(self, opening: Sequence[Seat], ended: Sequence[Seat], error: SchedulerError) -> None:
@@ -355,7 +382,8 @@ class Chunks:
 
     def _hand_on(self, seat: Seat, error: SchedulerError) -> None:
         assert seat.ending is not None
-        write_end, said = ends.end_later(seat.run, seat.ending, seat.job, seat.cancel.why, self._clock.now(), error)
+        assert seat.ended_at is not None
+        write_end, said = ends.end_later(seat.run, seat.ending, seat.job, seat.cancel.why, seat.ended_at, error)
         _log.error("end_not_written", run_id=seat.run.id, error=said)
         self._unwritten(seat, write_end)
 
@@ -370,8 +398,11 @@ class Chunks:
         def write_end(store: Store) -> Run:
             return ends.give_up(store, run, error, now=self._clock.now(), owner=owner)
 
+        if isinstance(error, LockedError):  # each try costs the others time
+            self._unwritten(seat, write_end)
+            return
         try:
-            with self._lend() as store:
+            with self._lend() as store, store.hurried(LOCK):
                 ended = write_end(store)
         except SchedulerError:
             self._unwritten(seat, write_end)

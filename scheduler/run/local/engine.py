@@ -13,7 +13,7 @@ import itertools
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -28,7 +28,7 @@ from scheduler.core.values.problems import SchedulerError
 from scheduler.core.values.runs import Run, RunStatus, Trigger
 from scheduler.ledger import claims, places, queries, runs, syncs
 from scheduler.ledger.pool import Lend
-from scheduler.ledger.store import Store
+from scheduler.ledger.store import BUSY_TIMEOUT, Store
 from scheduler.machine import open_files
 from scheduler.machine.clock import Clock
 from scheduler.machine.crash import crash_point
@@ -41,7 +41,7 @@ from scheduler.run.engine import Why
 from scheduler.run.local.attempts import Attempts, Opening
 from scheduler.run.local.cancel import GRACE, Cancel
 from scheduler.run.local.census import Census
-from scheduler.run.local.chunks import CHUNK, Chunks, Seat
+from scheduler.run.local.chunks import CHUNK, LOCK, Chunks, Seat
 from scheduler.run.local.openings import Openings
 from scheduler.run.plain import InlineTexts
 
@@ -223,8 +223,13 @@ class LocalEngine:
         """End a run of this process because a newer run of its job takes its place."""
         self._end_it(run_id, "replaced")
 
-    def cancel(self, run_id: str, *, why: Literal["cancelled", "replaced"] = "cancelled") -> bool:
-        """End a run of this process, or one that waits here. False if it is neither."""
+    def cancel(
+        self, run_id: str, *, why: Literal["cancelled", "replaced"] = "cancelled", wait: timedelta = BUSY_TIMEOUT
+    ) -> bool:
+        """End a run of this process, or one that waits here. False if it is neither.
+
+        wait: for a locked database.
+        """
         with self._lock:
             seat = self._seats.get(run_id)
             waiting = self._waiting.pop(run_id, now=self.clock.now())  # from here on nobody starts it
@@ -232,7 +237,7 @@ class LocalEngine:
             self._request(seat, why)
         elif waiting is not None:
             try:
-                with self.lend() as store:
+                with self.lend() as store, store.hurried(wait):
                     ended = self.attempts(store).end_unstarted(waiting.run, why)
             except SchedulerError:
                 self.start([waiting.run], ended=waiting.done)  # keep it waiting
@@ -477,6 +482,10 @@ class LocalEngine:
                     found[run.job_id] = opening
             return found if openings.stand() else {}
 
+    def write_ends_of(self, job_ids: Collection[str]) -> None:
+        """Write the ends that wait for company, if one of them is of these jobs. In the reactor's thread."""
+        self._chunks.write_ends_of(job_ids)
+
     def start_begun(self, begun: Sequence[tuple[Run, Opening]], *, ended: Done | None = None) -> None:
         """Start runs that were claimed and opened at once. In the reactor's thread; returns once they run."""
         seats = []
@@ -525,7 +534,7 @@ class LocalEngine:
 
     def _end_it(self, run_id: str, why: Literal["cancelled", "replaced"]) -> None:
         try:
-            self.cancel(run_id, why=why)
+            self.cancel(run_id, why=why, wait=LOCK)
         except SchedulerError as error:
             _log.error("not_ended", run_id=run_id, why=why, error=str(error), hint=error.hint)
 
