@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -67,6 +67,9 @@ class NotedEngine(LocalEngine):
         return None
 
     def warm(self, store: Store) -> None:
+        pass
+
+    def write_ends_of(self, job_ids: Collection[str]) -> None:
         pass
 
     def free(self) -> int:
