@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from datetime import datetime
-from sqlite3 import Connection
+from typing import TYPE_CHECKING
 
 from scheduler.core.due.due import may_still_start
 from scheduler.core.due.place import PLACE
@@ -20,6 +20,9 @@ from scheduler.ledger.store import Store
 from scheduler.machine.crash import crash_point
 from scheduler.machine.log import Log
 from scheduler.run.engine import Why
+
+if TYPE_CHECKING:
+    from sqlite3 import Connection
 
 END_TRIES = 6  # each waits for the database as long as a command does
 BENIGN = ("overlap", "paused", "missed", "superseded", "capacity")  # skips that are nobody's fault (F7)
