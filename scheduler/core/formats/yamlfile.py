@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -144,7 +144,7 @@ class _Reader:
         if declared is not None:
             raise self._error("yaml.tag", "YAML tags are not allowed", declared.start(), "delete the %TAG line")
         self._comments = "#" in text
-        self._next = CParser(text[start:end]).get_event
+        self._next: Callable[[], Any] = CParser(text[start:end]).get_event
 
     def documents(self) -> Iterator[YamlDocument]:
         """Raises: TextError."""
