@@ -270,23 +270,23 @@ def set_pause(
 
 def _create_jobs(sql: Connection, actions: Sequence[Action], now: datetime, actor: str, changed: int) -> None:
     """Add jobs that nothing is known of yet: many at once, when a root is synced for the first time."""
-    specs = [action.after.spec.to_json() for action in actions]
+    specs, at = [action.after.spec.to_json() for action in actions], stamp(now)
     definitions = [
         {
             "job_id": action.job_id,
             "generation": action.after.generation,
             "digest": definition_digest(spec),
             "spec": dump(spec),
-            "recorded_at": now,
+            "recorded_at": at,
         }
         for action, spec in zip(actions, specs, strict=True)
     ]
     jobs = [
         {
             "id": action.job_id,
-            "created_at": now,
+            "created_at": at,
             "created_by": actor,
-            "updated_at": now,
+            "updated_at": at,
             **to_row(action.after, "spec"),
             "changed": changed,
             "next_run_at": action.next_run_at,
