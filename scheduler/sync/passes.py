@@ -307,7 +307,8 @@ class Passes:
         changed_by = self._changed_by(found, origins(changes)) if changes else {}
         rows = audit_rows(found, at=now, actor=actor, cause=cause, changed_by=changed_by, changes=changes)
         specs = [action.after.spec for action in found.actions if action.writes]
-        zones = with_zones(store.read(clock_steps.last_clock), specs) if specs else None
+        first = found.first and all(action.before is None for action in found.actions)
+        zones = with_zones(store.read(clock_steps.last_clock), specs, first=first) if specs or first else None
         if looked is None:
             store.write(syncs.apply, found, ticket=ticket, audit=rows, now=now, actor=actor, only=only, zones=zones)
             return
