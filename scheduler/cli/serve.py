@@ -28,7 +28,6 @@ from scheduler.cli.group import (
 )
 from scheduler.cli.sync import sync_code
 from scheduler.core.values.problems import SchedulerError, UsageError
-from scheduler.machine.garbage import collect_often
 from scheduler.machine.log import FORMATS, Log, is_journal, write_log
 from scheduler.machine.orphans import adopting
 from scheduler.machine.signals import leave_pid_1
@@ -73,7 +72,6 @@ def serve_command(
     if observe and once:
         raise UsageError("--observe and --once cannot be combined", hint="leave one of them out")
     leave_pid_1()
-    collect_often()
     level = logging.DEBUG if given.verbose else logging.WARNING if given.quiet else logging.INFO
     write_log(sys.stderr, log_format, level, os.environ)
     with _told_in_the_log(log_format == "json" or is_journal(sys.stderr, os.environ)):

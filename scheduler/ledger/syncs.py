@@ -120,8 +120,9 @@ def starts(sql: Connection, *, since: int = -1) -> dict[str, datetime | None]:
     from scheduler.core.due.due import start_of
 
     rows = sql.execute(
-        "SELECT id, CASE WHEN archived_at IS NULL AND json_extract(spec, '$.enabled') AND (stopped_at IS NULL"
-        " OR next_run_at <= stopped_at) THEN next_run_at END AS start, instr(spec, '\"jitter_ms\"') AS jitters"
+        # A disabled job has no cursor.
+        "SELECT id, CASE WHEN archived_at IS NULL AND (stopped_at IS NULL OR next_run_at <= stopped_at)"
+        " THEN next_run_at END AS start, instr(spec, '\"jitter_ms\"') AS jitters"
         " FROM jobs JOIN definitions ON definitions.job_id = jobs.id AND definitions.generation = jobs.generation"
         " WHERE jobs.changed > ? ORDER BY +id",
         (since,),
