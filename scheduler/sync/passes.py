@@ -207,9 +207,12 @@ class Passes:
         everything = deep == "all" or (deep == "all unless local" and not Grain(place.root).is_fine)
         return self.index.everything() if everything else ()
 
-    def sync_edits(self, store: Store, paths: Collection[str], *, actor: str, cause: str) -> Synced | None:
+    def sync_edits(
+        self, store: Store, paths: Collection[str], *, actor: str, cause: str, ready: Callable[[], bool] = lambda: True
+    ) -> Synced | None:
         """Apply edits of known job files and tasks, without a look at any other file. None if that is not enough.
 
+        ready: asked when they have been read. False: apply nothing, and return None.
         paths: root-relative, just written. Like a partial pass (F1), it never creates, archives or settles a conflict,
         nor does it mark a job invalid: whatever is more than an edit is left to a whole pass.
         """
@@ -236,6 +239,8 @@ class Passes:
             if looked is None or here.held(settings):
                 return None
             found = plan(looked.desired, looked.observed.jobs, previous=settings, now=now, rest=looked.rest)
+            if not ready():
+                return None
             if self.settle is not None and settled is None:
                 owing = [action.job_id for action in found.actions if action.skips]
                 if owing:
