@@ -14,12 +14,14 @@ from scheduler.cli import render
 from scheduler.cli.errors import click_told
 from scheduler.cli.group import cli
 from scheduler.core.values.problems import SchedulerError
+from scheduler.machine.garbage import collect_seldom
 from scheduler.machine.signals import settle_signals
 
 
 def main() -> NoReturn:
     """Run a command line and exit. Print our errors as one line and a hint, and exit with their code."""
     settle_signals()
+    collect_seldom()
     if "_SCHEDULER_COMPLETE" in os.environ:
         from scheduler.cli import completion  # noqa: F401 - click's scripts and lists, replaced by ours
     try:

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from scheduler.cli.group import Globals, cli, global_options, say
 from scheduler.core.values.problems import UnavailableError
+from scheduler.machine.garbage import collect_often
 
 _EXTRA = ("mcp", "mcp_types", "anyio")
 
@@ -19,6 +20,7 @@ def mcp_command(given: Globals) -> None:
 
     `schedule_read` only reads; `schedule` edits and runs jobs as `agents` in scheduler.yaml allows.
     """
+    collect_often()
     root = given.find_root(say_place=False)
     try:
         from scheduler.tool.server import serve_tool

@@ -38,6 +38,7 @@ from scheduler.ledger.pool import Stores
 from scheduler.ledger.store import Store
 from scheduler.machine.clock import Clock
 from scheduler.machine.crash import crash_point
+from scheduler.machine.garbage import collect_often
 from scheduler.machine.log import Log
 from scheduler.machine.memory import share_one_heap
 from scheduler.machine.mounts import mount_of
@@ -251,6 +252,7 @@ class Daemon:
 
     def _serve_on(self) -> bool:
         """Run until a signal. False if another database replaced one that was gone."""
+        collect_often()
         for loop in self._loops:
             loop.start()
         _log.info("serving", root=self.place.label, db=self.place.db, pid=os.getpid())

@@ -145,13 +145,12 @@ class Resync:
             wake_at = rescan_at if doubts_end is None else min(rescan_at, doubts_end)
             yield max(0, wake_at - time.monotonic())
             woken = bell.is_set()
-            if woken and quiet == QUIET_S:
-                self._settle()
+            settled = not (woken and quiet == QUIET_S) or self._settle()
             if self.loop.stopping.is_set():
                 return
             bell.clear()
             heard = self._watcher.take()
-            if woken and doubts_end is None and heard and self._apply_edits(heard):
+            if woken and doubts_end is None and heard and self._apply_edits(heard, settled=settled):
                 self._looked_at = time.monotonic()
                 continue
             changed = self._look(cause="watch" if woken or doubts_end is not None else "rescan")
@@ -166,44 +165,62 @@ class Resync:
                 if not changed:
                     self.loop.stopping.wait(quiet)
 
-    def _settle(self) -> None:
+    def _settle(self, *, is_burst: bool = False) -> bool:
         """Wait until nothing has happened for a moment: what is written together is synced together.
 
-        An edit after a longer silence is not waited for.
+        An edit after a longer silence is not waited for: False.
         """
         began = time.monotonic()
-        is_first = began - self._looked_at > SETTLE_S
+        is_first = not is_burst and began - self._looked_at > SETTLE_S
         while time.monotonic() < began + LONGEST_SETTLE_S and not self.loop.stopping.is_set():
             if is_first and (heard := self._watcher.heard()) and self._edited(heard):
-                return
+                return False
             self.loop.bell.clear()
             if not self.loop.bell.wait(SETTLE_S):
-                return
+                break
+        return True
 
     def _rescan_s(self) -> float:
         if self.loop.trouble or self.held:
             return RETRY_S
         return min(RESCAN_S, max(RESCAN_UNWATCHED_S, self._took_s / MOST_BUSY)) if self.unwatched else RESCAN_S
 
-    def _apply_edits(self, heard: Mapping[str, bool]) -> bool:
-        """Apply files that were just written. False if only a pass over all files can tell what has changed."""
+    def _apply_edits(self, heard: Mapping[str, bool], *, settled: bool) -> bool:
+        """Apply files that were just written. False if only a pass over all files can tell what has changed.
+
+        settled: False if others may be written along with them. If that shows by the time they are read, wait for all.
+        """
+        is_burst = False
         with self._passing:
             paths = self._edited(heard)
             if paths is None or self.held or self.loop.trouble:
                 return False
             if not paths:
                 return True
+            known, root = paths, f"{self.place.now().root}/"
+
+            def ready() -> bool:
+                nonlocal is_burst
+                others = {path.removeprefix(root) for path in self._watcher.heard() or ()} - known
+                is_burst = not settled and any(map(self.passes.index.knows, others))
+                return not is_burst
+
             try:
                 self._await_git()
                 with self.lend() as store:
-                    found = self._large.sync_edits(store, paths, actor="scheduler", cause="watch")
-                    if found is None:
+                    found = self._large.sync_edits(store, paths, actor="scheduler", cause="watch", ready=ready)
+                    if found is None and not is_burst:
                         return False
                     if self.passes.index.news != self._news and self._watch(store):
                         self.loop.bell.set()
             except Exception as error:  # a whole pass tries again
                 self.loop.fail(error)
                 return False
+        if found is None:
+            self._settle(is_burst=True)
+            self.loop.bell.clear()
+            later = self._watcher.take()
+            return later is not None and self._apply_edits({**heard, **later}, settled=True)
         self.applied()
         self._report_edits(found, paths)
         return True

@@ -64,9 +64,12 @@ def known_files(sql: Connection) -> Known:
     by, commit = sql.execute("SELECT files_by, files_commit FROM root").fetchone()
     found = Known(by=by, commit=commit)
     marks = found.marks
-    for kind, path, mark in sql.execute("SELECT kind, path, mark FROM files"):
+    last, names = None, dict[str, bytes]()
+    for kind, path, mark in sql.execute("SELECT kind, path, mark FROM files ORDER BY kind, path"):
         folder, slash, name = path.rpartition("/")
-        marks[kind].setdefault(folder + slash, {})[name] = mark
+        if (kind, folder) != last:
+            last, names = (kind, folder), marks[kind].setdefault(folder + slash, {})
+        names[name] = mark
     special = "SELECT kind, path, young, untracked, warnings FROM files WHERE young OR untracked OR warnings NOTNULL"
     for kind, path, young, untracked, warnings in sql.execute(special):
         if young:
@@ -75,11 +78,13 @@ def known_files(sql: Connection) -> Known:
             found.untracked.add(path)
         if warnings is not None:
             found.warnings[path] = tuple(map(Problem.from_json, json.loads(warnings)))
-    jobs = marks["job"]
-    for path in held_paths(sql):
-        folder, slash, name = path.rpartition("/")
-        if name not in jobs.get(folder + slash, ()):
-            found.loose.add(path)
+    found.loose.update(
+        path
+        for (path,) in sql.execute(
+            "SELECT DISTINCT path FROM jobs WHERE archived_at IS NULL"
+            " AND NOT EXISTS (SELECT 1 FROM files WHERE kind = 'job' AND files.path = jobs.path)"
+        )
+    )
     return found
 
 

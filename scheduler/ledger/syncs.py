@@ -120,8 +120,9 @@ def starts(sql: Connection, *, since: int = -1) -> dict[str, datetime | None]:
     from scheduler.core.due.due import start_of
 
     rows = sql.execute(
-        "SELECT id, CASE WHEN archived_at IS NULL AND json_extract(spec, '$.enabled') AND (stopped_at IS NULL"
-        " OR next_run_at <= stopped_at) THEN next_run_at END AS start, instr(spec, '\"jitter_ms\"') AS jitters"
+        # A disabled job has no cursor.
+        "SELECT id, CASE WHEN archived_at IS NULL AND (stopped_at IS NULL OR next_run_at <= stopped_at)"
+        " THEN next_run_at END AS start, instr(spec, '\"jitter_ms\"') AS jitters"
         " FROM jobs JOIN definitions ON definitions.job_id = jobs.id AND definitions.generation = jobs.generation"
         " WHERE jobs.changed > ? ORDER BY +id",
         (since,),
@@ -270,23 +271,23 @@ def set_pause(
 
 def _create_jobs(sql: Connection, actions: Sequence[Action], now: datetime, actor: str, changed: int) -> None:
     """Add jobs that nothing is known of yet: many at once, when a root is synced for the first time."""
-    specs = [action.after.spec.to_json() for action in actions]
+    specs, at = [action.after.spec.to_json() for action in actions], stamp(now)
     definitions = [
         {
             "job_id": action.job_id,
             "generation": action.after.generation,
             "digest": definition_digest(spec),
             "spec": dump(spec),
-            "recorded_at": now,
+            "recorded_at": at,
         }
         for action, spec in zip(actions, specs, strict=True)
     ]
     jobs = [
         {
             "id": action.job_id,
-            "created_at": now,
+            "created_at": at,
             "created_by": actor,
-            "updated_at": now,
+            "updated_at": at,
             **to_row(action.after, "spec"),
             "changed": changed,
             "next_run_at": action.next_run_at,

@@ -152,16 +152,11 @@ def _read_once(root: Path, path: str, limit: int, closed: Identities, hidden: bo
         os.close(found)
     # If an editor saves by rename, the open file stays as it was. Its bytes must still be those of the path.
     try:
-        again = _open(root, real, closed)
+        again = _look(root, real)
     except OSError:
         raise _RacedError from None
-    if not isinstance(again, int):
+    if again is None or mark_of(again) != mark_of(before):
         raise _RacedError
-    try:
-        if mark_of(os.fstat(again)) != mark_of(before):
-            raise _RacedError
-    finally:
-        os.close(again)
     if real != path:
         _still_leads(root, path, real)
     return Source(path=known_as(real), data=data, real=real, executable=bool(before.st_mode & stat.S_IXUSR))
@@ -208,15 +203,12 @@ def _open(root: Path, path: str, closed: Identities) -> int | Fault | None:
     here = os.open(root, FOLDER & ~os.O_NOFOLLOW)  # the root itself may be reached through a link
     try:
         for folder in folders:
-            mode = os.stat(folder, dir_fd=here, follow_symlinks=False).st_mode
-            if stat.S_ISLNK(mode):
+            below = _open_folder(folder, here)
+            if below is None:
                 return None
-            if not stat.S_ISDIR(mode):
-                raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
-            below = _open_unswapped(folder, FOLDER, here)
             os.close(here)
             here = below
-            if _identity(os.fstat(here)) in closed:
+            if closed and _identity(os.fstat(here)) in closed:
                 return Fault(reason="source_outside_root", message=f"{path!r} is in the state folder")
         # Looked at before it is opened: opening a device can already have effects.
         target = os.stat(name, dir_fd=here, follow_symlinks=False)
@@ -224,16 +216,45 @@ def _open(root: Path, path: str, closed: Identities) -> int | Fault | None:
             return None
         if not stat.S_ISREG(target.st_mode):
             return not_regular(path, _kind(target.st_mode))
-        own = Fault(reason="source_outside_root", message=f"{path!r} is the scheduler's own database")
-        if _identity(target) in closed:
-            return own
-        file = _open_unswapped(name, FILE, here)
-        if _identity(os.fstat(file)) in closed:
+        if _identity(target) not in closed:
+            file = _open_unswapped(name, FILE, here)
+            if _identity(os.fstat(file)) not in closed:
+                return file
             # Swapped in meanwhile. Never closed: that would release this process's SQLite locks (fcntl(2)).
-            return own
-        return file
+        return Fault(reason="source_outside_root", message=f"{path!r} is the scheduler's own database")
     finally:
         os.close(here)
+
+
+def _look(root: Path, path: str) -> os.stat_result | None:
+    """What is at a path, or None if there is a symlink on the way. Raises: OSError."""
+    *folders, name = path.split("/")
+    here = os.open(root, FOLDER & ~os.O_NOFOLLOW)
+    try:
+        for folder in folders:
+            below = _open_folder(folder, here)
+            if below is None:
+                return None
+            os.close(here)
+            here = below
+        return os.stat(name, dir_fd=here, follow_symlinks=False)
+    finally:
+        os.close(here)
+
+
+def _open_folder(name: str, here: int) -> int | None:
+    """An open folder, or None if the name is a symlink. Raises: OSError."""
+    try:
+        return os.open(name, FOLDER, dir_fd=here)
+    except OSError as error:
+        if error.errno not in (errno.ELOOP, errno.ENOTDIR):
+            raise
+    mode = os.stat(name, dir_fd=here, follow_symlinks=False).st_mode
+    if stat.S_ISDIR(mode):
+        raise _RacedError
+    if stat.S_ISLNK(mode):
+        return None
+    raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
 
 
 def _open_unswapped(name: str, flags: int, here: int) -> int:

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from scheduler.core import views
-from scheduler.core.past.timeline import Changes, Origin, Version, contents, edits, settings_between, versions
+from scheduler.core.past.timeline import Changes, Origin, Version, contents, edits, settings_between
 from scheduler.core.plan.textdiff import Hunk, hunks, unified
 from scheduler.core.times.words import describe
 from scheduler.core.values.facts import Commit, Fault, Job, NoCommit, RunnerFile
@@ -308,7 +308,7 @@ def list_versions(root: Root, job_id: str, *, count: int = COUNT, prefix: bool =
     The same text with different runner files is a different version.
     """
     with root.job(job_id, prefix=prefix) as (store, job):
-        found = versions(store.read(queries.uses, job.id))
+        found = store.read(queries.used_versions, job.id)
         changes = Changes(store.read(read_audit, job.id))
         shown = found[:count]
         commits = _commits(root, shown, changes)

@@ -23,6 +23,7 @@ from scheduler.git.tree import Commits
 from scheduler.ledger.store import Store
 from scheduler.machine import orphans
 from scheduler.machine.clock import Clock
+from scheduler.machine.garbage import collect_seldom
 from scheduler.root.place import Place
 from scheduler.sync.passes import Announce, Deep, Defer, Passes
 from scheduler.sync.synced import Synced
@@ -136,6 +137,7 @@ def _send(to: IO[bytes], said: object) -> None:
 
 def main() -> None:
     """The other process."""
+    collect_seldom()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the daemon decides
     asked, answers = sys.stdin.buffer, sys.stdout.buffer
     sys.stdout = sys.stderr

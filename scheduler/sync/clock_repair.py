@@ -118,13 +118,16 @@ def zone_rules(left: Clocked) -> str:
     return "" if left.zones is None else rules_digest(left.zones)
 
 
-def with_zones(left: Clocked, specs: Iterable[JobSpec]) -> tuple[frozenset[str], str | None] | None:
+def with_zones(left: Clocked, specs: Iterable[JobSpec], *, first: bool) -> tuple[frozenset[str], str | None] | None:
     """The zones and the digest of their rules to record before these definitions are applied. None: as they are.
 
     New cursors go by the present rules. Without a digest here, the recorded one stays: the others do not yet.
+    first: there are no others.
     """
-    new = definition_zones(specs)
-    if left.zones is None or new <= left.zones:
+    new = frozenset(definition_zones(specs))
+    if left.zones is None:
+        return (new, rules_digest(new)) if first else None
+    if new <= left.zones:
         return None
     zones = left.zones | new
     return zones, rules_digest(zones) if rules_digest(left.zones) == left.zone_rules else None

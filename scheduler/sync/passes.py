@@ -207,9 +207,12 @@ class Passes:
         everything = deep == "all" or (deep == "all unless local" and not Grain(place.root).is_fine)
         return self.index.everything() if everything else ()
 
-    def sync_edits(self, store: Store, paths: Collection[str], *, actor: str, cause: str) -> Synced | None:
+    def sync_edits(
+        self, store: Store, paths: Collection[str], *, actor: str, cause: str, ready: Callable[[], bool] = lambda: True
+    ) -> Synced | None:
         """Apply edits of known job files and tasks, without a look at any other file. None if that is not enough.
 
+        ready: asked when they have been read. False: apply nothing, and return None.
         paths: root-relative, just written. Like a partial pass (F1), it never creates, archives or settles a conflict,
         nor does it mark a job invalid: whatever is more than an edit is left to a whole pass.
         """
@@ -236,6 +239,8 @@ class Passes:
             if looked is None or here.held(settings):
                 return None
             found = plan(looked.desired, looked.observed.jobs, previous=settings, now=now, rest=looked.rest)
+            if not ready():
+                return None
             if self.settle is not None and settled is None:
                 owing = [action.job_id for action in found.actions if action.skips]
                 if owing:
@@ -307,7 +312,8 @@ class Passes:
         changed_by = self._changed_by(found, origins(changes)) if changes else {}
         rows = audit_rows(found, at=now, actor=actor, cause=cause, changed_by=changed_by, changes=changes)
         specs = [action.after.spec for action in found.actions if action.writes]
-        zones = with_zones(store.read(clock_steps.last_clock), specs) if specs else None
+        first = found.first and all(action.before is None for action in found.actions)
+        zones = with_zones(store.read(clock_steps.last_clock), specs, first=first) if specs or first else None
         if looked is None:
             store.write(syncs.apply, found, ticket=ticket, audit=rows, now=now, actor=actor, only=only, zones=zones)
             return

@@ -103,6 +103,9 @@ QUERIES: dict[str, Callable[[sqlite3.Connection], object]] = {
     "a window: covered": _day(windows.covered),
     "a window: idle": _day(windows.longest_idle),
     "a window: by hand": _day(windows.by_hand),
+    "diff: what ran since": lambda sql: queries.statuses_between(
+        sql, "j", _end(sql) - timedelta(minutes=20), _end(sql)
+    ),
     "status: runs under way": queries.active_runs,
     "status: newest run of a job": lambda sql: queries.newest_started(sql, "j"),
     "list": queries.summaries,

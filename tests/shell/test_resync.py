@@ -12,13 +12,14 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from scheduler.core.values.facts import SyncState
 from scheduler.daemon import resync as module
 from scheduler.ledger import audit, syncs
-from scheduler.sync import aside
+from scheduler.sync import aside, look
 from tests.helpers import ROOT_FILE, git
 from tests.shell.live import Live, job_text, live, until
 
@@ -261,6 +262,35 @@ def test_three_hundred_files_at_once_are_one_sync(root: Path) -> None:
         if took < module.SETTLE_S:  # else this machine has made pauses in it
             assert len(made) == 1, made
         assert len(made) <= 1 + took / module.SETTLE_S
+
+
+def test_files_written_while_the_first_of_them_is_read_are_applied_with_it(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in "abc":
+        (root / f"jobs/{name}.yaml").write_text(job_text(name))
+    with live(root) as found:
+        until(lambda: found.job("c"), "the jobs")
+        time.sleep(6 * module.QUIET_S)  # so that the next edit is not waited for
+        read = look.look_at_edits
+        looks: list[list[str]] = []
+
+        def then_write(*given: Any, **more: Any) -> Any:
+            looked = read(*given, **more)
+            looks.append(sorted(given[5]))
+            if len(looks) == 1:
+                for name in "bc":
+                    (root / f"jobs/{name}.yaml").write_text(job_text(name, name="second"))
+                until(lambda: len(found.resync._watcher.heard() or {}) > 1, "their events")
+            return looked
+
+        monkeypatch.setattr("scheduler.sync.passes.look_at_edits", then_write)
+        (root / "jobs/a.yaml").write_text(job_text("a", name="second"))
+        until(lambda: all(found.named(name) == "second" for name in "abc"), "the edits")
+        with found.stores.lend() as store:
+            at = {store.read(audit.read_audit, name)[-1].at for name in "abc"}
+    assert looks == [["jobs/a.yaml"], ["jobs/a.yaml", "jobs/b.yaml", "jobs/c.yaml"]]
+    assert len(at) == 1
 
 
 def test_a_burst_of_more_files_than_the_daemon_reads_itself_is_synced_and_goes_on_from_there(

@@ -447,25 +447,20 @@ def test_a_name_swapped_for_a_link_after_it_was_looked_at_leads_nowhere(
     (outside / "a.md").write_bytes(b"hunter2")
     where, was = root / victim, root / "was"
     target = outside if victim == "prompts" else outside / "a.md"
-    look, open_ = os.stat, os.open
+    open_ = os.open
 
-    def stat_then_swap(path: str | int, *, dir_fd: int | None = None, follow_symlinks: bool = True) -> os.stat_result:
-        found = look(path, dir_fd=dir_fd, follow_symlinks=follow_symlinks)
-        if path == where.name and dir_fd is not None:
-            where.rename(was)
-            where.symlink_to(target)
-        return found
-
-    def open_then_restore(path: str | Path, flags: int, mode: int = 0o777, *, dir_fd: int | None = None) -> int:
+    def open_swapped(path: str | Path, flags: int, mode: int = 0o777, *, dir_fd: int | None = None) -> int:
+        if path != where.name or dir_fd is None:
+            return open_(path, flags, mode, dir_fd=dir_fd)
+        where.rename(was)
+        where.symlink_to(target)
         try:
             return open_(path, flags, mode, dir_fd=dir_fd)
         finally:
-            if path == where.name and dir_fd is not None:
-                where.unlink()
-                was.rename(where)
+            where.unlink()
+            was.rename(where)
 
-    monkeypatch.setattr(os, "stat", stat_then_swap)
-    monkeypatch.setattr(os, "open", open_then_restore)
+    monkeypatch.setattr(os, "open", open_swapped)
     assert reason(read_file(root, "prompts/a.md", limit=100)) == "source_changed"
 
 

@@ -382,6 +382,18 @@ def test_new_rules_of_a_zone_count_from_the_next_start(world: World, monkeypatch
     assert [run.fire_time for run in world.runs if run.job_id == "nine"] == [MIDNIGHT + 8 * HOUR]
 
 
+def test_the_first_start_after_the_first_sync_trusts_its_cursors_unless_the_rules_have_changed_since(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.write(nine='{cron: "0 9 * * *", timezone: Europe/Berlin}')
+    world.store._connection.execute("UPDATE jobs SET next_run_at = '2026-03-02T07:00:00.000000Z'")
+    world.start()
+    assert world.store.read(queries.jobs)[0].next_run_at == MIDNIGHT + 7 * HOUR, "nobody has looked"
+    monkeypatch.setattr("scheduler.sync.clock_repair.rules_digest", lambda names: f"other rules of {sorted(names)}")
+    world.start()
+    assert world.store.read(queries.jobs)[0].next_run_at == MIDNIGHT + 8 * HOUR
+
+
 @pytest.mark.parametrize("seed", range(6))
 @pytest.mark.parametrize("catch_up", ["none", "latest", "all"])
 def test_whatever_a_clock_does_each_slot_has_one_row_and_runs_at_most_once(

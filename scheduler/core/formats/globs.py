@@ -15,7 +15,9 @@ SUFFIXES = (".md", ".yaml", ".yml")  # of job files, in any case of letters
 
 def matches(path: str, pattern: str) -> bool:
     """True if a root-relative POSIX path matches one glob; `**` stands for any number of folders."""
-    return _matches(path.split("/"), pattern.split("/"))
+    parts, wanted = path.split("/"), pattern.split("/")
+    # Nearly every path that does not match differs in its last component already.
+    return (wanted[-1] == "**" or fnmatchcase(parts[-1], wanted[-1])) and _matches(parts, wanted)
 
 
 def matches_any(path: str, patterns: Iterable[str]) -> bool:

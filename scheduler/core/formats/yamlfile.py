@@ -10,9 +10,9 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import yaml
 from yaml._yaml import CParser
@@ -22,6 +22,7 @@ from scheduler.core.values.texts import CONFLICT_HINT, Lines, TextError, check_p
 _LONGEST_HINT = 120  # characters of a value that a hint repeats in full
 _FARTHEST = 10_000  # characters in which to look for an open bracket
 _MARKER = re.compile(r"^(?:<{7} |\|{7} |>{7} |={7}\r?$)", re.MULTILINE)
+_TAGS = re.compile(r"^%TAG\b", re.MULTILINE)
 _COMMENT = re.compile(r"[ \t]*,?[ \t]+(#[^\s#=~*!-][^\r\n]*)")  # no blank after the #: a text that was cut
 _GLUED = re.compile(r"(-|[\w-]{1,100}:)([^\s:-][^\r\n]{0,100})")
 
@@ -42,8 +43,7 @@ class Flaw:
     hint: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Spot:
+class Spot(NamedTuple):
     """Where one value is, as character offsets in the text."""
 
     key: int  # its key; for list items and the root, the value itself
@@ -90,7 +90,7 @@ class YamlDocument:
 
     def flawed(self, path: Path) -> bool:
         """True if the value at `path`, or one around it, may not be what was intended."""
-        return any(path[:length] in self.suspect for length in range(1, len(path) + 1))
+        return bool(self.suspect) and any(path[:length] in self.suspect for length in range(1, len(path) + 1))
 
     def _nearest(self, path: Path) -> Spot:
         while path not in self.spots:
@@ -140,12 +140,22 @@ class _Reader:
         self._lines = Lines(text)
         self._nodes = 0
         # Tags are refused anyway, and libyaml compares each declared tag with all before it.
-        declared = re.compile(r"^%TAG\b", re.MULTILINE).search(text, start, end)
+        declared = _TAGS.search(text, start, end)
         if declared is not None:
             raise self._error("yaml.tag", "YAML tags are not allowed", declared.start(), "delete the %TAG line")
-        self._parser = CParser(text[start:end])
+        self._comments = "#" in text
+        self._next: Callable[[], Any] = CParser(text[start:end]).get_event
 
     def documents(self) -> Iterator[YamlDocument]:
+        """Raises: TextError."""
+        try:
+            yield from self._documents()
+        except yaml.MarkedYAMLError as error:
+            raise self._syntax(error) from None
+        except yaml.YAMLError:
+            raise self._error("yaml.syntax", "the file is not valid YAML", self._start) from None
+
+    def _documents(self) -> Iterator[YamlDocument]:
         while True:
             event = self._next()
             if isinstance(event, yaml.StreamEndEvent):
@@ -154,7 +164,7 @@ class _Reader:
                 continue
             fresh = _Fresh()
             first = self._next()
-            data = self._node(first, (), self._index(first.start_mark), 1, fresh)
+            data = self._node(first, (), self._start + first.start_mark.index, 1, fresh, True)
             self._next()  # the end of the document
             if data is None and not fresh.flaws and isinstance(first, yaml.ScalarEvent) and not first.value:
                 continue
@@ -168,15 +178,15 @@ class _Reader:
                 lines=self._lines,
             )
 
-    def _node(self, event: Any, path: Path, key: int, depth: int, fresh: _Fresh, *, kept: bool = True) -> Any:
+    def _node(self, event: Any, path: Path, key: int, depth: int, fresh: _Fresh, kept: bool) -> Any:
         """The value that begins with `event`. kept: False if its key is refused; then its position is not recorded."""
         self._nodes += 1
-        index = self._index(event.start_mark)
+        index = self._start + event.start_mark.index
         if self._nodes > MAX_NODES:
             message = f"the file contains more than {MAX_NODES} YAML values"
             raise self._error("yaml.too-many-nodes", message, index, "split it into several files")
         if kept:
-            fresh.spots[path] = Spot(key, index, self._index(event.end_mark))
+            fresh.spots[path] = Spot(key, index, self._start + event.end_mark.index)
         if isinstance(event, yaml.AliasEvent):
             message = f"YAML alias {short(f'*{event.anchor}')} is not allowed"
             hint = "write the value in full; if the text itself starts with *, quote it"
@@ -192,14 +202,18 @@ class _Reader:
             hint = "delete it; if the text itself starts with !, quote it"
             fresh.flaws.append(Flaw(path, index, "yaml.tag", message, hint))
         if isinstance(event, yaml.ScalarEvent):
-            if "\0" in event.value:
+            value: str = event.value
+            if "\0" in value:
                 fresh.flaws.append(Flaw(path, index, "file.character", "a NUL character is not allowed here"))
             if event.style or event.tag is not None:
-                return event.value
-            if _LEADING_ZERO.fullmatch(event.value):
+                return value
+            if self._comments:
+                self._doubt_comment(event, path, fresh)
+            if value[:1] not in _NUMERIC:
+                return _WORDS.get(value, value)
+            if _LEADING_ZERO.fullmatch(value):
                 fresh.flaws.append(self._leading_zero(event, path, index))
-            self._doubt_comment(event, path, fresh)
-            return resolve_scalar(event.value)
+            return resolve_scalar(value)
         if depth > MAX_DEPTH:
             raise self._error(
                 "yaml.too-deep",
@@ -208,29 +222,29 @@ class _Reader:
                 "flatten it; a job file needs only three levels",
             )
         if isinstance(event, yaml.SequenceStartEvent):
-            return self._sequence(path, depth, fresh, kept=kept)
-        return self._mapping(path, depth, fresh, kept=kept)
+            return self._sequence(path, depth, fresh, kept)
+        return self._mapping(path, depth, fresh, kept)
 
-    def _sequence(self, path: Path, depth: int, fresh: _Fresh, *, kept: bool) -> list[Any]:
+    def _sequence(self, path: Path, depth: int, fresh: _Fresh, kept: bool) -> list[Any]:
         items: list[Any] = []
         while not isinstance(event := self._next(), yaml.SequenceEndEvent):
-            place = (*path, len(items))
-            items.append(self._node(event, place, self._index(event.start_mark), depth + 1, fresh, kept=kept))
+            index = self._start + event.start_mark.index
+            items.append(self._node(event, (*path, len(items)), index, depth + 1, fresh, kept))
         return items
 
-    def _mapping(self, path: Path, depth: int, fresh: _Fresh, *, kept: bool) -> dict[str, Any]:
+    def _mapping(self, path: Path, depth: int, fresh: _Fresh, kept: bool) -> dict[str, Any]:
         pairs: dict[str, Any] = {}
-        lines: dict[str, int] = {}
+        found: dict[str, int] = {}  # where each key is
         first = True
         while not isinstance(event := self._next(), yaml.MappingEndEvent):
-            index = self._index(event.start_mark)
+            index = self._start + event.start_mark.index
             if kept and not path and first:
                 fresh.spots[()] = Spot(index, index, index)
             first = False
             flaws = len(fresh.flaws)
-            key = self._node(event, path, index, depth + 1, fresh, kept=False)
+            key = self._node(event, path, index, depth + 1, fresh, False)
             usable = len(fresh.flaws) == flaws and isinstance(key, str)
-            if isinstance(key, str) and key == "<<" and not event.style:
+            if key == "<<" and not event.style:
                 usable = False
                 hint = "write the keys in full, or use defaults in scheduler.yaml"
                 fresh.flaws.append(Flaw(path, index, "yaml.merge-key", "merge key '<<' is not allowed", hint))
@@ -238,13 +252,13 @@ class _Reader:
                 fresh.flaws.append(self._key_flaw(event, path, index))
             elif usable and key in pairs:
                 usable = False
-                message = f"key {short(key)} appears twice, on lines {lines[key]} and {self._line(index)}"
+                message = f"key {short(key)} appears twice, on lines {self._line(found[key])} and {self._line(index)}"
                 fresh.flaws.append(Flaw((*path, key), index, "key.duplicate", message, "delete one of them"))
             if usable:
-                lines[key] = self._line(index)
-                pairs[key] = self._node(self._next(), (*path, key), index, depth + 1, fresh, kept=kept)
+                found[key] = index
+                pairs[key] = self._node(self._next(), (*path, key), index, depth + 1, fresh, kept)
             else:
-                self._node(self._next(), path, index, depth + 1, fresh, kept=False)
+                self._node(self._next(), path, index, depth + 1, fresh, False)
         return pairs
 
     def _key_flaw(self, event: Any, path: Path, index: int) -> Flaw:
@@ -277,14 +291,6 @@ class _Reader:
         message = f"number {short(event.value)} starts with 0, so some programs would read it as octal"
         hint = f'write {"-" * event.value.startswith("-")}{short(plain)[1:-1]}, or quote text: "{event.value}"'
         return Flaw(path, index, "yaml.octal", message, hint)
-
-    def _next(self) -> Any:
-        try:
-            return self._parser.get_event()
-        except yaml.MarkedYAMLError as error:
-            raise self._syntax(error) from None
-        except yaml.YAMLError:
-            raise self._error("yaml.syntax", "the file is not valid YAML", self._start) from None
 
     def _index(self, mark: Any) -> int:
         return self._start + int(mark.index)
@@ -445,6 +451,7 @@ _WORDS: dict[str, Any] = {
     **dict.fromkeys(("-.inf", "-.Inf", "-.INF"), -math.inf),
     **dict.fromkeys((".nan", ".NaN", ".NAN"), math.nan),
 }
+_NUMERIC = frozenset("+-.0123456789")  # what a number starts with
 _INT = re.compile(r"[-+]?[0-9]{1,40}")
 _LEADING_ZERO = re.compile(r"[-+]?0[0-9]{1,40}")
 _OCTAL = re.compile(r"0o[0-7]{1,40}")

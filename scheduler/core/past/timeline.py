@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from itertools import groupby
-from statistics import median
+from itertools import accumulate, groupby
 from typing import Any
 
 from scheduler.core.values.facts import Commit, NoCommit, RunnerFile
@@ -133,6 +132,19 @@ class Use:
         return self.task_sha256, contents(self.runner_files)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tally:
+    """How many runs used one text and ended alike. Runs are named by their numbers."""
+
+    content: Content
+    status: RunStatus
+    duration_ms: int | None
+    runs: int
+    first: int
+    last: int
+    committed: int | None  # the newest one that ran as committed
+
+
 _JUDGED = (RunStatus.SUCCEEDED, RunStatus.FAILED, RunStatus.TIMED_OUT)  # others were ended by somebody
 
 
@@ -154,22 +166,40 @@ class Version:
         return self.statuses.get(RunStatus.SUCCEEDED, 0) / judged if judged else None
 
 
-def versions(uses: Iterable[Use]) -> list[Version]:
-    """One version for each text with the same runner files, last used first. uses: oldest first."""
-    by_text: dict[Content, list[Use]] = {}
-    for use in uses:
-        by_text.setdefault(use.content, []).append(use)
-    return sorted((_version(each) for each in by_text.values()), key=lambda each: each.last.n, reverse=True)
+def versions(tallies: Iterable[Tally], use: Callable[[int], Use]) -> list[Version]:
+    """One version for each text with the same runner files, last used first. use: a run by its number."""
+    by_text: dict[Content, list[Tally]] = {}
+    for tally in tallies:
+        by_text.setdefault(tally.content, []).append(tally)
+    return sorted((_version(each, use) for each in by_text.values()), key=lambda each: each.last.n, reverse=True)
 
 
-def _version(uses: Sequence[Use]) -> Version:
-    durations = [use.duration_ms for use in uses if use.duration_ms is not None and use.status in _JUDGED]
-    clean = [use for use in uses if use.source_blob is not None and use.dirty in (None, "converted")]
+def _version(tallies: Sequence[Tally], use: Callable[[int], Use]) -> Version:
+    statuses: Counter[RunStatus] = Counter()
+    for each in tallies:
+        statuses[each.status] += each.runs
+    committed = max((each.committed for each in tallies if each.committed is not None), default=None)
     return Version(
-        first=uses[0],
-        last=uses[-1],
-        runs=len(uses),
-        statuses=Counter(use.status for use in uses),
-        median_duration_ms=round(median(durations)) if durations else None,
-        committed=clean[-1] if clean else None,
+        first=use(min(each.first for each in tallies)),
+        last=use(max(each.last for each in tallies)),
+        runs=sum(statuses.values()),
+        statuses=statuses,
+        median_duration_ms=_median(
+            [
+                (each.duration_ms, each.runs)
+                for each in tallies
+                if each.duration_ms is not None and each.status in _JUDGED
+            ]
+        ),
+        committed=None if committed is None else use(committed),
     )
+
+
+def _median(counted: Iterable[tuple[int, int]]) -> int | None:
+    """The median of numbers, each given with how often it occurs. None if there are none."""
+    ordered = sorted(counted)
+    ends = list(accumulate(times for _, times in ordered))
+    if not ends:
+        return None
+    middle = [ordered[bisect_right(ends, at)][0] for at in ((ends[-1] - 1) // 2, ends[-1] // 2)]
+    return round(sum(middle) / 2)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -120,7 +121,13 @@ def _offsets(entry: Schedule, written: Mapping[str, Any]) -> Iterator[Doubt]:
         yield Doubt(code="schedule.offset", message=message, hint=f'write {key}: "{right}"', key=key)
 
 
-def _cron_doubts(expression: str) -> Iterator[Doubt]:
+@functools.lru_cache(maxsize=4096)
+def _cron_doubts(expression: str) -> tuple[Doubt, ...]:
+    """Cached: many jobs have the same expression."""
+    return tuple(_doubts_of_cron(expression))
+
+
+def _doubts_of_cron(expression: str) -> Iterator[Doubt]:
     tokens = expression.split()
     if is_macro(expression) or len(tokens) not in (5, 6):
         return

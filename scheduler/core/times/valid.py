@@ -42,12 +42,19 @@ def schedule_errors(schedule: Schedule) -> Iterator[ScheduleError]:
     `check_cron`, and `schedule.kind`, `schedule.every`, `schedule.phase`, `schedule.at`, `schedule.starts`,
     `schedule.ends`, `schedule.jitter`.
     """
-    if schedule.manual:
+    if _is_sound(schedule):
         return
     for number, entry in enumerate(schedule.entries):
         for error in _entry_errors(replace(entry, jitter=schedule.jitter)):
             error.entry = number
             yield error
+
+
+@functools.lru_cache(maxsize=4096)
+def _is_sound(schedule: Schedule) -> bool:
+    """Cached: many jobs have the same schedule."""
+    entries = (replace(entry, jitter=schedule.jitter) for entry in schedule.entries)
+    return schedule.manual or not any(map(_entry_errors, entries))
 
 
 def unite(entries: Sequence[Schedule]) -> Schedule:

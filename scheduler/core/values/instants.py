@@ -5,6 +5,8 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
+_MILLISECOND = timedelta(milliseconds=1)
+
 
 def instant(at: datetime) -> str:
     """RFC 3339 in UTC with `Z`; whole seconds print without a fraction."""
@@ -35,4 +37,4 @@ def on_the_clock(at: datetime, timezone: str) -> tuple[datetime, str]:
 
 
 def milliseconds(duration: timedelta) -> int:
-    return round(duration / timedelta(milliseconds=1))
+    return round(duration / _MILLISECOND)

@@ -6,6 +6,7 @@ import json
 import re
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import accumulate
 from typing import Any
 
 MAX_FILE_BYTES = 1024 * 1024
@@ -69,7 +70,11 @@ class Lines:
 
     def _fill(self) -> None:
         if not self._starts:
-            self._starts = [0, *(found.end() for found in _LINE_END.finditer(self._text))]
+            if "\r" in self._text:
+                self._starts = [0, *(found.end() for found in _LINE_END.finditer(self._text))]
+            else:
+                lengths = map(len, self._text.split("\n"))
+                self._starts = [0, *(end + number for number, end in enumerate(accumulate(lengths), start=1))][:-1]
             if self._starts[-1] == len(self._text) and len(self._starts) > 1:
                 self._starts.pop()
                 self._end -= 2 if self._text.endswith("\r\n") else 1
