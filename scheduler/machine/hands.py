@@ -28,19 +28,19 @@ class Hands:
     def give(self, what: Callable[[], object]) -> None:
         """Have it done by a free thread, or by the next that becomes free. Raises: RuntimeError if none can start."""
         with self._lock:
-            self._work.put(what)
             self._given += 1
-            if self._idle >= self._given or self._threads >= self._most:
-                return
-            self._threads += 1
-        try:
-            threading.Thread(target=self._run, name=self._name, daemon=True).start()
-        except RuntimeError:
-            with self._lock:
-                self._threads -= 1
-                if self._threads:
-                    return  # another one does it
-            raise
+            lacks = self._idle < self._given and self._threads < self._most
+            self._threads += lacks
+        if lacks:
+            try:
+                threading.Thread(target=self._run, name=self._name, daemon=True).start()
+            except RuntimeError:
+                with self._lock:
+                    self._threads -= 1
+                    if not self._threads:  # otherwise another one does it
+                        self._given -= 1
+                        raise
+        self._work.put(what)
 
     def _run(self) -> None:
         while True:

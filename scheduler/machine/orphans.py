@@ -116,6 +116,12 @@ def reap() -> None:
     _adopted()
 
 
+def has_adopted() -> bool:
+    """True if this process has adopted others, or may be about to. Unlike `adopted`, never waits for one that dies."""
+    found, reaped = _running_adopted() if _adopts else ([], False)
+    return bool(found) or reaped
+
+
 def adopted() -> list[int]:
     """Adopted processes that are still running. Reaps the others. Empty if this process adopts none."""
     return _adopted()

@@ -22,6 +22,7 @@ from scheduler.machine.log import Log
 READ, WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
 _SIGNAL_S = 1.0
 _LONGEST_S = 86_400.0  # epoll counts milliseconds in an int, so 25 days are too long
+_FEW = 256  # timers
 _SELECTABLE = 1024  # select(2) takes no larger descriptor
 
 _log = Log(__name__)
@@ -92,7 +93,7 @@ class Reactor:
         self._poller: _Epoll | _Poller = _Epoll() if hasattr(select, "epoll") else _Poller()
         self._handlers: dict[int, Callable[[], None]] = {}
         self._timers: list[tuple[float, int, Timer]] = []
-        self._numbers = itertools.count()
+        self._numbers, self._tidy_at = itertools.count(), _FEW
         self._calls: deque[Callable[[], None]] = deque()
         self._turning = threading.RLock()  # what is called may take turns itself
         self._rung = False
@@ -141,6 +142,10 @@ class Reactor:
 
     def at(self, moment: float, what: Callable[[], None]) -> Timer:
         """Do it at a moment of `time.monotonic()`."""
+        if len(self._timers) >= self._tidy_at:  # one of a long run would keep the cancelled ones behind it
+            self._timers = [each for each in self._timers if each[2].what is not None]
+            heapq.heapify(self._timers)
+            self._tidy_at = 2 * len(self._timers) + _FEW
         timer = Timer(what)
         heapq.heappush(self._timers, (moment, next(self._numbers), timer))
         return timer

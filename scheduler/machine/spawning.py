@@ -100,7 +100,11 @@ def _fork(argv: Sequence[bytes], cwd: str, env: Mapping[str, str], stdin: int, s
             pid: int = _fork_exec(*arguments)
         finally:
             os.close(tell)
-        said = os.read(told, _ERROR_BYTES)  # ends once the program has taken over
+        said = b""
+        while len(said) < _ERROR_BYTES and (
+            part := os.read(told, _ERROR_BYTES)
+        ):  # ends once the program has taken over
+            said += part
     finally:
         os.close(told)
     if said:

@@ -403,7 +403,7 @@ def test_no_more_run_at_once_than_files_can_be_open(house: House, monkeypatch: p
         scratch=Path(),
     )
     few.max_running = 1000
-    assert few.places == 26
+    assert few.places == 19
 
 
 def test_a_claim_whose_thread_gets_no_connection_is_given_up_and_has_its_end_once_there_is_one(house: House) -> None:

@@ -15,6 +15,7 @@ import pytest
 
 from scheduler.machine.hands import Hands
 from scheduler.machine.reactor import READ, Reactor
+from scheduler.run.local.census import Census
 from tests.helpers import until
 
 LONG = 30.0
@@ -227,6 +228,57 @@ def test_work_that_raises_ends_no_thread(caplog: pytest.LogCaptureFixture) -> No
     hands.give(done.set)
     assert done.wait(LONG)
     assert "thread_failed" in caplog.text
+
+
+def test_cancelled_timers_go_also_while_an_early_one_stays() -> None:
+    with contextlib.closing(Reactor()) as reactor:
+        far = time.monotonic() + 1_000
+        reactor.at(far, fail)
+        for _ in range(10_000):
+            reactor.at(far + 1, fail).cancel()
+        assert len(reactor._timers) < 1_000
+        came: list[int] = []
+        for n in range(1_000):
+            reactor.at(time.monotonic(), lambda n=n: came.append(n))  # type: ignore[misc]
+        reactor.turn(0.0)
+        assert came == list(range(1_000))
+
+
+def test_work_that_no_thread_can_do_is_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    hands, done = Hands("test", most=2), list[str]()
+
+    def start(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", start)
+        with pytest.raises(RuntimeError):
+            hands.give(lambda: done.append("refused"))
+    hands.give(lambda: done.append("taken"))
+    until(lambda: done, "the work")
+    assert done == ["taken"]
+
+
+def test_who_asks_for_what_no_thread_can_do_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    with contextlib.closing(Reactor()) as reactor:
+        hands = Hands("test", most=2)
+        census, answers = Census(reactor, hands), list[object]()
+
+        def give(_: object) -> None:
+            raise RuntimeError("can't start new thread")
+
+        told = {"SCHEDULER_RUN_ID": "job:1", "SCHEDULER_ROOT": "/nowhere"}
+        with monkeypatch.context() as patched:
+            patched.setattr(hands, "give", give)
+            census.ask(told, answers.append, everywhere=True)
+            reactor.turn(0.0)
+            reactor.turn(0.0)
+        assert [str(each) for each in answers] == ["can't start new thread"]
+        census.ask(told, answers.append, everywhere=True)
+        give_up = time.monotonic() + LONG
+        while len(answers) < 2 and time.monotonic() < give_up:
+            reactor.turn(0.05)
+        assert answers[1:] == [[]], "the next one is looked for"
 
 
 def test_who_calls_while_the_pipe_is_emptied_does_not_silence_those_who_come_later(

@@ -44,6 +44,11 @@ class Capture:
         return self.total > self._limit or self.error is not None
 
     @property
+    def closes_slowly(self) -> bool:
+        """True if `close` copies up to half of the limit."""
+        return self._ring is not None and self._file is not None and self.error is None
+
+    @property
     def prefix(self) -> bytes:
         """The stream's first 64 KiB."""
         if self.total <= TAIL_BYTES:

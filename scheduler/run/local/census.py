@@ -35,7 +35,7 @@ class Census:
     def _look(self) -> None:
         asked, self._asked = self._asked, []
         if orphans.adopts() and not any(sought.everywhere for sought, _ in asked):
-            self._adopted = bool(orphans.adopted())
+            self._adopted = orphans.has_adopted()
             if not self._adopted:  # as after nearly every run
                 self._answered(asked, [[] for _ in asked])
                 return
@@ -64,5 +64,8 @@ class Census:
 
         if self._hands is None:
             then(do())
-        else:
+            return
+        try:
             self._hands.give(lambda: self._reactor.call(partial(then, do())))
+        except RuntimeError as error:  # no thread is left: whoever waits for an answer gets this one
+            self._reactor.soon(partial(then, error))

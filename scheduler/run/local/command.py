@@ -314,6 +314,14 @@ class Execution:
             while left > 0 and (data := _read(file)):
                 capture.write(data)
                 left -= len(data)
+        if any(capture.closes_slowly for capture in self._captures):
+            self._census.aside(self._close_captures, self._guarded_with(lambda _: self._finished()))
+        else:
+            self._finished()
+
+    def _finished(self) -> None:
+        assert self._child is not None
+        assert self._child.returncode is not None
         if self._told:
             self._left += self._census.strangers(since=self._born)
         self._release()
@@ -373,11 +381,14 @@ class Execution:
             self._reactor.unwatch(self._end)
             os.close(self._end)
             self._end = -1
-        for capture in self._captures:
-            capture.close()
+        self._close_captures()
         if self._task_file is not None:
             with contextlib.suppress(OSError):  # the disk has become read-only; how the run ended matters more
                 self._task_file.unlink(missing_ok=True)
+
+    def _close_captures(self) -> None:
+        for capture in self._captures:
+            capture.close()
 
     def _close_pipe(self, file: int) -> None:
         del self._pipes[file]

@@ -51,8 +51,8 @@ if TYPE_CHECKING:
     from scheduler.core.due.due import Due
 
 FILES_OF_OURS = 100
-FILES_OF_A_RUN = 6  # two pipes, two outputs, a descriptor that tells of its end, and what a start needs for a moment
-HANDS = 64  # threads for what may block
+FILES_OF_A_RUN = 8  # two pipes, two outputs of two files, what tells of its end, and what a start needs for a moment
+HANDS = 64  # threads for files that may be slow, and as many for processes and loud outputs
 
 LOOK_AGAIN = timedelta(seconds=1)  # for the end of a run that another process carries out
 PLACE_AGAIN = timedelta(seconds=5)  # for a run's lost place; longer than claiming what came due meanwhile takes
@@ -92,7 +92,8 @@ class LocalEngine:
         self._hands = Hands("files", most=HANDS)
         self._chunks = Chunks(
             reactor=self.reactor,
-            census=Census(self.reactor, self._hands),
+            # Others than for files: looks that hang must not keep runs from ending.
+            census=Census(self.reactor, Hands("runs", most=HANDS)),
             lend=self.lend,
             clock=self.clock,
             place=self.place,
