@@ -28,7 +28,8 @@ class Index:
     """What is known of the files, and what a pass learns. For one thread at a time.
 
     Loaded from the database once, and kept in step with what this process writes there. What another process writes
-    makes an entry of this one outdated at worst: then its file is read once more than needed.
+    makes an entry of this one outdated at worst: then its file is read once more than needed. What a fire has outdated
+    is asked for at each pass.
     """
 
     def __init__(self) -> None:
@@ -72,6 +73,8 @@ class Index:
                 self._known = Known(by=by, commit=None, loose=store.read(files.held_paths))
                 self._forgotten, self.similar = True, None
             self._settings = settings
+        if not self._forgotten:
+            self._known.young |= store.read(files.young_files)
         return self._known
 
     def knows(self, path: str) -> bool:
