@@ -20,7 +20,9 @@ from scheduler.root.place import Place
 from scheduler.root.settings import parsed_form, remember_parsed
 from scheduler.root.watched import Watched
 
-DEEP_PASSES = 60  # so many rescans, and every file was read again
+DEEP_PASSES = (
+    50  # so many rescans, one a minute, and every file was read again: within an hour, though each may be late
+)
 SIMILAR = ("id.similar", "file.case")
 
 
@@ -111,7 +113,7 @@ class Index:
             self.news += 1
 
     def deep(self) -> list[tuple[FileKind, str]]:
-        """The next sixtieth of the files, to be read whatever their marks say."""
+        """The next fiftieth of the files, to be read whatever their marks say."""
         assert self._known is not None
         count = sum(len(names) for marks in self._known.marks.values() for names in marks.values())
         found = list(itertools.islice(self._deep, math.ceil(count / DEEP_PASSES)))
