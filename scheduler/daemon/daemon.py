@@ -380,7 +380,7 @@ class Daemon:
     def recover(self, store: Store) -> list[Run]:
         """End the runs of dead processes."""
         here = LocalRecovery(place=self.place, clock=self.clock, owner=self.owner.id)
-        ended = [tell_end(store, run) for run in recover(store, [here])]
+        ended = [tell_end(store, run) for run in recover(store, [here], but=self.owner.id)]
         if any(not run.status.finished for run in ended):
             self.duties.queue_taken = False
             self.agenda.poke()

@@ -88,6 +88,7 @@ class Resync:
         self._looked_at = 0.0
         self._said_blind = ""
         self._said_moved = ""
+        self._once_more = False  # something was not watched while the last pass read it
         self._took_s = 0.0  # the duration of the last pass
         self.held = ""  # why the last pass was held (S8)
         self.held_since: datetime | None = None
@@ -143,19 +144,24 @@ class Resync:
                 quiet = QUIET_S  # a burst is over
             doubts_end = self._doubts_end
             wake_at = rescan_at if doubts_end is None else min(rescan_at, doubts_end)
-            yield max(0, wake_at - time.monotonic())
-            woken = bell.is_set()
+            yield 0 if self._once_more else max(0, wake_at - time.monotonic())
+            woken = bell.is_set() or self._once_more
             settled = not (woken and quiet == QUIET_S) or self._settle()
             if self.loop.stopping.is_set():
                 return
             bell.clear()
             heard = self._watcher.take()
-            if woken and doubts_end is None and heard and self._apply_edits(heard, settled=settled):
+            is_due = time.monotonic() >= rescan_at  # however much else happens: an event is no reason to put it off
+            is_more = is_due or doubts_end is not None or self._once_more
+            if woken and not is_more and heard and self._apply_edits(heard, settled=settled):
                 self._looked_at = time.monotonic()
                 continue
-            changed = self._look(cause="watch" if woken or doubts_end is not None else "rescan")
-            self._looked_at = time.monotonic()
-            rescan_at = time.monotonic() + self._rescan_s()
+            changed = self._look(
+                cause="watch" if woken or doubts_end is not None else "rescan", deep="some" if is_due else ""
+            )
+            self._looked_at = now = time.monotonic()
+            next_at = now + self._rescan_s()
+            rescan_at = next_at if is_due else min(rescan_at, next_at)
             if time.monotonic() >= give_back_at:
                 give_back()
                 give_back_at = time.monotonic() + GIVE_BACK_S
@@ -212,7 +218,7 @@ class Resync:
                     if found is None and not is_burst:
                         return False
                     if self.passes.index.news != self._news and self._watch(store):
-                        self.loop.bell.set()
+                        self._look_once_more()
             except Exception as error:  # a whole pass tries again
                 self.loop.fail(error)
                 return False
@@ -245,14 +251,18 @@ class Resync:
                 return None
         return found
 
-    def _look(self, cause: str) -> bool:
+    def _look_once_more(self) -> None:
+        """A newly watched folder may have changed before it was watched. No event will say so."""
+        self._once_more = True
+        self.loop.bell.set()
+
+    def _look(self, cause: str, deep: Deep = "") -> bool:
         """Run one pass unasked. True if it changed anything. Reports what prevents it."""
-        self._doubts_end = None
+        self._doubts_end, self._once_more = None, False
         try:
             self._await_git()
             started = time.monotonic()
             with self.lend() as store:
-                deep: Deep = "some" if cause == "rescan" else ""
                 found = self._pass(store, actor="scheduler", cause=cause, defer=self._doubt, deep=deep)
             self._took_s = time.monotonic() - started
         except Exception as error:  # an event or the next rescan leads to another pass
@@ -291,7 +301,7 @@ class Resync:
                 announce=announce,
             )
             if (not found.report().nothing_to_do or self.passes.index.news != self._news) and self._watch(store):
-                self.loop.bell.set()  # a newly watched folder may have changed meanwhile
+                self._look_once_more()
         self._say_held(found.held, store)
         self.loop.succeed()
         self.applied()

@@ -9,6 +9,8 @@ from pathlib import Path
 
 from scheduler.core.values.texts import HALF_WAY
 
+_STUB = "ref: refs/heads/.invalid"  # HEAD, if it is in a reftable (gitformat-reftable)
+
 
 def head_by_hand(root: Path) -> str | None:
     """The commit that HEAD names, from git's files. None if they do not say, as with reftables."""
@@ -21,14 +23,46 @@ def head_by_hand(root: Path) -> str | None:
             return head
         ref = head.removeprefix("ref: ")
         shared = _shared(git)
-        if (shared / ref).is_file():
-            return (shared / ref).read_text().strip()
-        for line in (shared / "packed-refs").read_text().splitlines():
-            if line.endswith(f" {ref}"):
-                return line.split(" ")[0]
+        return (shared / ref).read_text().strip() if (shared / ref).is_file() else _packed(shared, ref)
     except (OSError, ValueError):
-        pass
-    return None
+        return None
+
+
+def is_unborn(root: Path) -> bool:
+    """True if HEAD names a branch that has no commit yet. False if git's files do not say, as with reftables."""
+    git = git_folder(root)
+    try:
+        head = "" if git is None else (git / "HEAD").read_text().strip()
+        if git is None or not head.startswith("ref: ") or head == _STUB:
+            return False
+        ref, shared = head.removeprefix("ref: "), _shared(git)
+        return not os.path.lexists(shared / ref) and _packed(shared, ref) is None
+    except (OSError, ValueError):
+        return False
+
+
+def reftables(root: Path) -> tuple[str, ...] | None:
+    """The names of the tables that hold HEAD and its branch: others after every change of either.
+
+    None if these are in files of their own.
+    """
+    git = git_folder(root)
+    try:
+        if git is None or not ((shared := _shared(git)) / "reftable").is_dir():
+            return None
+        stacks = dict.fromkeys((git, shared))  # a linked worktree has its own HEAD
+        return tuple((folder / "reftable/tables.list").read_text() for folder in stacks)
+    except (OSError, ValueError):
+        return None
+
+
+def _packed(shared: Path, ref: str) -> str | None:
+    """Raises: OSError, ValueError."""
+    try:
+        lines = (shared / "packed-refs").read_text().splitlines()
+    except FileNotFoundError:
+        return None
+    return next((line.split(" ")[0] for line in lines if line.endswith(f" {ref}")), None)
 
 
 def _shared(git: Path) -> Path:
@@ -133,8 +167,7 @@ def head_ref(root: Path) -> str | None:
         found = (git / "HEAD").read_text(encoding="utf-8", errors="surrogateescape").rstrip("\n")
     except OSError:
         return None
-    ref = found.removeprefix("ref: ")
-    return None if ref == "refs/heads/.invalid" else ref  # so with reftables (gitformat-reftable)
+    return None if found == _STUB else found.removeprefix("ref: ")
 
 
 def repository_top(folder: Path) -> Path | None:

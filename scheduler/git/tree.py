@@ -10,7 +10,7 @@ from pathlib import Path
 from scheduler.core.formats.checkout import KEYWORD
 from scheduler.core.values.facts import Provenance
 from scheduler.git.attributes import attributes_here
-from scheduler.git.folder import git_folder, head_by_hand
+from scheduler.git.folder import git_folder, head_by_hand, is_unborn, reftables
 from scheduler.git.objects import blob_id, entries_of, lfs_pointer, resolve_revision
 from scheduler.git.run import GitError, run_git
 
@@ -197,13 +197,14 @@ class Commits:
     """The tree that HEAD names, read again only when HEAD has moved: a fire must not wait for a process."""
 
     def __init__(self) -> None:
-        self._known: tuple[Path, Tree] | None = None
+        self._known: tuple[Path, Tree, tuple[str, ...] | None] | None = None
 
     def tree(self, root: Path) -> Tree:
         """Like `read_tree`. Thread-safe. Remembers one root, which seldom changes."""
         known = self._known
         if known is None or known[0] != root or not _still(*known):
-            self._known = known = root, read_tree(root)
+            tables = reftables(root)  # first: if they change meanwhile, the tree is read again
+            self._known = known = root, read_tree(root), tables
         return known[1]
 
     def known(self, root: Path) -> Tree | None:
@@ -212,7 +213,9 @@ class Commits:
         return known[1] if known is not None and known[0] == root and _still(*known) else None
 
 
-def _still(root: Path, known: Tree) -> bool:
-    if known.revision is None:
-        return not known.in_repository and git_folder(root) is None
-    return head_by_hand(root) == known.revision
+def _still(root: Path, known: Tree, tables: tuple[str, ...] | None) -> bool:
+    if not known.in_repository:
+        return git_folder(root) is None
+    if tables is not None:
+        return reftables(root) == tables
+    return is_unborn(root) if known.revision is None else head_by_hand(root) == known.revision

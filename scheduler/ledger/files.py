@@ -21,7 +21,7 @@ class FileRow:
     kind: FileKind
     path: str
     mark: bytes  # as `scan.mark`
-    young: bool  # its next edit might leave the same mark
+    young: bool  # its next edit might leave the same mark: the next pass reads it
     sha256: str
     blob: str | None = None  # of the commit, if the bytes are the same
     untracked: bool = False
@@ -108,7 +108,10 @@ def applied_sha256s(sql: Connection, paths: Collection[str]) -> dict[str, set[st
 
 
 def applied_task_sha256s(sql: Connection, paths: Collection[str]) -> dict[str, set[str]]:
-    """By task file: the sha256 of the text that each job which names it was given last, perhaps by a fire (F1)."""
+    """By task file: the sha256 of the text that each job which names it was given last.
+
+    They differ if it was written while a pass read it for one of them.
+    """
     found: dict[str, set[str]] = {}
     query = (
         "SELECT DISTINCT task, task_sha256 FROM task_files JOIN jobs ON jobs.path = task_files.path"
@@ -121,9 +124,23 @@ def applied_task_sha256s(sql: Connection, paths: Collection[str]) -> dict[str, s
 
 
 def sha256s(sql: Connection, kind: FileKind, paths: Collection[str]) -> dict[str, str]:
-    """The sha256 of each of these files, as it was read."""
+    """The sha256 of each of these files, as it was read. Empty for an outdated row."""
     rows = _by_path(sql, "SELECT path, sha256 FROM files WHERE kind = ? AND path IN", paths, kind)
     return {path: found.hex() for path, found in rows}
+
+
+def young_files(sql: Connection) -> set[tuple[FileKind, str]]:
+    """The files that the next pass reads whatever their marks say."""
+    return {(kind, path) for kind, path in sql.execute("SELECT kind, path FROM files WHERE young")}
+
+
+def outdate(sql: Connection, paths: Collection[str]) -> None:
+    """What is in force is no longer what these job files said when they were read for the index.
+
+    The files may come back just as they were, with the same marks.
+    """
+    query = "UPDATE files SET young = 1, sha256 = x'' WHERE kind = 'job' AND path = ?"
+    sql.executemany(query, [(path,) for path in paths])
 
 
 def blobs(sql: Connection) -> list[tuple[FileKind, str, str | None, bool]]:

@@ -237,6 +237,16 @@ def active(sql: Connection) -> list[ActiveRun]:
     return [_active_run(sql, row) for row in found]
 
 
+def owned(sql: Connection, *, but: str) -> list[ActiveRun]:
+    """Unfinished runs that are not waiting, except those of one owner, oldest first."""
+    found = sql.execute(
+        f"SELECT * FROM runs WHERE {rows.ACTIVE} AND status <> 'queued' AND owner IS NOT ?"
+        " ORDER BY requested_at, job_id, n",
+        (but,),
+    ).fetchall()
+    return [_active_run(sql, row) for row in found]
+
+
 def find_run(sql: Connection, job_id: str, n: int) -> Run | None:
     return next(iter(rows.find_runs(sql, "job_id = ? AND n = ?", job_id, n)), None)
 

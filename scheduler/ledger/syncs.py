@@ -18,7 +18,7 @@ from scheduler.ledger import carried
 from scheduler.ledger.audit import append_audit
 from scheduler.ledger.clock_steps import keep_zones
 from scheduler.ledger.cursor import free_slot, move_cursor, need_ticket, next_ticket
-from scheduler.ledger.files import change_files
+from scheduler.ledger.files import change_files, outdate
 from scheduler.ledger.rows import (
     JOBS,
     batched,
@@ -182,7 +182,8 @@ def apply(
     """Carry out a plan. Returns what `change_files` does.
 
     only: the job files that a partial pass has read. The stored state of other files stays.
-    files: what the index of files holds from now on. zones: as for `keep_zones`, if there are new ones.
+    files: what the index of files holds from now on. None for the pass of a fire: the next pass reads `only` again.
+    zones: as for `keep_zones`, if there are new ones.
     Raises: StaleError if `ticket` is stale, or a claim has moved a cursor that the plan moves.
     """
     need_ticket(sql, ticket)
@@ -201,7 +202,10 @@ def apply(
     sql.execute("UPDATE root SET settings = ?", (dump(plan.settings.to_json()),))
     if only is None:
         sql.execute("UPDATE root SET synced_at = ?", (stamp(now),))
-    return () if files is None else change_files(sql, files)
+    if files is not None:
+        return change_files(sql, files)
+    outdate(sql, only or ())
+    return ()
 
 
 def record_problems(sql: Connection, problems: Sequence[Problem]) -> None:

@@ -67,14 +67,15 @@ class Unchanged(contextlib.AbstractContextManager["Unchanged"]):
             return None
         file = os.open(name, FILE, dir_fd=here)
         mark = mark_of(before)
-        if mark_of(os.fstat(file)) != mark:
-            # Swapped meanwhile, perhaps for the database. Not closed: that would release this process's locks on it.
-            return None
         try:
+            if mark_of(os.fstat(file)) != mark:
+                return None
             data = os.read(file, before.st_size + 1)
             same = mark_of(os.fstat(file)) == mark and len(data) == before.st_size
         finally:
-            os.close(file)
+            # Swapped for the database, it stays open: closing it would release this process's locks on it.
+            if _identity(file) not in self._closed:
+                os.close(file)
         # If an editor saves by rename, the open file stays as it was. Its bytes must still be those of the name.
         return data if same and mark_of(os.stat(name, dir_fd=here, follow_symlinks=False)) == mark else None
 
@@ -98,6 +99,6 @@ def _is_plain(path: str) -> bool:
     return refused_path(path, path) is None
 
 
-def _identity(folder: int) -> tuple[int, int]:
-    found = os.fstat(folder)
+def _identity(opened: int) -> tuple[int, int]:
+    found = os.fstat(opened)
     return found.st_dev, found.st_ino

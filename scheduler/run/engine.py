@@ -53,10 +53,11 @@ class Engine(Protocol):
         ...
 
 
-def recover(store: Store, engines: Iterable[Recovery]) -> list[Run]:
+def recover(store: Store, engines: Iterable[Recovery], *, but: str = "") -> list[Run]:
     """End the runs whose owner is dead (F4), each through the engine of its owner.
 
     Runs of an engine that is not here are left alone: nobody here can tell whether they still run.
+    but: an owner that is alive for certain, as this process is.
     """
-    active = store.read(runs.active)
+    active = store.read(runs.owned, but=but)
     return [run for each in engines for run in each.recover(store, [one for one in active if one.kind == each.kind])]

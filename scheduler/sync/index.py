@@ -20,7 +20,9 @@ from scheduler.root.place import Place
 from scheduler.root.settings import parsed_form, remember_parsed
 from scheduler.root.watched import Watched
 
-DEEP_PASSES = 60  # so many rescans, and every file was read again
+DEEP_PASSES = (
+    50  # so many rescans, one a minute, and every file was read again: within an hour, though each may be late
+)
 SIMILAR = ("id.similar", "file.case")
 
 
@@ -28,7 +30,8 @@ class Index:
     """What is known of the files, and what a pass learns. For one thread at a time.
 
     Loaded from the database once, and kept in step with what this process writes there. What another process writes
-    makes an entry of this one outdated at worst: then its file is read once more than needed.
+    makes an entry of this one outdated at worst: then its file is read once more than needed. What a fire has outdated
+    is asked for at each pass.
     """
 
     def __init__(self) -> None:
@@ -72,6 +75,8 @@ class Index:
                 self._known = Known(by=by, commit=None, loose=store.read(files.held_paths))
                 self._forgotten, self.similar = True, None
             self._settings = settings
+        if not self._forgotten:
+            self._known.young |= store.read(files.young_files)
         return self._known
 
     def knows(self, path: str) -> bool:
@@ -108,7 +113,7 @@ class Index:
             self.news += 1
 
     def deep(self) -> list[tuple[FileKind, str]]:
-        """The next sixtieth of the files, to be read whatever their marks say."""
+        """The next fiftieth of the files, to be read whatever their marks say."""
         assert self._known is not None
         count = sum(len(names) for marks in self._known.marks.values() for names in marks.values())
         found = list(itertools.islice(self._deep, math.ceil(count / DEEP_PASSES)))

@@ -48,7 +48,7 @@ T = TypeVar("T")
 
 Announce = Callable[[Sequence[str]], None]
 Defer = Callable[[frozenset[str] | None], Collection[str] | None]
-# Which files are read although a stat says that they have not changed: none, a sixtieth of them in turn, all of them,
+# Which files are read although a stat says that they have not changed: none, a fiftieth of them in turn, all of them,
 # or all of them unless they are on a local file system, where a stat can be relied on.
 Deep = Literal["", "some", "all", "all unless local"]
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
-from sqlite3 import Connection
+from sqlite3 import Connection, Row
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -19,7 +19,7 @@ from scheduler.core.values.runs import Run, RunStatus, Trigger
 from scheduler.daemon.agenda import Agenda
 from scheduler.daemon.clockwork import Clockwork
 from scheduler.daemon.requests import Requests
-from scheduler.ledger import queries, runs
+from scheduler.ledger import queries, rows, runs
 from scheduler.ledger.owners import LOCAL, kind_of
 from scheduler.ledger.runs import ActiveRun
 from scheduler.ledger.store import Store
@@ -63,6 +63,30 @@ def test_a_run_is_recovered_by_the_engine_of_its_owner_and_by_no_other(tmp_path:
         assert recover(store, [local, other]) == []
         assert other.asked == [there.id]
         assert [each.kind for each in store.read(runs.active)] == ["elsewhere"]
+
+
+def test_the_runs_of_whoever_asks_are_not_even_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A daemon may have thousands of them, and each pass asks."""
+    place = Place(root=tmp_path, state=tmp_path / "state", db=tmp_path / "state/state.db")
+    with Store.open(place.db) as store:
+        apply(store, desired("waits", "mine", "there", "dead"))
+        for job_id in ("waits", "mine", "there", "dead"):
+            claim(store, job_id)
+        with store.writing() as sql:
+            sql.execute("UPDATE runs SET owner = '1-' || job_id")
+            sql.execute("UPDATE runs SET owner = 'elsewhere:7' WHERE job_id = 'there'")
+            sql.execute("UPDATE runs SET status = 'queued', owner = NULL WHERE job_id = 'waits'")
+        read, to_run = list[str](), rows.to_run
+
+        def noted(sql: Connection, row: Row) -> Run:
+            read.append(row["job_id"])
+            return to_run(sql, row)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(rows, "to_run", noted)
+            recover(store, [LocalRecovery(place=place, clock=FakeClock(NOW)), Elsewhere()], but="1-mine")
+        assert set(read) == {"there", "dead"}
+        assert [each.run.job_id for each in store.read(runs.active)] == ["mine", "there", "waits"]
 
 
 class WithRows(NotedEngine):

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import sqlite3
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from scheduler.core.due.due import start_of
 from scheduler.core.formats import jobfile
+from scheduler.core.plan.desired import Desired
 from scheduler.core.values.facts import Job, SyncState
 from scheduler.git.tree import Commits
 from scheduler.ledger import audit, files, queries, schema, syncs
 from scheduler.ledger.store import Store
 from scheduler.root import scan
+from scheduler.root.desired import read_desired
 from scheduler.root.place import Place
 from scheduler.sync.index import DEEP_PASSES
 from scheduler.sync.passes import Deep, Passes
@@ -497,3 +501,73 @@ def test_a_text_that_a_fire_has_seen_and_that_came_back_is_applied(here: Files) 
     task.write_text("first\n")
     here.sync()
     assert here.job("apart").file.task_sha256 == first
+
+
+def _swapped(here: Files, name: str, text: str) -> Callable[[], None]:
+    """Other files come to lie where jobs/ was. Returns what brings the old ones back: the very same, untouched."""
+    before, hidden = here.path(name).parent, here.root / "hidden"
+    before.rename(hidden)
+    before.mkdir()
+    here.path(name).write_text(text)
+
+    def back() -> None:
+        shutil.rmtree(before)
+        hidden.rename(before)
+
+    return back
+
+
+@pytest.mark.usefixtures("trusting")
+@pytest.mark.parametrize(
+    "text",
+    [
+        "id: c\nname: second\nschedule: {every: 2h}\ntask: other\n",
+        "id: c\nname: [second\n",
+        "id: c\nschedule: {every: 1h}\ntask_source_path: prompts/none.md\n",
+    ],
+    ids=["another definition", "no YAML", "no task"],
+)
+@pytest.mark.parametrize("restarted", [False, True])
+def test_what_a_fire_has_seen_for_a_moment_does_not_stay_in_force(here: Files, text: str, *, restarted: bool) -> None:
+    """As when a volume is unmounted over older files and mounted again: the marks are those that the index knows."""
+    here.sync()
+    first = here.job("c").file
+    back = _swapped(here, "c", text)
+    here.passes.refresh(here.store, "c", wait=lambda _: False, actor="scheduler", cause="fire")
+    assert here.job("c").file != first
+    back()
+    here.sync(passes=here.process() if restarted else None)
+    now = here.job("c").file
+    assert (now.sync_state, now.spec, now.task_sha256) == (SyncState.SYNCED, first.spec, first.task_sha256)
+    assert here.parsed == ["jobs/c.yaml"]
+    assert (here.sync().nothing_to_do, here.parsed) == (True, [])
+
+
+@pytest.mark.usefixtures("trusting")
+def test_settings_that_only_a_fire_has_seen_do_not_stay_in_force(here: Files) -> None:
+    here.sync()
+    first = here.job("a").file.spec
+    (here.root / "scheduler.yaml").write_text(ROOT_FILE + "timezone: Asia/Tokyo\n")
+    here.passes.refresh(here.store, "a", wait=lambda _: False, actor="scheduler", cause="fire")
+    assert here.job("a").file.spec != first
+    (here.root / "scheduler.yaml").write_text(ROOT_FILE)
+    here.sync()
+    assert here.job("a").file.spec == first
+
+
+def test_a_text_that_is_written_while_a_pass_reads_it_for_another_job_reaches_all_jobs(
+    here: Files, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here.path("a").write_text(here.text("c").replace("id: c", "id: a"))
+    here.sync()
+    here.path("a").write_text(here.path("a").read_text().replace("first", "second"))
+
+    def late(*given: Any, **named: Any) -> Desired:
+        (here.root / "prompts/c.md").write_text("say more")
+        return read_desired(*given, **named)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("scheduler.sync.look.read_desired", late)
+        here.sync()
+    here.sync()
+    assert {here.job(name).file.task_sha256 for name in "ac"} == {hashlib.sha256(b"say more").hexdigest()}

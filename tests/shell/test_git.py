@@ -663,6 +663,46 @@ def test_git_is_asked_again_only_when_head_has_moved(root: Path, asked: list[str
     assert len(asked) == count + 2, "a packed branch is read by hand as well"
 
 
+def test_git_is_not_asked_again_while_head_is_unborn(root: Path, asked: list[str]) -> None:
+    commits = Commits()
+    assert commits.known(root) is None
+    assert commits.tree(root) is commits.tree(root) is commits.known(root)
+    git(root, "symbolic-ref", "HEAD", "refs/heads/team/x")
+    assert commits.known(root) == Tree(in_repository=True)
+    assert asked == ["rev-parse"]
+    revision = commit(root, a=b"1")
+    assert commits.known(root) is None
+    assert commits.tree(root).revision == revision
+    git(root, "symbolic-ref", "HEAD", "refs/heads/none")
+    assert commits.known(root) is None
+    assert commits.tree(root) is commits.tree(root)
+    git(root, "symbolic-ref", "HEAD", "refs/heads/team/x")
+    git(root, "pack-refs", "--all", "--prune")
+    assert commits.known(root) is None, "born, though it has no file"
+    assert commits.tree(root).revision == revision
+
+
+def test_git_is_asked_again_only_when_a_reftable_has_changed(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Laid out by hand as in gitformat-reftable(5), for a git that may not know them."""
+    revisions = iter(("1" * 40, "2" * 40, None, "3" * 40))
+    monkeypatch.setattr("scheduler.git.tree.read_tree", lambda _: Tree(revision=next(revisions), in_repository=True))
+    (root / ".git/HEAD").write_text("ref: refs/heads/.invalid\n")
+    tables = root / ".git/reftable/tables.list"
+    tables.parent.mkdir()
+    tables.write_text("0x000000000001-0x000000000002-1a2b.ref\n")
+    commits = Commits()
+    assert commits.tree(root) is commits.tree(root) is commits.known(root)
+    tables.write_text(tables.read_text() + "0x000000000003-0x000000000003-3c4d.ref\n")
+    assert commits.known(root) is None
+    assert (commits.tree(root).revision, commits.tree(root).revision) == ("2" * 40, "2" * 40)
+    tables.write_text("0x000000000001-0x000000000004-5e6f.ref\n")
+    assert commits.tree(root) is commits.tree(root), "an unborn branch"
+    tables.unlink()
+    assert commits.known(root) is None
+    assert commits.tree(root).revision == "3" * 40
+    assert commits.known(root) is None, "nothing vouches for it"
+
+
 def test_a_linked_worktree_has_a_head_and_a_lock_of_its_own(root: Path, tmp_path: Path, asked: list[str]) -> None:
     commit(root, a=b"1")
     git(root, "worktree", "add", "-q", str(tmp_path / "linked"), "-b", "other")

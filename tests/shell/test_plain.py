@@ -320,6 +320,32 @@ def test_a_path_that_leads_out_or_is_hidden_is_not_read(tmp_path: Path) -> None:
             assert files.read(path, digest) is None
 
 
+@pytest.mark.parametrize("ours", [False, True])
+def test_a_file_swapped_between_the_look_and_the_open_is_closed_unless_it_is_the_databases(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, ours: bool
+) -> None:
+    for name in ("job", "other"):
+        (tmp_path / name).write_text("x")
+        os.utime(tmp_path / name, (1, 1))
+    found, opened, open_ = (tmp_path / "other").stat(), [], os.open
+
+    def swap(path: str, flags: int, mode: int = 0o777, *, dir_fd: int | None = None) -> int:
+        if path == "job":
+            (tmp_path / "other").replace(tmp_path / "job")
+        opened.append(open_(path, flags, mode, dir_fd=dir_fd))
+        return opened[-1]
+
+    with Unchanged(tmp_path, frozenset({(found.st_dev, found.st_ino)} if ours else ())) as files:
+        monkeypatch.setattr(os, "open", swap)
+        assert files.read("job", hashlib.sha256(b"x").hexdigest()) is None
+        (file,) = opened
+        if ours:
+            os.close(file)  # left open: closing it releases the locks of SQLite in this process
+        else:
+            with pytest.raises(OSError, match="Bad file descriptor"):
+                os.fstat(file)
+
+
 def test_a_look_keeps_no_descriptor_open(here: Here) -> None:
     def opened() -> int:
         return len(os.listdir("/proc/self/fd"))  # noqa: PTH208

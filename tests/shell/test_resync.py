@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -19,7 +20,10 @@ import pytest
 from scheduler.core.values.facts import SyncState
 from scheduler.daemon import resync as module
 from scheduler.ledger import audit, syncs
+from scheduler.root.place import Place
 from scheduler.sync import aside, look
+from scheduler.sync.passes import Passes
+from scheduler.sync.synced import Synced
 from tests.helpers import ROOT_FILE, git
 from tests.shell.live import Live, job_text, live, until
 
@@ -669,3 +673,91 @@ def test_a_script_that_a_runner_names_is_watched_wherever_it_lies(root: Path) ->
         was = until(known, "the script in the settings")
         (root / "tools/bin/agent.sh").write_text("cat -n\n")
         until(lambda: known() != was, "the other script")
+
+
+# -- turns, taken by hand ----------------------------------------------------------------------
+
+
+class Turns:
+    """A root whose thread is not started: each turn is taken by the test, by a clock of its own."""
+
+    def __init__(self, found: Live, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.found = found
+        self.now = 1000.0
+        self.deep: list[str] = []  # of each pass
+        self.after: Callable[[], object] = lambda: None  # what happens as soon as a pass has read the files
+        run = Passes.sync
+
+        def sync(passes: Passes, *given: Any, **named: Any) -> Synced:
+            self.deep.append(named["deep"])
+            result = run(passes, *given, **named)
+            self.after()
+            return result
+
+        monkeypatch.setattr(Passes, "sync", sync)
+        monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: self.now, sleep=time.sleep))
+        monkeypatch.setattr(
+            found.resync._watcher, "take", lambda: {f"{found.root}/{path}": True for path in self.heard}
+        )
+        monkeypatch.setattr(found.resync._watcher, "_changed", lambda: None)
+        found.resync.loop.bell.clear()
+        self.heard: list[str] = []
+        self._turns = found.resync._turns()
+        self.wait_s = next(self._turns)
+
+    def __call__(self, *heard: str, after_s: float = 1.0) -> None:
+        """One turn, some time later. heard: the files that were written; none, and nothing has rung."""
+        self.now, self.heard = self.now + after_s, list(heard)
+        if heard:
+            self.found.resync.loop.bell.set()
+        self.wait_s = next(self._turns)
+
+
+@pytest.fixture
+def turns(root: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Turns]:
+    (root / "jobs/a.yaml").write_text(job_text("a"))
+    found = Live(Place(root=root, state=root / ".scheduler", db=root / ".scheduler/state.db"))
+    found.resync.sync_now(actor="scheduler", cause="start")
+    by_hand = Turns(found, monkeypatch)
+    by_hand("jobs/.nothing.swp")  # all folders are newly watched
+    assert by_hand.deep.pop() == ""
+    yield by_hand
+    found.resync.stop()
+    found.stores.close()
+
+
+@pytest.mark.parametrize("written", ["jobs/a.yaml", "jobs/none.yaml"], ids=["an edit", "more than an edit"])
+def test_events_do_not_put_off_the_comparison_of_bytes(turns: Turns, written: str) -> None:
+    for _ in range(8):
+        turns(written, after_s=module.RESCAN_S / 2)
+    assert turns.deep.count("some") == 4
+
+
+def test_a_quiet_root_is_compared_once_a_minute(turns: Turns) -> None:
+    assert 0 < turns.wait_s < module.RESCAN_S
+    for _ in range(3):
+        turns(after_s=turns.wait_s)
+    assert turns.deep == ["some"] * 3
+
+
+def test_a_folder_that_is_newly_watched_is_looked_at_once_more_whatever_else_is_heard(turns: Turns) -> None:
+    late = turns.found.root / "jobs/new/late.yaml"
+    late.parent.mkdir()
+    turns.after = lambda: late.write_text(job_text("late"))  # before the folder is watched
+    turns("jobs/new")
+    assert turns.found.job("late") is None
+    turns("jobs/.nothing.swp")
+    assert turns.found.job("late") is not None
+
+
+def test_so_is_the_folder_of_a_task_that_an_edit_names_first(turns: Turns) -> None:
+    task = turns.found.root / "new/task.md"
+    task.parent.mkdir()
+    task.write_text("first")
+    (turns.found.root / "jobs/a.yaml").write_text(job_text("a", task="task_source_path: new/task.md"))
+    turns("jobs/a.yaml")
+    assert turns.deep == []
+    before = turns.found.text("a")
+    task.write_text("second")
+    turns("jobs/.nothing.swp")
+    assert turns.found.text("a") != before

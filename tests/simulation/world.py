@@ -284,7 +284,7 @@ class Daemon:
         )
         self.timekeeper.begin(self.store)
         here = LocalRecovery(place=world.place, clock=world.clock, owner=self.owner.id)
-        recover(self.store, [here])
+        recover(self.store, [here], but=self.owner.id)
         self.sync("start")
         self.clockwork.reload(self.store)
         self.workers.start(self.store.read(claims.queued))
