@@ -42,7 +42,7 @@ from scheduler.machine.garbage import collect_often
 from scheduler.machine.log import Log
 from scheduler.machine.memory import share_one_heap
 from scheduler.machine.mounts import mount_of
-from scheduler.machine.orphans import reap
+from scheduler.machine.orphans import adopted
 from scheduler.machine.reactor import Reactor
 from scheduler.machine.signals import is_ignored
 from scheduler.machine.timesync import is_synchronized
@@ -293,7 +293,7 @@ class Daemon:
         """The signal that says to stop. None if another database replaced one that was gone."""
         while True:
             self._manager.turn(self._hearts, self._summary())
-            reap()
+            adopted()  # reaps those that have ended
             self._tend_journal()
             # In turns: a signal just before the main thread blocks would not wake it.
             with contextlib.suppress(queue.Empty):

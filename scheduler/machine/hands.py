@@ -26,21 +26,20 @@ class Hands:
         self._given = 0  # and not yet begun
 
     def give(self, what: Callable[[], object]) -> None:
-        """Have it done by a free thread, or by the next that becomes free. Raises: RuntimeError if none can start."""
+        """Have it done by a free thread, or by the next that becomes free.
+
+        Raises: RuntimeError if there is no thread and none can start. Then it is not done.
+        """
         with self._lock:
-            self._given += 1
-            lacks = self._idle < self._given and self._threads < self._most
-            self._threads += lacks
-        if lacks:
-            try:
-                threading.Thread(target=self._run, name=self._name, daemon=True).start()
-            except RuntimeError:
-                with self._lock:
-                    self._threads -= 1
-                    if not self._threads:  # otherwise another one does it
-                        self._given -= 1
+            if self._idle <= self._given and self._threads < self._most:
+                try:
+                    threading.Thread(target=self._run, name=self._name, daemon=True).start()
+                    self._threads += 1
+                except RuntimeError:
+                    if not self._threads:  # otherwise, another one does it
                         raise
-        self._work.put(what)
+            self._work.put(what)
+            self._given += 1
 
     def _run(self) -> None:
         while True:

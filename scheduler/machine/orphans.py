@@ -111,11 +111,6 @@ def _known(child: AnyChild) -> AnyChild:
     return child
 
 
-def reap() -> None:
-    """Reap adopted processes that have ended; otherwise they stay as zombies."""
-    _adopted()
-
-
 def has_adopted() -> bool:
     """True if this process has adopted others, or may be about to. Unlike `adopted`, never waits for one that dies."""
     found, reaped = _running_adopted() if _adopts else ([], False)
@@ -190,8 +185,12 @@ def send(orphan: Orphan, told: Mapping[str, str], number: signal.Signals) -> str
 
 def left_here(active: Sequence[str]) -> list[Orphan]:
     """Living adopted processes that belong to no active run. Those that git left behind do not count."""
+    return _left_of(_adopted(), active)
+
+
+def _left_of(pids: Sequence[int], active: Sequence[str]) -> list[Orphan]:
     found = []
-    for pid in _adopted():
+    for pid in pids:
         carried = environ_of(pid)
         run_id = None if carried is None else _run_id(carried)
         if run_id in active or not is_living(pid) or any(each.startswith(b"GIT_") for each in carried or ()):
@@ -202,8 +201,9 @@ def left_here(active: Sequence[str]) -> list[Orphan]:
 
 
 def strangers(since: int | None) -> list[Orphan]:
-    """Adopted processes without a run's id that started at that clock tick or later. Each is returned once."""
-    found = [each for each in left_here(()) if each.run_id is None and each.pid not in _named]
+    """Adopted processes without a run's id that started at that clock tick or later. Each is returned once, at once."""
+    now = _running_adopted()[0] if _adopts else []
+    found = [each for each in _left_of(now, ()) if each.run_id is None and each.pid not in _named]
     found = [each for each in found if since is None or (started_at(each.pid) or 0) >= since]
     _named.update(each.pid for each in found)
     return found

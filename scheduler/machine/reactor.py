@@ -19,7 +19,6 @@ from collections.abc import Callable
 
 from scheduler.machine.log import Log
 
-READ, WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
 _SIGNAL_S = 1.0
 _LONGEST_S = 86_400.0  # epoll counts milliseconds in an int, so 25 days are too long
 _FEW = 256  # timers
@@ -56,8 +55,8 @@ class _Epoll:
         self._epoll = select.epoll()
         self.fileno, self.close = self._epoll.fileno, self._epoll.close
 
-    def register(self, file: int, events: int) -> None:
-        self._epoll.register(file, select.EPOLLIN if events == READ else select.EPOLLOUT)
+    def register(self, file: int) -> None:
+        self._epoll.register(file, select.EPOLLIN)
 
     def unregister(self, file: int) -> None:
         with contextlib.suppress(OSError):  # closed already
@@ -72,8 +71,10 @@ class _Poller:
 
     def __init__(self) -> None:
         self._selector = selectors.DefaultSelector()
-        self.register, self.unregister = self._selector.register, self._selector.unregister
-        self.close = self._selector.close
+        self.unregister, self.close = self._selector.unregister, self._selector.close
+
+    def register(self, file: int) -> None:
+        self._selector.register(file, selectors.EVENT_READ)
 
     def fileno(self) -> int:
         return self._selector.fileno() if hasattr(self._selector, "fileno") else _SELECTABLE
@@ -101,7 +102,7 @@ class Reactor:
         self._pipe, self._button = os.pipe()
         for end in (self._pipe, self._button):
             os.set_blocking(end, False)
-        self.watch(self._pipe, READ, self._answer)
+        self.watch(self._pipe, self._answer)
 
     def close(self) -> None:
         """Handle nothing any more. Whoever still calls is not heard."""
@@ -150,9 +151,9 @@ class Reactor:
         heapq.heappush(self._timers, (moment, next(self._numbers), timer))
         return timer
 
-    def watch(self, file: int, events: int, what: Callable[[], None]) -> None:
-        """Call `what` whenever a descriptor is ready. Raises: OSError."""
-        self._poller.register(file, events)
+    def watch(self, file: int, what: Callable[[], None]) -> None:
+        """Call `what` whenever a descriptor can be read. Raises: OSError."""
+        self._poller.register(file)
         self._handlers[file] = what
 
     def unwatch(self, file: int) -> None:

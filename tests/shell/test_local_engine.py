@@ -391,6 +391,40 @@ def test_a_run_that_finds_no_thread_waits_for_one(house: House, monkeypatch: pyt
     assert sorted(house.engine.started) == ["j0:1", "j1:1"]
 
 
+def test_a_seat_that_was_given_up_frees_no_place_of_the_runs_next_one(house: House) -> None:
+    house.workers.start([run(0)])
+    house.engine.await_started("j0:1")
+    house.workers._over(Seat(run=run(0), tried=run(0), cancel=Cancel()), None)
+    assert house.workers.counts == (1, 0)
+    house.engine.end("j0:1")
+    house.workers.wait()
+    assert house.workers.counts == (0, 0)
+
+
+def test_looks_that_hang_keep_no_end_waiting(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Careful looks are on a mount that hangs: other threads look at processes, and write output."""
+    monkeypatch.setattr("scheduler.run.local.engine.HANDS", 1)
+    workers = LocalEngine(
+        attempts=lambda _: cast(Any, house.engine),
+        lend=lambda: Store.open(house.workers.place.db),
+        clock=house.clock,
+        place=house.workers.place,
+        owner="1-b",
+        scratch=house.workers.scratch,
+    )
+    hangs, found = threading.Event(), list[str]()
+    census = workers._chunks._census
+    workers._hands.give(lambda: hangs.wait(LONG))
+    try:
+        census.ask({"SCHEDULER_RUN_ID": "a:1"}, lambda _: found.append("processes"), everywhere=True)
+        census.write(lambda: None, lambda _: found.append("output"))
+        house.engine.workers = workers
+        house.engine.turns_until(lambda: len(found) == 2)
+    finally:
+        hangs.set()
+        workers.reactor.close()
+
+
 def test_no_more_run_at_once_than_files_can_be_open(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("resource.getrlimit", lambda _: (256, 4096))
     no_store: Callable[[], contextlib.AbstractContextManager[Store]] = contextlib.nullcontext  # type: ignore[assignment]

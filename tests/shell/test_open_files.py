@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import resource
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 
 from scheduler.machine import open_files
+from scheduler.machine.spawning import spawn
 
 PROGRAM = """
 import json, os, resource, sys
@@ -55,3 +57,11 @@ def test_a_limit_that_suffices_stays() -> None:
 def test_no_limit_is_no_small_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("resource.getrlimit", lambda _: (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
     assert open_files.allow(60_100) > 60_100
+
+
+def test_a_child_that_tells_in_pieces_why_it_did_not_start_is_understood(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = os.read
+    monkeypatch.setattr(os, "read", lambda file, _: real(file, 1))
+    with pytest.raises(FileNotFoundError) as refused:
+        spawn([b"/nowhere/program"], cwd="/", env={"PATH": "/bin"}, stdin=0, stdout=1, stderr=2)
+    assert refused.value.filename == "/nowhere/program"

@@ -178,7 +178,7 @@ def test_children_that_are_waited_for_keep_their_exit_codes(tmp_path: Path) -> N
     with orphans.adopting():
         children: Sequence[subprocess.Popen[bytes]] = [orphans.start(["sh", "-c", f"exit {n}"]) for n in range(9)]
         until(lambda: not any(is_living(each.pid) for each in children), "their ends")
-        orphans.reap()
+        orphans.adopted()
         assert [each.wait() for each in children] == list(range(9))
 
 

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 import pytest
 
 from scheduler.machine.hands import Hands
-from scheduler.machine.reactor import READ, Reactor
+from scheduler.machine.reactor import Reactor
 from scheduler.run.local.census import Census
 from tests.helpers import until
 
@@ -44,7 +44,7 @@ def pipe() -> Iterator[tuple[int, int]]:
 def test_what_is_ready_is_handled_until_it_is_unwatched(reactor: Reactor, pipe: tuple[int, int]) -> None:
     read, write = pipe
     found: list[bytes] = []
-    reactor.watch(read, READ, lambda: found.append(os.read(read, 1)))
+    reactor.watch(read, lambda: found.append(os.read(read, 1)))
     os.write(write, b"abc")
     reactor.turn(LONG)
     reactor.turn(LONG)
@@ -70,10 +70,10 @@ def test_a_descriptor_that_an_earlier_event_closed_is_not_confused_with_the_one_
         assert other in fresh[0]
         for end in fresh[0]:
             with contextlib.suppress(PermissionError):
-                reactor.watch(end, READ, lambda: called.append("new"))
+                reactor.watch(end, lambda: called.append("new"))
 
     for n, (read, write) in enumerate(pairs):
-        reactor.watch(read, READ, lambda n=n: close_other(n))  # type: ignore[misc]
+        reactor.watch(read, lambda n=n: close_other(n))  # type: ignore[misc]
         os.write(write, b"x")
     reactor.turn(LONG)
     assert called == ["old"]
@@ -147,7 +147,7 @@ def test_a_signal_handler_may_call_at_any_moment(reactor: Reactor) -> None:
 def test_whoever_rings_all_the_time_keeps_no_event_waiting(reactor: Reactor, pipe: tuple[int, int]) -> None:
     read, write = pipe
     found: list[bytes] = []
-    reactor.watch(read, READ, lambda: found.append(os.read(read, 9)))
+    reactor.watch(read, lambda: found.append(os.read(read, 9)))
     os.write(write, b"x")
     reactor.set()
     assert reactor.wait(LONG)

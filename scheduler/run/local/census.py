@@ -18,9 +18,12 @@ Answer = Callable[["Sequence[Orphan] | Exception"], None]
 class Census:
     """Looks at processes for the reactor's thread: in it, or beside it if that may take long."""
 
-    def __init__(self, reactor: Reactor, hands: Hands | None = None) -> None:
-        """hands: None for the process of a single run, where nobody else is kept waiting."""
-        self._reactor, self._hands = reactor, hands
+    def __init__(self, reactor: Reactor, hands: Hands | None = None, writers: Hands | None = None) -> None:
+        """hands, writers: None for the process of a single run, where nobody else is kept waiting.
+
+        A disk that hangs keeps its writers, and no process is looked for on a disk: neither waits for the other.
+        """
+        self._reactor, self._hands, self._writers = reactor, hands, writers
         self._asked: list[tuple[Sought, Answer]] = []
         self._looks = False  # somebody does, or is about to
         self._adopted = True  # the last look has found adopted processes
@@ -54,18 +57,24 @@ class Census:
         return orphans.strangers(since) if self._adopted else []
 
     def aside(self, work: Callable[[], T], then: Callable[[T | Exception], None]) -> None:
-        """Do some work that may take long, and call `then` with its result, or with what it raised."""
+        """Look at processes, and call `then` with the result, or with what went wrong."""
+        self._give(self._hands, work, then)
 
+    def write(self, work: Callable[[], T], then: Callable[[T | Exception], None]) -> None:
+        """Write to a disk that may be slow, and call `then` as `aside` does."""
+        self._give(self._writers, work, then)
+
+    def _give(self, hands: Hands | None, work: Callable[[], T], then: Callable[[T | Exception], None]) -> None:
         def do() -> T | Exception:
             try:
                 return work()
             except Exception as error:
                 return error
 
-        if self._hands is None:
+        if hands is None:
             then(do())
             return
         try:
-            self._hands.give(lambda: self._reactor.call(partial(then, do())))
-        except RuntimeError as error:  # no thread is left: whoever waits for an answer gets this one
+            hands.give(lambda: self._reactor.call(partial(then, do())))
+        except RuntimeError as error:  # no thread can be started
             self._reactor.soon(partial(then, error))

@@ -20,7 +20,7 @@ from scheduler.core.values.runs import Ending
 from scheduler.machine import orphans
 from scheduler.machine.proc import ticks_since_boot
 from scheduler.machine.processes import has_living_member
-from scheduler.machine.reactor import READ, Reactor, Timer
+from scheduler.machine.reactor import Reactor, Timer
 from scheduler.machine.spawning import Child
 from scheduler.run.engine import Why
 from scheduler.run.local.cancel import GRACE, Cancel
@@ -114,9 +114,9 @@ class Execution:
         self._child, self.pid, self.since = started, started.pid, time.monotonic()
         try:
             self._end = _watch_end(started)
-            self._reactor.watch(self._end, READ, self._guarded(self._leader_ended))
+            self._reactor.watch(self._end, self._guarded(self._leader_ended))
             for file in self._pipes:
-                self._reactor.watch(file, READ, self._reader(file))
+                self._reactor.watch(file, self._reader(file))
         except Exception:  # no descriptor, no memory: nothing runs on unwatched
             self._kill_unfinished()
             self._release()
@@ -223,9 +223,9 @@ class Execution:
             def written(_: object) -> None:
                 self._writing -= 1
                 if self._child is not None and self._child.returncode is None and file in self._pipes:
-                    self._reactor.watch(file, READ, self._reader(file))
+                    self._reactor.watch(file, self._reader(file))
 
-            self._census.aside(lambda: capture.write(data), self._guarded_with(written))
+            self._census.write(lambda: capture.write(data), self._guarded_with(written))
 
     # -- the end -----------------------------------------------------------------------------------
 
@@ -309,17 +309,32 @@ class Execution:
             return
         assert self._child is not None
         assert self._child.returncode is not None
+        rest: list[tuple[Capture, bytes]] = []
         for file, capture in self._pipes.items():
             left = _DRAIN_BYTES
             while left > 0 and (data := _read(file)):
-                capture.write(data)
+                rest.append((capture, data))
                 left -= len(data)
-        if any(capture.closes_slowly for capture in self._captures):
-            self._census.aside(self._close_captures, self._guarded_with(lambda _: self._finished()))
+        if not any(capture.closes_slowly or capture.total >= _LOUD_BYTES for capture in self._captures):
+            self._save(rest)
+            self._saved()
         else:
-            self._finished()
+            self._writing += 1
 
-    def _finished(self) -> None:
+            def saved(_: object) -> None:
+                self._writing -= 1
+                self._saved()
+
+            self._census.write(lambda: self._save(rest), self._guarded_with(saved))
+
+    def _save(self, rest: Sequence[tuple[Capture, bytes]]) -> None:
+        """Complete the outputs. A loud one has its tail copied, so this may take long."""
+        for capture, data in rest:
+            capture.write(data)
+        for capture in self._captures:
+            capture.close()
+
+    def _saved(self) -> None:
         assert self._child is not None
         assert self._child.returncode is not None
         if self._told:
@@ -381,14 +396,12 @@ class Execution:
             self._reactor.unwatch(self._end)
             os.close(self._end)
             self._end = -1
-        self._close_captures()
+        if not self._writing:  # otherwise another thread has them
+            for capture in self._captures:
+                capture.close()
         if self._task_file is not None:
             with contextlib.suppress(OSError):  # the disk has become read-only; how the run ended matters more
                 self._task_file.unlink(missing_ok=True)
-
-    def _close_captures(self) -> None:
-        for capture in self._captures:
-            capture.close()
 
     def _close_pipe(self, file: int) -> None:
         del self._pipes[file]

@@ -52,7 +52,7 @@ if TYPE_CHECKING:
 
 FILES_OF_OURS = 100
 FILES_OF_A_RUN = 8  # two pipes, two outputs of two files, what tells of its end, and what a start needs for a moment
-HANDS = 64  # threads for files that may be slow, and as many for processes and loud outputs
+HANDS = 64  # threads for files that may be slow, as many for processes, and as many for outputs
 
 LOOK_AGAIN = timedelta(seconds=1)  # for the end of a run that another process carries out
 PLACE_AGAIN = timedelta(seconds=5)  # for a run's lost place; longer than claiming what came due meanwhile takes
@@ -92,8 +92,8 @@ class LocalEngine:
         self._hands = Hands("files", most=HANDS)
         self._chunks = Chunks(
             reactor=self.reactor,
-            # Others than for files: looks that hang must not keep runs from ending.
-            census=Census(self.reactor, Hands("runs", most=HANDS)),
+            # Others than for files: neither looks nor outputs that hang must keep runs from ending.
+            census=Census(self.reactor, Hands("ends", most=HANDS), Hands("output", most=HANDS)),
             lend=self.lend,
             clock=self.clock,
             place=self.place,
@@ -504,6 +504,8 @@ class LocalEngine:
     def _over(self, seat: Seat, finished: Run | None) -> None:
         """Free the place of a run that is over, or waits again; None if nobody knows how it ended."""
         run, done = seat.tried, seat.done
+        if self._seats.get(run.id) is not seat:
+            return  # it has given up its place, and the run has another one
         seat.opening = seat.execution = None  # in a followed root, what they hold keeps the files of a commit
         ended_late: Literal["cancelled", "replaced"] | None = None
         with self._lock:
