@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -66,6 +67,8 @@ def test_a_file_system_that_gives_up_stops_firing_and_what_it_held_is_whole(tmp_
         code, errors = world.doctor()
         assert (code, "cannot be written" in errors["state"][0]) == (1, True)
         breaking.mend()
+        with contextlib.closing(sqlite3.connect(world.db)) as state, state:  # it has started again
+            state.execute("UPDATE attempts SET boot_id = 'an earlier one'")
         again = world.serve("--grace", "0")
         world.await_marks("tick")
         assert again.stop() == 0, again.stderr
