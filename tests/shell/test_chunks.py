@@ -417,6 +417,37 @@ def test_a_mount_that_hangs_keeps_only_its_own_jobs_waiting(house: House, monkey
     assert house.rows("far") == [("succeeded", None), ("skipped", "overlap")]
 
 
+def test_a_stop_does_not_wait_for_files_that_do_not_come_and_leaves_the_run_to_the_next(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house.job("far", "echo far\n")
+    house.job("near", "exec sleep 1000\n")
+    house.sync()
+    asked, answers, real = threading.Event(), threading.Event(), tasks.read_task
+
+    def read_task(files: Any, spec: Any, *args: Any, **named: Any) -> Any:
+        if spec.id == "far":
+            asked.set()
+            assert answers.wait(LONG)
+        return real(files, spec, *args, **named)
+
+    monkeypatch.setattr(fire, "read_task", read_task)
+    (house.root / "tasks/far.sh").write_text("echo changed\n")  # so that it is read with care
+    house.fire()
+    house.until(asked.is_set)
+    house.until(lambda: house.rows("near") == [("running", None)])
+    stopped = threading.Thread(target=house.engine.stop, args=[timedelta(0)])
+    stopped.start()
+    house.engine.interrupt()  # a second signal
+    stopped.join(LONG)
+    try:
+        assert not stopped.is_alive()
+        assert house.rows("near") == [("interrupted", "shutdown")]
+        assert house.rows("far") == [("claimed", None)]
+    finally:
+        answers.set()
+
+
 def test_what_lives_for_a_moment_has_its_pid_on_disk(house: House) -> None:
     house.job("long", "exec sleep 1000\n")
     house.sync()
