@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from scheduler.core.due.due import due
 from scheduler.core.values.runs import Run
 from scheduler.daemon import clockwork as clockwork_module
 from scheduler.daemon.agenda import Agenda
@@ -154,6 +155,21 @@ def locked(house: House) -> Iterator[None]:
         other.close()
 
 
+def in_the_middle(house: House, monkeypatch: pytest.MonkeyPatch, what: Callable[[], object]) -> list[int]:
+    """Have something happen within an instant, between the look at its second chunk and its claim. Counts the looks."""
+    real, looks = house.engine.plan, list[int]()
+
+    def plan(*args: Any) -> Any:
+        found = real(*args)
+        looks.append(len(found))
+        if len(looks) == 2:
+            what()
+        return found
+
+    monkeypatch.setattr(house.engine, "plan", plan)
+    return looks
+
+
 def test_a_hundred_runs_of_one_instant_share_their_commits(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     for n in range(100):
         house.job(f"j{n:02}", "echo $SCHEDULER_RUN_ID\n")
@@ -208,18 +224,13 @@ def test_a_job_that_changes_between_the_look_and_the_claim_runs_as_it_is_then(
     for n in range(40):
         house.job(f"j{n:02}", "echo old\n")
     house.sync()
-    real, looks = house.engine.plan, list[int]()
 
-    def plan(*args: Any) -> Any:
-        found = real(*args)
-        looks.append(len(found))
-        if len(looks) == 2:  # in the middle of the instant: the first chunk has been started
-            house.job("j30", "echo new\n", "name: Changed")
-            house.job("j31", "echo new\n", "enabled: false")
-            sync(house.service)
-        return found
+    def change() -> None:
+        house.job("j30", "echo new\n", "name: Changed")
+        house.job("j31", "echo new\n", "enabled: false")
+        sync(house.service)
 
-    monkeypatch.setattr(house.engine, "plan", plan)
+    looks = in_the_middle(house, monkeypatch, change)
     house.fire()
     house.engine.wait()
     assert looks[0] == 16
@@ -234,27 +245,48 @@ def test_a_job_that_changes_between_the_look_and_the_claim_runs_as_it_is_then(
     assert results[31].result in (None, "old\n")
 
 
-def test_a_clock_that_is_set_back_within_an_instant_gives_no_slot_twice(
-    house: House, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("hours", [-3, -1, 1, 3])
+def test_a_clock_that_is_set_within_an_instant_gives_each_slot_once(
+    house: House, monkeypatch: pytest.MonkeyPatch, hours: int
 ) -> None:
     for n in range(40):
         house.job(f"j{n:02}", "true\n")
     house.sync()
-    real, stepped = house.engine.plan, list[int]()
-
-    def plan(*args: Any) -> Any:
-        if not stepped:
-            stepped.append(1)
-            house.clock.step(-3 * HOUR)
-        return real(*args)
-
-    monkeypatch.setattr(house.engine, "plan", plan)
+    looks = in_the_middle(house, monkeypatch, lambda: house.clock.step(hours * HOUR))
     house.fire()
     house.engine.wait()
-    house.clock.step(3 * HOUR)
+    assert len(looks) >= 2
+    house.clock.step(-hours * HOUR)
     house.clockwork.dispatch(house.store)
     house.engine.wait()
     assert {n: house.rows(f"j{n:02}") for n in range(40)} == {n: [("succeeded", None)] for n in range(40)}
+
+
+def test_a_slot_that_somebody_else_claims_within_an_instant_is_theirs_and_costs_no_other_its_own(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for n in range(40):
+        house.job(f"j{n:02}", "echo $SCHEDULER_RUN_ID\n")
+    house.sync()
+    job = house.store.read(queries.job, "j20")
+    assert job is not None
+
+    def claim() -> None:
+        found = due(job, now=house.clock.now(), since=START)
+        assert found is not None
+        with Store.open(house.service.place.db) as other:
+            other.write(claims.claim_due, [found], seen=99, owner="9-other", max_running=500, now=house.clock.now())
+
+    looks = in_the_middle(house, monkeypatch, claim)
+    house.fire()
+    house.engine.wait()
+    assert len(looks) >= 3, "the chunk of that slot was looked at again"
+    (theirs,) = house.store.read(queries.runs, "j20")
+    assert theirs.status.value == "claimed"
+    for n in range(40):
+        if n != 20:
+            (run,) = house.store.read(queries.runs, f"j{n:02}")
+            assert (run.status.value, run.result) == ("succeeded", f"j{n:02}:1\n")
 
 
 def test_while_the_database_is_locked_runs_under_way_go_on_and_everything_is_written_afterwards(house: House) -> None:
