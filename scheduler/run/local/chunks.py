@@ -86,6 +86,11 @@ class Seat:
             self.execution.notice()
 
 
+def all_stuck(seats: Iterable[Seat]) -> bool:
+    """True if none of these is worth waiting for."""
+    return all(seat.stuck for seat in tuple(seats))
+
+
 class Chunks:
     """Opens, starts and ends the runs of the seats that it is given."""
 

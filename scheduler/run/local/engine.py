@@ -41,7 +41,7 @@ from scheduler.run.engine import Why
 from scheduler.run.local.attempts import Attempts, Opening
 from scheduler.run.local.cancel import GRACE, Cancel
 from scheduler.run.local.census import Census
-from scheduler.run.local.chunks import CHUNK, LOCK, Chunks, Seat
+from scheduler.run.local.chunks import CHUNK, LOCK, Chunks, Seat, all_stuck
 from scheduler.run.local.openings import Openings
 from scheduler.run.plain import InlineTexts
 
@@ -296,15 +296,12 @@ class LocalEngine:
             self._stopping = True
 
     def stop(self, grace: timedelta) -> None:
-        """Start no more runs, give running ones `grace` to finish, then end them. Returns when all have ended.
-
-        A run whose files do not come has not begun: it is left to the next daemon.
-        """
+        """Start no more runs, give running ones `grace` to finish, then end them. Returns when all have ended."""
         self.start_no_more()
         if not self._await_empty(grace.total_seconds()):
             self.interrupt(GRACE)
         self._await_empty(None)
-        for run_id in self.under_way:
+        for run_id in self.under_way:  # stuck: it has not begun
             _log.warning("run_left", "its files cannot be read; the next daemon starts it", run_id=run_id)
 
     def interrupt(self, grace: timedelta = timedelta(0)) -> None:
@@ -319,21 +316,18 @@ class LocalEngine:
 
     def wait(self) -> None:
         """Return when nothing runs, and waiting runs wait only for a retry."""
-        while not self._has_settled() or (not self._stopping and self._waiting.moves):
+        while not all_stuck(self._seats.values()) or (not self._stopping and self._waiting.moves):
             self.reactor.turn(_LOOK_S)
             self._fill()  # runs that start a second apart
 
     def _await_empty(self, timeout: float | None) -> bool:
         end = None if timeout is None else time.monotonic() + timeout
-        while not self._has_settled():
+        while not all_stuck(self._seats.values()):
             left = _LOOK_S if end is None else end - time.monotonic()
             if left <= 0:
                 return False
             self.reactor.turn(min(left, _LOOK_S))
         return True
-
-    def _has_settled(self) -> bool:
-        return all(seat.stuck for seat in list(self._seats.values()))
 
     # -- from a claim to its opening -----------------------------------------------------------------
 
