@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from scheduler.run.local.engine import FILES_OF_A_RUN, FILES_OF_OURS
 from tests.faces.conftest import Root
 from tests.faces.served import Served
 from tests.helpers import until
@@ -100,8 +101,10 @@ def test_without_watches_the_files_are_polled_it_is_said_and_ends_by_itself(
 def test_where_few_files_may_be_open_fewer_runs_are_under_way_and_doctor_says_how_many_it_takes(root: Root) -> None:
     root.write("scheduler.yaml", ROOT_FILE + "limits: {max_running: 50}\n")
 
+    most, needed = (FILES_OF_OURS + FILES_OF_A_RUN * runs for runs in (5, 50))
+
     def limit() -> None:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (130, 130))
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
     daemon = Served(root, before=limit)
     try:
@@ -109,7 +112,7 @@ def test_where_few_files_may_be_open_fewer_runs_are_under_way_and_doctor_says_ho
         said = "at most 5 runs at once: too few files may be open for limits.max_running 50; raise ulimit -Hn"
         assert said in daemon.says(" WARNING few_files reason=")
         doctor = root.cli("doctor")
-        assert (doctor.code, said in doctor.stdout, " to 400" in doctor.stdout) == (0, True, True)
+        assert (doctor.code, said in doctor.stdout, f" to {needed}" in doctor.stdout) == (0, True, True)
         root.write("scheduler.yaml", ROOT_FILE + "limits: {max_running: 5}\n")
         until(lambda: said not in root.cli("doctor").stdout, "the new settings")
         assert daemon.stderr.count(" few_files ") == 1

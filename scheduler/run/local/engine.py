@@ -300,7 +300,7 @@ class LocalEngine:
         self.start_no_more()
         if not self._await_empty(grace.total_seconds()):
             self.interrupt(GRACE)
-        self._await_empty(None)
+        self._await_empty()
         for run_id in self.under_way:  # stuck: it has not begun
             _log.warning("run_left", "its files cannot be read; the next daemon starts it", run_id=run_id)
 
@@ -320,11 +320,10 @@ class LocalEngine:
             self.reactor.turn(_LOOK_S)
             self._fill()  # runs that start a second apart
 
-    def _await_empty(self, timeout: float | None) -> bool:
-        end = None if timeout is None else time.monotonic() + timeout
+    def _await_empty(self, timeout: float = float("inf")) -> bool:
+        end = time.monotonic() + timeout
         while not all_stuck(self._seats.values()):
-            left = _LOOK_S if end is None else end - time.monotonic()
-            if left <= 0:
+            if (left := end - time.monotonic()) <= 0:
                 return False
             self.reactor.turn(min(left, _LOOK_S))
         return True
