@@ -23,7 +23,7 @@ from scheduler.machine.clock import Clock
 from scheduler.machine.disks import lack_of_room
 from scheduler.machine.log import Log
 from scheduler.root.place import Place
-from scheduler.run.local.engine import LocalEngine
+from scheduler.run.local.engine import FILES_OF_A_RUN, FILES_OF_OURS, LocalEngine
 
 RETRY_LATE = timedelta(seconds=10)  # by then no other process is left to retry a run
 BEAT_S = 10.0  # between two signs of life in the database
@@ -85,12 +85,18 @@ class Duties:
     def _set_places(self, max_running: int) -> None:
         if max_running != self.engine.max_running:
             self.engine.resize(max_running)
-            if self.engine.places < max_running:
-                _log.warning(
-                    "few_files",
-                    f"limits.max_running is {max_running}, which needs more open files than allowed; raise ulimit -Hn",
-                    places=self.engine.places,
-                )
+            if few := self.few_files():
+                _log.warning("few_files", reason=few)
+
+    def few_files(self) -> str:
+        """Why fewer runs are under way at once than `limits.max_running` allows. Empty if they are not."""
+        most, needed = self.engine.max_running, FILES_OF_OURS + FILES_OF_A_RUN * self.engine.max_running
+        if self.engine.places >= most:
+            return ""
+        return (
+            f"at most {self.engine.places} runs at once: too few files may be open for limits.max_running {most};"
+            f" raise ulimit -Hn (LimitNOFILE= in a unit) to {needed}"
+        )
 
     def hand_over(self, claim: Claimed, *, done: Done | None = None) -> None:
         """Forget runs that gave way first, and end replaced ones last: no other run may take their place meanwhile."""

@@ -142,6 +142,7 @@ class Requests:
             "backup": daemon.nightly.trouble,
             "left": [[each.pid, str(each)] for each in left_here(daemon.engine.under_way)],
             "unwatched": resync.unwatched,
+            "few_files": daemon.duties.few_files(),
             "held": resync.held,
             "held_since": None if resync.held_since is None else instant(resync.held_since),
             "held_long": resync.held_long,

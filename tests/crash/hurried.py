@@ -67,7 +67,8 @@ class Hurry:
         self._daemon.agenda.poke()
         while (coming := clockwork.next_start) is not None and coming <= self._clock.now():
             time.sleep(LOOK_S)  # until it is claimed
-        engine.wait()
+        while any(engine.counts):  # only the daemon's own thread may wait on its reactor without keeping it waiting
+            time.sleep(LOOK_S)
 
     def _fired(self) -> int:
         with self._daemon.stores.lend() as store:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 import signal
 import sqlite3
 from collections.abc import Collection, Sequence
@@ -13,7 +14,7 @@ import pytest
 
 from tests.crash.invariants import judge
 from tests.crash.world import SERVING, World
-from tests.helpers import Daemon, until
+from tests.helpers import REPOSITORY, Daemon, until
 
 JOBS = ("broken", "quick", "slow")
 
@@ -130,6 +131,14 @@ def test_daemons_killed_at_one_point_after_the_other_serve_every_slot_once(world
     crash(world, "before_end_commit")
     serve_on(world)
     check_end(world, opened, ended)
+
+
+def test_every_point_that_has_a_name_is_one_at_which_a_test_kills() -> None:
+    told = re.compile(r'crash_point\("(\w+)"\)')
+    named = {name for file in (REPOSITORY / "scheduler").rglob("*.py") for name in told.findall(file.read_text())}
+    tests = "".join(file.read_text() for file in (REPOSITORY / "tests").rglob("test_*.py"))
+    assert named >= POINTS.keys()
+    assert {name for name in named if f'"{name}"' not in tests} == set()
 
 
 @pytest.mark.long

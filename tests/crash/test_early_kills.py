@@ -13,15 +13,16 @@ from tests.crash.invariants import judge
 from tests.crash.world import SERVING, World
 from tests.helpers import until
 
-JOBS = 24
+FEW, MANY = 24, 200  # two chunks of starts at one instant, and five
 EVERY_S = 3  # between two instants: a daemon starts, serves and is killed in that time
 SAMPLE = sorted(random.Random(17).sample(range(150), 6))
 TOLD = ("succeeded", "failed", "skipped", "interrupted")
 
 
-def kill_after(world: World, delays_ms: Sequence[int]) -> None:
+def kill_after(world: World, delays_ms: Sequence[int], *, jobs: int = FEW) -> None:
     """Daemons that are killed so long after an instant, one after the other; then one that goes on."""
-    for n in range(JOBS):
+    world.limit(jobs)
+    for n in range(jobs):
         world.job(f"j{n}", schedule=f"every: {EVERY_S}s")
     for delay in delays_ms:
         daemon = world.serve()
@@ -56,6 +57,7 @@ def test_kills_just_after_an_instant_lose_no_slot(world: World) -> None:
 
 
 @pytest.mark.long
-def test_a_kill_in_any_of_the_first_150_milliseconds_loses_no_slot(world: World) -> None:
-    kill_after(world, range(150))
+@pytest.mark.parametrize(("jobs", "delays_ms"), [(FEW, range(150)), (MANY, range(0, 600, 10))])
+def test_a_kill_in_any_of_the_first_moments_loses_no_slot(world: World, jobs: int, delays_ms: range) -> None:
+    kill_after(world, delays_ms, jobs=jobs)
     check(world)

@@ -1,9 +1,13 @@
-"""A daemon that gets no file events, for real: the kernel's limits, lowered in a user namespace of its own."""
+"""A daemon that the system's limits keep from file events and open files, for real.
+
+Those of inotify are lowered in a user namespace of its own.
+"""
 
 from __future__ import annotations
 
 import os
 import re
+import resource
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from scheduler.run.local.engine import FILES_OF_A_RUN, FILES_OF_OURS
 from tests.faces.conftest import Root
 from tests.faces.served import Served
 from tests.helpers import until
@@ -47,9 +52,13 @@ class Limited(Served):
 
 
 @pytest.fixture
-def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Root]:
+def namespaces() -> None:
     if sys.platform != "linux" or not can_limit():
         pytest.skip("needs a user namespace with limits of its own")
+
+
+@pytest.fixture
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Root]:
     found = Root(path=tmp_path / "root", clock=None)  # type: ignore[arg-type]
     found.write("scheduler.yaml", ROOT_FILE)
     found.write("jobs/a.yaml", JOB)
@@ -58,6 +67,7 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Root]:
     os.chdir("/")
 
 
+@pytest.mark.usefixtures("namespaces")
 @pytest.mark.parametrize(
     ("what", "most", "said"),
     [
@@ -84,5 +94,27 @@ def test_without_watches_the_files_are_polled_it_is_said_and_ends_by_itself(
         root.write("jobs/a.yaml", JOB.replace("first", "third"))
         until(lambda: root.job("a")["name"] == "third", "the next edit")
         daemon.says("cause=watch updated=1")  # by an event
+    finally:
+        assert daemon.stop() == 0
+
+
+def test_where_few_files_may_be_open_fewer_runs_are_under_way_and_doctor_says_how_many_it_takes(root: Root) -> None:
+    root.write("scheduler.yaml", ROOT_FILE + "limits: {max_running: 50}\n")
+
+    most, needed = (FILES_OF_OURS + FILES_OF_A_RUN * runs for runs in (5, 50))
+
+    def limit() -> None:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+    daemon = Served(root, before=limit)
+    try:
+        daemon.says(" serving root=")
+        said = "at most 5 runs at once: too few files may be open for limits.max_running 50; raise ulimit -Hn"
+        assert said in daemon.says(" WARNING few_files reason=")
+        doctor = root.cli("doctor")
+        assert (doctor.code, said in doctor.stdout, f" to {needed}" in doctor.stdout) == (0, True, True)
+        root.write("scheduler.yaml", ROOT_FILE + "limits: {max_running: 5}\n")
+        until(lambda: said not in root.cli("doctor").stdout, "the new settings")
+        assert daemon.stderr.count(" few_files ") == 1
     finally:
         assert daemon.stop() == 0

@@ -22,7 +22,7 @@ def mount(*args: str | Path) -> None:
     """Skips the test where this process may not mount."""
     if shutil.which("mount") is None:
         pytest.skip("needs mount(8), and there is none")
-    found = subprocess.run(["mount", *map(str, args)], capture_output=True, text=True)
+    found = subprocess.run(["mount", *map(str, args)], capture_output=True, text=True, close_fds=False)
     if found.returncode:
         pytest.skip(f"needs the right to mount (root with CAP_SYS_ADMIN): {found.stderr.strip().splitlines()[0]}")
 
@@ -122,6 +122,24 @@ class Breaking:
 
     def close(self) -> None:
         unmount(self.folder)
+
+
+@contextlib.contextmanager
+def hanging(folder: Path) -> Iterator[None]:
+    """Whoever looks into this folder waits, as for a server that does not answer; until this ends."""
+    if not os.access("/dev/fuse", os.R_OK | os.W_OK):
+        pytest.skip("needs /dev/fuse")
+    server = os.open("/dev/fuse", os.O_RDWR | os.O_CLOEXEC)  # it reads no request
+    try:
+        os.set_inheritable(server, True)
+        options = f"fd={server},rootmode=40000,user_id={os.getuid()},group_id={os.getgid()}"
+        mount("-i", "-t", "fuse.silent", "-o", options, "silent", folder)
+        try:
+            yield
+        finally:
+            unmount(folder)
+    finally:
+        os.close(server)  # and all who wait get an error
 
 
 @contextlib.contextmanager

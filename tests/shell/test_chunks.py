@@ -15,12 +15,13 @@ from typing import Any
 
 import pytest
 
+from scheduler.core.due.due import due
 from scheduler.core.values.runs import Run
 from scheduler.daemon import clockwork as clockwork_module
 from scheduler.daemon.agenda import Agenda
 from scheduler.daemon.clockwork import Clockwork
 from scheduler.git.tree import Commits
-from scheduler.ledger import batches, claims, queries, runs
+from scheduler.ledger import batches, claims, queries, runs, syncs
 from scheduler.ledger.owners import Owner
 from scheduler.ledger.pool import Stores
 from scheduler.ledger.store import Store
@@ -97,10 +98,10 @@ def house(tmp_path: Path) -> Iterator[House]:
     service = Root(place=place, actor="user:test", environ=environ, clock=clock)
     sync(service)
     reactor = Reactor()
-    agenda = Agenda(reactor)
     passes = Passes(place=place, clock=clock, absent_grace=timedelta(0), parsed=Parsed(), commits=Commits())
     passes.tree()
     with Owner(place.owners) as owner, Store.open(place.db) as store:
+        agenda = Agenda(reactor, lambda ids: store.read(syncs.observed_of, ids, (), total=0)[0].jobs)
         stores = Stores(place.db, usable=lambda: "")
 
         def attempts(lent: Store) -> Attempts:
@@ -152,6 +153,21 @@ def locked(house: House) -> Iterator[None]:
         yield
     finally:
         other.close()
+
+
+def in_the_middle(house: House, monkeypatch: pytest.MonkeyPatch, what: Callable[[], object]) -> list[int]:
+    """Have something happen within an instant, between the look at its second chunk and its claim. Counts the looks."""
+    real, looks = house.engine.plan, list[int]()
+
+    def plan(*args: Any) -> Any:
+        found = real(*args)
+        looks.append(len(found))
+        if len(looks) == 2:
+            what()
+        return found
+
+    monkeypatch.setattr(house.engine, "plan", plan)
+    return looks
 
 
 def test_a_hundred_runs_of_one_instant_share_their_commits(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -208,18 +224,13 @@ def test_a_job_that_changes_between_the_look_and_the_claim_runs_as_it_is_then(
     for n in range(40):
         house.job(f"j{n:02}", "echo old\n")
     house.sync()
-    real, looks = house.engine.plan, list[int]()
 
-    def plan(*args: Any) -> Any:
-        found = real(*args)
-        looks.append(len(found))
-        if len(looks) == 2:  # in the middle of the instant: the first chunk has been started
-            house.job("j30", "echo new\n", "name: Changed")
-            house.job("j31", "echo new\n", "enabled: false")
-            sync(house.service)
-        return found
+    def change() -> None:
+        house.job("j30", "echo new\n", "name: Changed")
+        house.job("j31", "echo new\n", "enabled: false")
+        sync(house.service)
 
-    monkeypatch.setattr(house.engine, "plan", plan)
+    looks = in_the_middle(house, monkeypatch, change)
     house.fire()
     house.engine.wait()
     assert looks[0] == 16
@@ -234,27 +245,48 @@ def test_a_job_that_changes_between_the_look_and_the_claim_runs_as_it_is_then(
     assert results[31].result in (None, "old\n")
 
 
-def test_a_clock_that_is_set_back_within_an_instant_gives_no_slot_twice(
-    house: House, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("hours", [-3, -1, 1, 3])
+def test_a_clock_that_is_set_within_an_instant_gives_each_slot_once(
+    house: House, monkeypatch: pytest.MonkeyPatch, hours: int
 ) -> None:
     for n in range(40):
         house.job(f"j{n:02}", "true\n")
     house.sync()
-    real, stepped = house.engine.plan, list[int]()
-
-    def plan(*args: Any) -> Any:
-        if not stepped:
-            stepped.append(1)
-            house.clock.step(-3 * HOUR)
-        return real(*args)
-
-    monkeypatch.setattr(house.engine, "plan", plan)
+    looks = in_the_middle(house, monkeypatch, lambda: house.clock.step(hours * HOUR))
     house.fire()
     house.engine.wait()
-    house.clock.step(3 * HOUR)
+    assert len(looks) >= 2
+    house.clock.step(-hours * HOUR)
     house.clockwork.dispatch(house.store)
     house.engine.wait()
     assert {n: house.rows(f"j{n:02}") for n in range(40)} == {n: [("succeeded", None)] for n in range(40)}
+
+
+def test_a_slot_that_somebody_else_claims_within_an_instant_is_theirs_and_costs_no_other_its_own(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for n in range(40):
+        house.job(f"j{n:02}", "echo $SCHEDULER_RUN_ID\n")
+    house.sync()
+    job = house.store.read(queries.job, "j20")
+    assert job is not None
+
+    def claim() -> None:
+        found = due(job, now=house.clock.now(), since=START)
+        assert found is not None
+        with Store.open(house.service.place.db) as other:
+            other.write(claims.claim_due, [found], seen=99, owner="9-other", max_running=500, now=house.clock.now())
+
+    looks = in_the_middle(house, monkeypatch, claim)
+    house.fire()
+    house.engine.wait()
+    assert len(looks) >= 3, "the chunk of that slot was looked at again"
+    (theirs,) = house.store.read(queries.runs, "j20")
+    assert theirs.status.value == "claimed"
+    for n in range(40):
+        if n != 20:
+            (run,) = house.store.read(queries.runs, f"j{n:02}")
+            assert (run.status.value, run.result) == ("succeeded", f"j{n:02}:1\n")
 
 
 def test_while_the_database_is_locked_runs_under_way_go_on_and_everything_is_written_afterwards(house: House) -> None:
@@ -371,20 +403,25 @@ def test_one_end_that_the_database_never_takes_keeps_no_other_from_its_row(
     assert caplog.text.count("end_lost run_id=j2:1") == 1
 
 
-def test_one_that_writes_without_end_keeps_no_quiet_one_waiting(house: House) -> None:
-    house.job("endless", "exec yes\n", "timeout: 3s")
-    for n in range(60):
-        house.job(f"q{n:02}", "echo quiet\n")
+@pytest.mark.parametrize("quiet", [60, pytest.param(1000, marks=pytest.mark.long)])
+def test_one_that_writes_without_end_keeps_no_quiet_one_waiting(house: House, quiet: int) -> None:
+    house.engine.resize(quiet + 1)
+    house.job("endless", "exec yes\n", "timeout: 10m")
+    names = [f"q{n:03}" for n in range(quiet)]
+    for name in names:
+        house.job(name, "echo quiet\n")
     house.sync()
     house.fire()
     house.until(lambda: len(house.engine.under_way) == 1)
     assert house.engine.under_way == ("endless:1",)
-    assert {house.rows(f"q{n:02}")[0] for n in range(60)} == {("succeeded", None)}
+    assert {house.rows(name)[0] for name in names} == {("succeeded", None)}
+    execution = house.engine._seats["endless:1"].execution
+    assert execution is not None
+    house.until(lambda: execution._captures[0].total > 2_000_000)
+    assert house.engine.cancel("endless:1")
     house.engine.wait()
     (run,) = house.store.read(queries.runs, "endless")
-    assert (run.status.value, run.truncated) == ("timed_out", True)
-    assert run.output_bytes is not None
-    assert run.output_bytes > 2_000_000, "it was never blocked for long"
+    assert (run.status.value, run.truncated) == ("cancelled", True)
 
 
 def test_a_mount_that_hangs_keeps_only_its_own_jobs_waiting(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -415,6 +452,37 @@ def test_a_mount_that_hangs_keeps_only_its_own_jobs_waiting(house: House, monkey
     house.engine.wait()
     assert threading.get_ident() not in threads
     assert house.rows("far") == [("succeeded", None), ("skipped", "overlap")]
+
+
+def test_a_stop_does_not_wait_for_files_that_do_not_come_and_leaves_the_run_to_the_next(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house.job("far", "echo far\n")
+    house.job("near", "exec sleep 1000\n")
+    house.sync()
+    asked, answers, real = threading.Event(), threading.Event(), tasks.read_task
+
+    def read_task(files: Any, spec: Any, *args: Any, **named: Any) -> Any:
+        if spec.id == "far":
+            asked.set()
+            assert answers.wait(LONG)
+        return real(files, spec, *args, **named)
+
+    monkeypatch.setattr(fire, "read_task", read_task)
+    (house.root / "tasks/far.sh").write_text("echo changed\n")  # so that it is read with care
+    house.fire()
+    house.until(asked.is_set)
+    house.until(lambda: house.rows("near") == [("running", None)])
+    stopped = threading.Thread(target=house.engine.stop, args=[timedelta(0)])
+    stopped.start()
+    house.engine.interrupt()  # a second signal
+    stopped.join(LONG)
+    try:
+        assert not stopped.is_alive()
+        assert house.rows("near") == [("interrupted", "shutdown")]
+        assert house.rows("far") == [("claimed", None)]
+    finally:
+        answers.set()
 
 
 def test_what_lives_for_a_moment_has_its_pid_on_disk(house: House) -> None:

@@ -30,7 +30,7 @@ from scheduler.daemon.agenda import Agenda
 from scheduler.daemon.clockwork import Clockwork
 from scheduler.daemon.timekeeper import Timekeeper
 from scheduler.git.tree import Commits
-from scheduler.ledger import claims, queries
+from scheduler.ledger import claims, queries, syncs
 from scheduler.ledger.owners import Owner
 from scheduler.ledger.pool import Stores
 from scheduler.ledger.store import Store
@@ -261,7 +261,7 @@ class Daemon:
         self.passes = replace(world.passes, settle=self._settle, parsed=world.parsed, commits=Commits())
         # Something vouches for every jump: how long a doubt lasts is for the tests of the clock.
         self.timekeeper = Timekeeper(world.clock, good=lambda: True)
-        self.agenda = agenda = Agenda()
+        self.agenda = agenda = Agenda(read=lambda ids: self.store.read(syncs.observed_of, ids, (), total=0)[0].jobs)
         self.workers = LocalEngine(
             attempts=self._attempts,
             lend=self.stores.lend,

@@ -47,6 +47,7 @@ _ENDS_S = 0.005  # so long, ends wait for company,
 _ENDS_LATE_S = 0.1  # and so long while something waits to start
 _PIDS_S = 0.05  # so long, a pid waits for another transaction to take it along
 _BUSY_S = 0.05  # between two tries while the database is locked
+_STUCK_S = 1.0  # for a helper thread to notice that its run was to end
 LOCK = timedelta(milliseconds=20)  # a try itself: everything else in this thread waits meanwhile
 PATIENCE_S = 60.0  # so long, a locked database is tried again. Then an attempt is given up, and an end handed on
 
@@ -73,10 +74,21 @@ class Seat:
         assert self.opening is not None
         return self.opening.job
 
+    @property
+    def stuck(self) -> bool:
+        """True if its files are still being read some time after it was to be killed."""
+        kill_at = self.cancel.kill_at
+        return self.opening is None and kill_at is not None and time.monotonic() >= kill_at + _STUCK_S
+
     def notice(self) -> None:
         """Do what `cancel` asks for, if a process runs."""
         if self.execution is not None:
             self.execution.notice()
+
+
+def all_stuck(seats: Iterable[Seat]) -> bool:
+    """True if none of these is worth waiting for."""
+    return all(seat.stuck for seat in tuple(seats))
 
 
 class Chunks:

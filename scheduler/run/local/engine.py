@@ -41,7 +41,7 @@ from scheduler.run.engine import Why
 from scheduler.run.local.attempts import Attempts, Opening
 from scheduler.run.local.cancel import GRACE, Cancel
 from scheduler.run.local.census import Census
-from scheduler.run.local.chunks import CHUNK, LOCK, Chunks, Seat
+from scheduler.run.local.chunks import CHUNK, LOCK, Chunks, Seat, all_stuck
 from scheduler.run.local.openings import Openings
 from scheduler.run.plain import InlineTexts
 
@@ -300,7 +300,9 @@ class LocalEngine:
         self.start_no_more()
         if not self._await_empty(grace.total_seconds()):
             self.interrupt(GRACE)
-        self._await_empty(None)
+        self._await_empty()
+        for run_id in self.under_way:  # stuck: it has not begun
+            _log.warning("run_left", "its files cannot be read; the next daemon starts it", run_id=run_id)
 
     def interrupt(self, grace: timedelta = timedelta(0)) -> None:
         """Send TERM to all running runs, KILL after `grace`. Signal handlers call it too."""
@@ -314,15 +316,14 @@ class LocalEngine:
 
     def wait(self) -> None:
         """Return when nothing runs, and waiting runs wait only for a retry."""
-        while self._seats or (not self._stopping and self._waiting.moves):
+        while not all_stuck(self._seats.values()) or (not self._stopping and self._waiting.moves):
             self.reactor.turn(_LOOK_S)
             self._fill()  # runs that start a second apart
 
-    def _await_empty(self, timeout: float | None) -> bool:
-        end = None if timeout is None else time.monotonic() + timeout
-        while self._seats:
-            left = _LOOK_S if end is None else end - time.monotonic()
-            if left <= 0:
+    def _await_empty(self, timeout: float = float("inf")) -> bool:
+        end = time.monotonic() + timeout
+        while not all_stuck(self._seats.values()):
+            if (left := end - time.monotonic()) <= 0:
                 return False
             self.reactor.turn(min(left, _LOOK_S))
         return True

@@ -387,6 +387,8 @@ def _daemon(root: Root, silent: list[str], failing: list[str], told: list[tuple[
         yield Check("daemon", "warning", f"{holder}; it only observes ({status['silent']})")
     if status["unwatched"]:
         yield Check("daemon", "warning", f"it does not see every change immediately: {status['unwatched']}")
+    if few := status.get("few_files"):  # a daemon of an earlier version does not say
+        yield Check("daemon", "warning", few)
     if not status["trouble"] and not status["silent"]:
         coming = status["next_start"]
         at = "none" if coming is None else instant(parse_instant(coming).replace(microsecond=0))
