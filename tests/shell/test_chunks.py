@@ -543,15 +543,18 @@ def test_a_run_that_has_ended_is_no_overlap_before_its_end_is_written(
     house.fire()
     house.until(lambda: all(seat.ending is not None for seat in house.engine._seats.values()))
     assert house.rows("j") == [("succeeded", None), ("running", None)]
+    house.engine.write_ends_of({"j", "other"})
+    assert house.rows("other") == [("succeeded", None)] * 2
 
 
 def test_a_run_ends_when_its_process_did_however_late_that_is_written(house: House) -> None:
-    house.job("j", "true\n")
+    house.job("j", "sleep 0.1\n")
     house.sync()
     house.fire()
     ended = house.clock.moment
+    seat = house.engine._seats["j:1"]
     with locked(house):
-        house.until(lambda: house.engine._seats["j:1"].ending is not None)
+        house.until(lambda: seat.ending is not None)
         house.clock.moment += timedelta(seconds=30)
     house.engine.wait()
     (run,) = house.store.read(queries.runs, "j")
