@@ -57,7 +57,7 @@ class Sizes:
     chores: tuple[int, ...] = (1000,)
     chore_rounds: int = 1
     files: tuple[int, ...] = (10, 100, 1000, 10_000)
-    idle_s: int = 30
+    idle_s: int = 60
     history: tuple[int, ...] = (1000, 10_000, 100_000)
 
 

@@ -26,6 +26,9 @@ MOST_JOBS = 100_000
 US = "scheduler"
 
 
+FIRST_LOOKS_S = 20  # so long after a start, a daemon has looked at everything once
+
+
 def _spread(jobs: int) -> dict[int, str]:
     """One fire a day for each job, none within the next hours."""
     hour = time.gmtime().tm_hour + 12
@@ -82,6 +85,7 @@ def _measure_idle(bench: Bench, results: Results, size: int, pid: int, seconds: 
     """Processor and memory with nothing to do; a whole minute has one pass of each kind."""
     if not seconds:
         return
+    time.sleep(FIRST_LOOKS_S)
     before = usage(pid, bench.stamp.name)
     time.sleep(seconds)
     after = usage(pid, bench.stamp.name)
