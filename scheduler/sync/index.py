@@ -165,10 +165,10 @@ class Index:
             self.news += 1
         self.wanted = dict(wanted)
         known.commit, known.loose = change.commit, loose
+        for kind, path, mark, young in change.same:  # first: a file whose task is broken is the same, and dropped
+            _put(known, kind, path, mark, young=young)
         for kind, path in (*change.drop, *unused):
             self._drop(known, kind, path)
-        for kind, path, mark, young in change.same:
-            _put(known, kind, path, mark, young=young)
         for row in change.put:
             self._drop(known, row.kind, row.path)
             _put(known, row.kind, row.path, row.mark, young=row.young)

@@ -186,7 +186,9 @@ def look(
             break
         changes.marks |= _marks_now(known, "job", elsewhere, ())
         listing.paths = sorted({*listing.paths, *elsewhere})
-    observed, others = store.read(syncs.observed_of, ids, {*read, *known.loose})
+    # A job whose file is neither read nor missing would look as if it were gone.
+    loose = {path for path in known.loose if _known_mark(known, "job", path) is None}
+    observed, others = store.read(syncs.observed_of, ids, {*read, *loose})
     if observed.ticket != basis.ticket:
         raise StaleError
     odd = _odd(desired, observed)

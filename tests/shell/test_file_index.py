@@ -571,3 +571,22 @@ def test_a_text_that_is_written_while_a_pass_reads_it_for_another_job_reaches_al
         here.sync()
     here.sync()
     assert {here.job(name).file.task_sha256 for name in "ac"} == {hashlib.sha256(b"say more").hexdigest()}
+
+
+def test_a_job_whose_task_is_broken_while_its_file_is_compared_again_is_no_absent_job(
+    here: Files, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its file has the same bytes, and leaves the index all the same."""
+    young = True
+    monkeypatch.setattr(scan.Grain, "is_young", lambda self, mark: young)
+    here.sync()
+    young = False
+    (here.root / "prompts/c.md").write_text(" \n")
+    for _ in range(3):
+        here.sync()
+        assert here.job("c").file.archived_at is None
+        assert "jobs/c.yaml" not in here.known
+    (here.root / "prompts/c.md").write_text("say it again")
+    here.sync()
+    assert here.job("c").file.task_sha256 == hashlib.sha256(b"say it again").hexdigest()
+    assert "jobs/c.yaml" in here.known
