@@ -199,17 +199,11 @@ def _real(path: str) -> str:
 
 def _open(root: Path, path: str, closed: Identities) -> int | Fault | None:
     """An open regular file, why not, or None if there is a symlink on the way. Raises: OSError."""
-    *folders, name = path.split("/")
-    here = os.open(root, FOLDER & ~os.O_NOFOLLOW)  # the root itself may be reached through a link
+    here = _folder_of(root, path, closed)
+    if not isinstance(here, int):
+        return here
+    name = path.rpartition("/")[2]
     try:
-        for folder in folders:
-            below = _open_folder(folder, here)
-            if below is None:
-                return None
-            os.close(here)
-            here = below
-            if closed and _identity(os.fstat(here)) in closed:
-                return Fault(reason="source_outside_root", message=f"{path!r} is in the state folder")
         # Looked at before it is opened: opening a device can already have effects.
         target = os.stat(name, dir_fd=here, follow_symlinks=False)
         if stat.S_ISLNK(target.st_mode):
@@ -228,18 +222,32 @@ def _open(root: Path, path: str, closed: Identities) -> int | Fault | None:
 
 def _look(root: Path, path: str) -> os.stat_result | None:
     """What is at a path, or None if there is a symlink on the way. Raises: OSError."""
-    *folders, name = path.split("/")
-    here = os.open(root, FOLDER & ~os.O_NOFOLLOW)
+    here = _folder_of(root, path)
+    if not isinstance(here, int):
+        return None
     try:
-        for folder in folders:
+        return os.stat(path.rpartition("/")[2], dir_fd=here, follow_symlinks=False)
+    finally:
+        os.close(here)
+
+
+def _folder_of(root: Path, path: str, closed: Identities = frozenset()) -> int | Fault | None:
+    """The open folder that holds a path, why not, or None if there is a symlink on the way. Raises: OSError."""
+    here = os.open(root, FOLDER & ~os.O_NOFOLLOW)  # the root itself may be reached through a link
+    try:
+        for folder in path.split("/")[:-1]:
             below = _open_folder(folder, here)
             if below is None:
                 return None
             os.close(here)
             here = below
-        return os.stat(name, dir_fd=here, follow_symlinks=False)
+            if closed and _identity(os.fstat(here)) in closed:
+                return Fault(reason="source_outside_root", message=f"{path!r} is in the state folder")
+        found, here = here, -1
+        return found
     finally:
-        os.close(here)
+        if here >= 0:
+            os.close(here)
 
 
 def _open_folder(name: str, here: int) -> int | None:
