@@ -28,6 +28,7 @@ from scheduler.core.formats.shapes import (
     DefaultsShape,
     JobShape,
     LimitsShape,
+    PriceShape,
     PruneShape,
     RetentionShape,
     RetryShape,
@@ -64,6 +65,7 @@ def pages() -> dict[str, dict[str, str]]:
             "retention-keys": key_table(RetentionShape),
             "agents-keys": key_table(AgentsShape),
             "worktree-keys": key_table(WorktreeShape),
+            "price-keys": key_table(PriceShape),
             "root-not-yet": not_yet(RootShape),
         },
         "tool.md": {

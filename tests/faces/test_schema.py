@@ -24,6 +24,7 @@ from scheduler.core.formats.shapes import (
     DefaultsShape,
     JobShape,
     LimitsShape,
+    PriceShape,
     PruneShape,
     RetentionShape,
     RetryShape,
@@ -177,6 +178,7 @@ def test_the_schemas_have_every_key_and_none_that_is_not_supported_yet() -> None
         RetryShape,
         CatchUpShape,
         WorktreeShape,
+        PriceShape,
     )
     assert keys("root") == {key for shape in shapes for key in shape.model_fields}
     assert set(JobShape.model_fields) <= keys("job")

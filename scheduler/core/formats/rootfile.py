@@ -34,6 +34,7 @@ from scheduler.core.values.settings import (
     Worktree,
 )
 from scheduler.core.values.texts import TextError, decode
+from scheduler.core.values.usage import Price, ResultFormat
 
 # Programs that run what they are given, or run another program that does.
 _INTERPRETERS = frozenset[str]().union(
@@ -45,7 +46,7 @@ _INTERPRETERS = frozenset[str]().union(
 # Problems of a job file that nobody can judge without the runners, the defaults and the zone of scheduler.yaml.
 NEEDS_SETTINGS = frozenset({"runner.missing", "runner.unknown", "schedule.duplicate", "schedule.never"})
 # May be empty, as a scaffold leaves them.
-SECTIONS = ("defaults", "runners", "limits", "prune", "retention", "worktree")
+SECTIONS = ("defaults", "runners", "limits", "prune", "retention", "worktree", "prices")
 
 
 def read_root_file(data: bytes, *, path: str = ROOT_FILE) -> tuple[Settings | None, tuple[Problem, ...]]:
@@ -147,6 +148,7 @@ def _settings(path: str, found: YamlDocument) -> tuple[Settings | None, list[Pro
         retention=Retention(**shape.retention.model_dump()),
         agents=None if shape.agents is None else Agents.from_json(shape.agents.model_dump()),
         worktree=Worktree(**shape.worktree.model_dump()),
+        prices=tuple(Price(model=model, **shape.prices[model].model_dump()) for model in sorted(shape.prices)),
     )
     return settings, problems
 
@@ -174,6 +176,7 @@ def _runner(name: str, shape: RunnerShape, needed: TaskInput) -> RunnerSpec:
         jobs=None if shape.jobs is None else tuple(shape.jobs),
         max_timeout=shape.max_timeout,
         cwd="." if shape.cwd == "root" else shape.cwd,
+        result_format=None if shape.result_format is None else ResultFormat(shape.result_format),
     )
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import re
 import shlex
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
+from decimal import Decimal
 from typing import Any
 
 from pydantic import ValidationInfo
@@ -32,6 +33,9 @@ INSTANT_PATTERN = (
     r"^[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]{1,6})?)?(Z|[+-][0-9]{2}:[0-9]{2})$"
 )
 RUNNER_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
+CURRENCY_PATTERN = r"^[A-Z]{3}$"
+DAY_PATTERN = r"^[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])$"
+MOST_PRICE = 100_000  # of a million tokens
 JOBS_PATTERN = r"^(tag:.*\S.*|[a-z0-9._*?\[\]!-]{1,200})$"
 
 
@@ -114,6 +118,35 @@ def size(value: Any) -> int:
         return units.parse_size(value)
     except units.UnitError as error:
         raise _refuse(f"size.{error.code}", error.message, error.hint) from None
+
+
+def amount(value: Any) -> Decimal:
+    """A price. A fraction counts as it is written, not as the nearest binary one."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        near = value.strip("$€£ ") if isinstance(value, str) else ""
+        hint = f"write {near}" if re.fullmatch(r"[0-9]{1,5}(\.[0-9]{1,9})?", near) else "write one like 1.25"
+        raise _refuse("value.type", f"a price must be a number, not {shown(value)}", hint)
+    if not 0 <= value <= MOST_PRICE:
+        message = f"the price {short(str(value))[1:-1]} is outside 0-{MOST_PRICE}"
+        raise _refuse("value.range", message, "write the price of a million tokens")
+    return Decimal(str(value))
+
+
+def currency(text: str) -> str:
+    if not re.fullmatch(CURRENCY_PATTERN[1:-1], text):
+        near = {"$": "USD", "€": "EUR", "£": "GBP"}.get(text, text.upper())
+        hint = f"write {near}" if re.fullmatch(CURRENCY_PATTERN[1:-1], near) else "write one like USD or EUR"
+        raise _refuse("value.invalid", f"currency {short(text)} is not a code of three capital letters", hint)
+    return text
+
+
+def day(text: str) -> str:
+    try:
+        if re.fullmatch(DAY_PATTERN[1:-1], text):
+            return date.fromisoformat(text).isoformat()
+    except ValueError:
+        pass
+    raise _refuse("value.invalid", f"{short(text)} is not a day", "write one like 2026-12-01")
 
 
 _INSTANT = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d(\.\d{1,6})?)?(?P<offset>Z|[+-]\d\d:\d\d)?", re.ASCII)

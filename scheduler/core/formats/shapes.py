@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime, timedelta
+from decimal import Decimal
 from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, WithJsonSchema
@@ -49,6 +50,11 @@ Phase = Annotated[
 ]
 Instant = Annotated[
     datetime, BeforeValidator(rules.instant_value), WithJsonSchema({"type": "string", "pattern": rules.INSTANT_PATTERN})
+]
+Amount = Annotated[
+    Decimal,
+    BeforeValidator(rules.amount),
+    WithJsonSchema({"type": "number", "minimum": 0, "maximum": rules.MOST_PRICE}),
 ]
 Size = Annotated[
     int,
@@ -296,6 +302,16 @@ class RunnerShape(Shape):
     cwd: Annotated[str, AfterValidator(rules.cwd_path), _schema(PATH_PATTERN, maxLength=MAX_LENGTH)] = Field(
         default="root", description="The working directory: root, or a folder below it."
     )
+    result_format: Annotated[
+        Literal["text", "claude", "codex", "gemini", "llm", "opencode", "goose"] | None,
+        BeforeValidator(
+            rules.given, json_schema_input_type=Literal["text", "claude", "codex", "gemini", "llm", "opencode", "goose"]
+        ),
+    ] = _optional(
+        "What the program prints: text, or the JSON of the agent program of that name. Default: the name of the "
+        "program if it is one of these, otherwise text.",
+        "claude",
+    )
 
 
 MOST_JOBS = 100_000
@@ -395,6 +411,25 @@ class WorktreeShape(Shape):
     )
 
 
+class PriceShape(Shape):
+    """What a model costs, per million tokens. For programs that report tokens and no price."""
+
+    input: Amount = Field(description="The price of a million input tokens.", examples=[1.25])
+    output: Amount = Field(description="The price of a million output tokens, reasoning included.", examples=[10])
+    cache_read: Annotated[Amount | None, BeforeValidator(rules.given, json_schema_input_type=Amount)] = _optional(
+        "The price of a million input tokens that were read from a cache. Default: the price of input.", 0.125
+    )
+    cache_write: Annotated[Amount | None, BeforeValidator(rules.given, json_schema_input_type=Amount)] = _optional(
+        "The price of a million input tokens that were written to a cache. Default: the price of input.", 1.5
+    )
+    currency: Annotated[str, AfterValidator(rules.currency), _schema(rules.CURRENCY_PATTERN)] = Field(
+        default="USD", description="The currency of these prices: its three-letter code."
+    )
+    as_of: Annotated[str, AfterValidator(rules.day), _schema(rules.DAY_PATTERN)] = Field(
+        description="The day on which these prices were looked up.", examples=["2026-12-01"]
+    )
+
+
 class RootShape(Shape):
     """scheduler.yaml: the root of all paths, and the settings for all jobs."""
 
@@ -413,6 +448,7 @@ class RootShape(Shape):
         "agents": AgentsShape,
         "worktree": WorktreeShape,
         "runners": type("RunnersShape", (Shape,), {"inner": {"*": RunnerShape}}),
+        "prices": type("PricesShape", (Shape,), {"inner": {"*": PriceShape}}),
     }
 
     version: Annotated[Literal[1], BeforeValidator(rules.format_version)] = Field(
@@ -447,6 +483,11 @@ class RootShape(Shape):
     )
     worktree: WorktreeShape = Field(
         default_factory=WorktreeShape, description="Which branch is synced, and whether uncommitted tasks run."
+    )
+    prices: dict[Line, PriceShape] = Field(
+        default={},
+        description="What models cost, by name as their program prints it. Used for programs that report no price.",
+        examples=[{"gpt-5": {"input": 1.25, "output": 10, "as_of": "2026-12-01"}}],
     )
 
 

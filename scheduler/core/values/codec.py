@@ -1,8 +1,8 @@
 """Frozen dataclasses as JSON and back: one rule per type, so that a new field is declared in one place.
 
-A timedelta is whole milliseconds under a key ending in `_ms`, an instant its text in UTC, an enum its value, a tuple a
-list. A tuple of pairs is an object, and so is a mapping of values, by their `name`. A type without a rule stays as it
-is.
+A timedelta is whole milliseconds under a key ending in `_ms`, an instant its text in UTC, an enum its value, a Decimal
+its digits as text, a tuple a list. A tuple of pairs is an object, and so is a mapping of values, by their `name`.
+A type without a rule stays as it is.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from datetime import datetime, timedelta
+from decimal import Decimal
 from enum import Enum
 from operator import attrgetter
 from types import UnionType
@@ -131,9 +132,16 @@ def _codes(hint: Any) -> tuple[str, _Code | None, _Code | None]:
             return "", attrgetter("value"), origin
         if origin is timedelta:
             return "_ms", milliseconds, lambda value: timedelta(milliseconds=value)
+        if origin is Decimal:
+            return "", _plain, Decimal
         if origin is datetime:
             return "", instant, parse_instant
     return "", None, None
+
+
+def _plain(number: Decimal) -> str:
+    """Without an exponent and without zeros at its end."""
+    return f"{number.normalize():f}"
 
 
 def _by_name(values: Mapping[str, Stored]) -> dict[str, Any]:

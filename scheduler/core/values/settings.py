@@ -9,6 +9,7 @@ from enum import StrEnum
 from typing import Any, Literal
 
 from scheduler.core.values.codec import Stored, added_later, unsaid
+from scheduler.core.values.usage import Price, ResultFormat, told_format
 
 ROOT_FILE = "scheduler.yaml"
 ROOT_JOB_ID = "@root"  # audit rows about scheduler.yaml itself; no job id can start with @
@@ -38,6 +39,12 @@ class RunnerSpec(Stored):
     cwd: str = "."  # root-relative POSIX path
     # The files of the root that the command names, by path, and what each holds. Filled in by code that reads the root.
     files: tuple[tuple[str, str], ...] = unsaid(())
+    result_format: ResultFormat | None = unsaid(None)  # as written; see `prints`
+
+    @property
+    def prints(self) -> ResultFormat:
+        """The format of what the program prints: as written, or told from its name."""
+        return self.result_format or told_format(self.command)
 
     @property
     def bare_task(self) -> int | None:
@@ -118,6 +125,7 @@ class Settings(Stored):
     retention: Retention = added_later(Retention())
     agents: Agents | None = unsaid(None)  # None: they can only read
     worktree: Worktree = added_later(Worktree())
+    prices: tuple[Price, ...] = unsaid(())  # sorted by model
 
 
 # Settings that differ have dotted names, such as runners.agent.command and runners.agent.files.bin/agent.sh.

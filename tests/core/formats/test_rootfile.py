@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import time
 from datetime import timedelta
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from scheduler.core.formats.rootfile import read_root_file
 from scheduler.core.formats.shapes import AgentsShape, LimitsShape, PruneShape, RetentionShape, RootShape, RunnerShape
 from scheduler.core.values.problems import Problem, Severity
 from scheduler.core.values.settings import DEFAULT_JOBS, Limits, Prune, Retention, RunnerSpec, Settings, TaskInput
+from scheduler.core.values.usage import ResultFormat
 from tests.core.problem_text import GOLDEN, check_golden, check_places
 
 FULL = b"""\
@@ -442,3 +444,50 @@ def test_what_an_error_names_already_is_not_named_twice() -> None:
         ("env.name", True),
         ("runner.jobs", True),
     ]
+
+
+def test_prices_are_exact_and_sorted_by_model() -> None:
+    text = """\
+prices:
+  m: {input: 1, output: 10, as_of: 2026-12-01, currency: EUR}
+  gpt-5: {input: 0.1, output: 10, cache_read: 0.05, cache_write: 0, as_of: "2026-12-01"}
+"""
+    settings, problems = read(f"version: 1\n{text}".encode())
+    assert settings is not None, problems
+    gpt, other = settings.prices
+    assert (gpt.model, gpt.input, gpt.cache_read, gpt.cache_write) == (
+        "gpt-5",
+        Decimal("0.1"),
+        Decimal("0.05"),
+        Decimal(0),
+    )
+    assert (other.currency, other.cache_read) == ("EUR", None)
+    assert Settings.from_json(json.loads(json.dumps(settings.to_json()))) == settings
+    assert "prices" not in Settings().to_json()
+
+
+@pytest.mark.parametrize(
+    ("price", "code", "hint"),
+    [
+        ("{input: $1.25, output: 1, as_of: 2026-12-01}", "value.type", "write 1.25"),
+        ("{input: -1, output: 1, as_of: 2026-12-01}", "value.range", "write the price of a million tokens"),
+        ("{input: .nan, output: 1, as_of: 2026-12-01}", "value.range", "write the price of a million tokens"),
+        ("{input: 1, output: 1}", "key.missing", "write as_of: 2026-12-01"),
+        ("{input: 1, output: 1, as_of: 2026-02-30}", "value.invalid", "write one like 2026-12-01"),
+        ("{input: 1, output: 1, as_of: 2026-12-01, currency: €}", "value.invalid", "write EUR"),
+        ("{input: 1, output: 1, as_of: 2026-12-01, cache_raed: 1}", "key.unknown", "did you mean 'cache_read'?"),
+    ],
+)
+def test_a_wrong_price_says_what_to_write(price: str, code: str, hint: str) -> None:
+    (problem,) = read(f"version: 1\nprices:\n  m: {price}\n".encode())[1]
+    assert (problem.code, problem.line, problem.hint) == (code, 3, hint)
+
+
+def test_a_result_format_overrides_the_name_of_the_program() -> None:
+    assert runner("command: [claude, -p]").prints is ResultFormat.CLAUDE
+    assert runner("command: [claude, -p], result_format: text").prints is ResultFormat.TEXT
+    assert runner("command: [./wrapper], result_format: codex").prints is ResultFormat.CODEX
+    assert "result_format" not in runner("command: [claude, -p]").to_json()
+    problem = runner_problem("command: [x], result_format: claud")
+    assert (problem.code, problem.hint) == ("value.choice", "did you mean 'claude'?")
+    assert runner_problem("command: [x], result_format: null").code == "value.missing"

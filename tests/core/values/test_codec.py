@@ -6,6 +6,7 @@ import json
 import os
 from dataclasses import MISSING, fields, is_dataclass, replace
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import pytest
 from scheduler.core.values.problems import Problem, Severity
 from scheduler.core.values.settings import Agents, Limits, Prune, Retention, RunnerSpec, Settings, TaskInput, Worktree
 from scheduler.core.values.spec import CatchUp, CatchUpPolicy, Concurrency, JobSpec, Retry, Schedule
+from scheduler.core.values.usage import Price, ResultFormat
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "values"
 AT = datetime(2026, 3, 29, 1, 30, 0, 250_000, tzinfo=UTC)
@@ -41,6 +43,16 @@ RUNNER = RunnerSpec(
     max_timeout=timedelta(hours=2),
     cwd="work",
     files=(("bin/a", "sha256:0a executable"),),
+    result_format=ResultFormat.TEXT,
+)
+PRICE = Price(
+    model="gpt-5",
+    input=Decimal("1.25"),
+    output=Decimal(10),
+    cache_read=Decimal("0.125"),
+    cache_write=Decimal("1.5"),
+    currency="EUR",
+    as_of="2026-12-01",
 )
 
 VALUES: dict[str, Any] = {
@@ -91,6 +103,7 @@ VALUES: dict[str, Any] = {
         retention=Retention(output_days=0, runs=5),
         agents=Agents(jobs=("a", "tag:b"), verbs=(), fields=("task",), paths=("jobs/**",), edits="commit"),
         worktree=Worktree(branch="main", dirty="skip"),
+        prices=(PRICE,),
     ),
     "settings-with-agents": Settings(agents=Agents(jobs=("*",))),
     "problem": Problem("a.yaml", 1, 2, "key.unknown", "unknown key 'x'"),
@@ -103,7 +116,7 @@ LATER = {
     "schedule-union": {"any", "jitter_ms"},
     "schedule-every": {"every_ms", "phase_ms", "starts", "ends", "jitter_ms"},
     "job-full": {"failure_limit", "expires", "retry", "expect_every_ms", "catch_up"},
-    "settings-full": {"retention", "agents", "worktree"},
+    "settings-full": {"retention", "agents", "worktree", "prices"},
 }
 
 
@@ -128,7 +141,11 @@ def test_a_stored_value_is_read_back_equal(name: str) -> None:
 def test_the_fullest_values_set_every_key(name: str) -> None:
     found = [VALUES[name]]
     if isinstance(found[0], Settings):
-        found += [RUNNER, *(value for each in fields(found[0]) if is_dataclass(value := getattr(found[0], each.name)))]
+        found += [
+            RUNNER,
+            PRICE,
+            *(value for each in fields(found[0]) if is_dataclass(value := getattr(found[0], each.name))),
+        ]
     for value in found:
         defaults = {each.name: each.default for each in fields(value) if each.default is not MISSING}
         assert [key for key, default in defaults.items() if getattr(value, key) == default] == []

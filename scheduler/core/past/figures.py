@@ -1,0 +1,115 @@
+"""What the runs of one text cost and brought, and how that compares with the text before."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from statistics import median
+
+from scheduler.core.values.runs import RunStatus
+from scheduler.core.values.usage import EndClass
+
+ENOUGH_RUNS = 5  # with fewer, a median is an accident
+
+_JUDGED = (RunStatus.SUCCEEDED, RunStatus.FAILED, RunStatus.TIMED_OUT)  # others were ended by somebody
+# Ends that say nothing about the text.
+_NOBODYS_FAULT = (EndClass.QUOTA, EndClass.CREDENTIAL, EndClass.TRANSIENT, EndClass.BUDGET)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measured:
+    """One run of a text. None is unknown."""
+
+    status: RunStatus
+    end_class: EndClass | None = None
+    duration_ms: int | None = None
+    cost: Decimal | None = None
+    currency: str | None = None
+    tokens: int | None = None
+
+    @property
+    def counts(self) -> bool:
+        return self.status in _JUDGED and self.end_class not in _NOBODYS_FAULT
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Figure:
+    """A median and how many runs it is of, or a rate and of how many."""
+
+    value: Decimal
+    n: int
+
+    @property
+    def enough(self) -> bool:
+        return self.n >= ENOUGH_RUNS
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Figures:
+    """Of the runs that say something about the text. A figure of no runs is None."""
+
+    n: int
+    cost: Figure | None  # median, in `currency`
+    currency: str | None
+    tokens: Figure | None  # median
+    duration_ms: Figure | None  # median
+    success: Figure | None  # share of successes, 0 to 1
+
+    @property
+    def enough(self) -> bool:
+        """False if there are too few runs to say."""
+        return self.n >= ENOUGH_RUNS
+
+
+def figures(runs: Iterable[Measured]) -> Figures:
+    """Each median is of the runs that know the number: an unknown cost is none of 0.
+
+    Runs of more than one currency have no common cost.
+    """
+    found = [each for each in runs if each.counts]
+    currencies = {each.currency for each in found if each.cost is not None}
+    one = len(currencies) == 1
+    successes = sum(each.status is RunStatus.SUCCEEDED for each in found)
+    return Figures(
+        n=len(found),
+        cost=_median_of([each.cost for each in found]) if one else None,
+        currency=currencies.pop() if one else None,
+        tokens=_median_of([each.tokens for each in found]),
+        duration_ms=_median_of([each.duration_ms for each in found]),
+        success=Figure(value=Decimal(successes) / len(found), n=len(found)) if found else None,
+    )
+
+
+def _median_of(numbers: Sequence[Decimal | int | None]) -> Figure | None:
+    known = [Decimal(each) for each in numbers if each is not None]
+    return Figure(value=median(known), n=len(known)) if known else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Difference:
+    """How a figure changed."""
+
+    before: Decimal
+    after: Decimal
+
+    @property
+    def by(self) -> Decimal:
+        return self.after - self.before
+
+    @property
+    def share(self) -> Decimal | None:
+        """The change as a share of what it was: 0.5 for half more. None if that was 0."""
+        return self.by / self.before if self.before else None
+
+
+def differences(before: Figures | None, after: Figures) -> Mapping[str, Difference | None]:
+    """The change of each figure against the version before. None if there are too few runs to say, on either side."""
+    names = ("cost", "tokens", "duration_ms", "success")
+    found: dict[str, Difference | None] = dict.fromkeys(names)
+    for name in names if before is not None else ():
+        old, new = getattr(before, name), getattr(after, name)
+        same_money = name != "cost" or (before is not None and before.currency == after.currency)
+        if old is not None and new is not None and old.enough and new.enough and same_money:
+            found[name] = Difference(before=old.value, after=new.value)
+    return found
