@@ -252,7 +252,18 @@ def look_at_edits(
         known=known,
         odd=index.odd or frozenset(),
     )
-    return looked if looked.is_edit else None
+    return looked if looked.is_edit and _users_of_edited_tasks(looked, index, store) <= read else None
+
+
+def _users_of_edited_tasks(looked: Looked, index: Index, store: Store) -> set[str]:
+    """The job files whose tasks are not as they were applied: all of them must get them in the same pass.
+
+    A job file may name a task of others that was written at the same moment, and that is not among the edits yet.
+    """
+    sources, tasks = looked.desired.sources, looked.task_users
+    applied = store.read(ledger.sha256s, "task", tasks)
+    edited = {task for task in tasks if task not in sources or sources[task].sha256 != applied.get(task)}
+    return {*store.read(ledger.users_of, edited), *(user for task in edited for user in index.wanted.get(task, ()))}
 
 
 def learnt(place: Place, looked: Looked, plan: Plan) -> tuple[FilesChange, set[str]]:

@@ -381,6 +381,23 @@ def test_an_edit_of_known_files_is_applied_without_a_look_at_others(
     assert [row.cause for row in here.store.read(audit.read_audit, "a")] == ["test", "watch"]
 
 
+@pytest.mark.usefixtures("trusting")
+def test_a_task_that_changed_beside_the_edit_of_one_of_its_jobs_reaches_all_its_jobs(here: Files) -> None:
+    for name in "ab":
+        here.path(name).write_text(here.text(name).replace("task: hi", "task_source_path: prompts/c.md"))
+    here.sync()
+    old = here.job("b").file.task_sha256
+    here.path("a").write_text(here.path("a").read_text().replace("first", "second"))
+    (here.root / "prompts/c.md").write_text("say more")
+    if not edits(here, "jobs/a.yaml"):  # before the watcher has told of the prompt
+        here.sync()
+    here.sync()
+    new = {here.job(name).file.task_sha256 for name in "abc"}
+    assert here.title("a") == "second"
+    assert len(new) == 1
+    assert old not in new
+
+
 def other_id(here: Files) -> None:
     here.path("a").write_text(here.text("z"))
 
