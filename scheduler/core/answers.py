@@ -176,6 +176,22 @@ class ShowJson(TypedDict):
     held: str | None
 
 
+class CostJson(TypedDict):
+    amount: float
+    currency: str
+    basis: str  # reported by the program, or computed from tokens and prices
+
+
+class TokensJson(TypedDict):
+    """Tokens by kind; None is unknown."""
+
+    input: int | None
+    output: int | None
+    cache_read: int | None
+    cache_write: int | None
+    reasoning: int | None
+
+
 class AttemptJson(TypedDict):
     n: int
     status: str
@@ -183,6 +199,9 @@ class AttemptJson(TypedDict):
     started_at: Instant
     finished_at: Instant | None
     exit_code: int | None
+    end_class: str | None
+    cost: CostJson | None
+    tokens: TokensJson | None
 
 
 class RunnerFileJson(TypedDict):
@@ -225,9 +244,21 @@ class RunJson(RevisionJson):
     result: str | None
     output_bytes: int | None
     truncated: bool
-    cost_usd: float | None
-    tokens: int | None
-    model: str | None
+    end_class: str | None  # ok, task, quota, credential, transient, budget, refused, timeout, cancelled, interrupted
+    result_format: str | None  # None if no process ran
+    cost: CostJson | None  # of all attempts; None is unknown
+    cost_usd: float | None  # the amount, if its currency is USD
+    tokens: TokensJson | None
+    model: str | None  # served, or else asked for
+    model_asked: str | None
+    model_served: str | None
+    other_model: bool  # the model that answered is not the one asked for
+    session: str | None
+    resume: list[str] | None  # the command that continues the session
+    limit: str | None  # that was reached, as the program calls it
+    reset_at: Instant | None
+    denied: list[str]  # tools that the agent was not allowed to use
+    misfits: list[str]  # what in its output is not as its format has it
     deliveries: list[Any]
 
 

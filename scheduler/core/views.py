@@ -19,6 +19,7 @@ from scheduler.core.values.runs import AuditRow, Run
 from scheduler.core.values.settings import ROOT_FILE, converted_file_of, is_inherited_setting, runner_of
 from scheduler.core.values.spec import JobSpec, Schedule
 from scheduler.core.values.units import parse_duration
+from scheduler.core.values.usage import Cost
 
 if TYPE_CHECKING:  # a plan imports the file readers, which reading commands never need
     from scheduler.core import answers, changes
@@ -31,8 +32,8 @@ if TYPE_CHECKING:  # a plan imports the file readers, which reading commands nev
 
 Json = dict[str, Any]
 NEXT_FIRES = 5
-# Keys of a run that the interface names, for features that do not exist yet: results of agents, and delivery.
-NOT_YET: Json = {"cost_usd": None, "tokens": None, "model": None, "deliveries": []}
+# Keys of a run that the interface names, for a feature that does not exist yet: delivery.
+NOT_YET: Json = {"deliveries": []}
 
 
 def _instant(moment: datetime | None) -> str | None:
@@ -182,10 +183,38 @@ def run_json(run: Run) -> answers.RunJson:
         if key == "provenance":
             found |= {"source_blob": value.blob, "revision": value.revision, "dirty": value.dirty}
             found["no_provenance"] = value.why_none
-        elif key != "n":
+        elif key not in ("n", "agent", "cost", "attempts"):
             found[key] = value
+    found["attempts"] = [{**each.to_json(), "cost": cost_json(each.cost)} for each in run.attempts]
+    found |= _agent_json(run)
     found["task_of"] = None if run.task_of is None else f"{run.job_id}:{run.task_of}"
     return cast("answers.RunJson", {**found, **NOT_YET})
+
+
+def _agent_json(run: Run) -> Json:
+    agent = run.agent
+    asked, served = (None, None) if agent is None else (agent.model_asked, agent.model_served)
+    return {
+        "result_format": None if run.end_class is None else "text" if agent is None else agent.format.value,
+        "cost": cost_json(run.cost),
+        "cost_usd": float(run.cost.amount) if run.cost is not None and run.cost.currency == "USD" else None,
+        "model": served or asked,
+        "model_asked": asked,
+        "model_served": served,
+        "other_model": agent is not None and agent.other_model,
+        "session": None if agent is None else agent.session,
+        "resume": None if agent is None or agent.resume is None else list(agent.resume),
+        "limit": None if agent is None else agent.limit,
+        "reset_at": _instant(None if agent is None else agent.reset_at),
+        "denied": [] if agent is None else list(agent.denied),
+        "misfits": [] if agent is None else list(agent.misfits),
+    }
+
+
+def cost_json(cost: Cost | None) -> answers.CostJson | None:
+    if cost is None:
+        return None
+    return {"amount": float(cost.amount), "currency": cost.currency, "basis": cost.basis.value}
 
 
 def runner_files_json(found: Sequence[RunnerFile] | None) -> list[answers.RunnerFileJson] | None:

@@ -16,6 +16,7 @@ from scheduler.core.values.facts import Provenance, RunnerFile, Task
 from scheduler.core.values.instants import milliseconds
 from scheduler.core.values.runs import Attempt, AuditRow, Ending, Run, RunStatus, Trigger
 from scheduler.core.values.spec import Concurrency
+from scheduler.core.values.usage import EndClass
 from scheduler.ledger import rows
 from scheduler.ledger.audit import append_audit
 from scheduler.ledger.cursor import StaleError
@@ -186,13 +187,15 @@ def finish_all(sql: Connection, batch: Sequence[Ended]) -> list[Run]:
 
 
 def _is_plain(run: Run, ending: Ending) -> bool:
-    return ending.status is RunStatus.SUCCEEDED and run.started_at is not None and bool(run.attempts)
+    alone = run.started_at is not None and len(run.attempts) == 1
+    return alone and ending.status is RunStatus.SUCCEEDED and ending.agent is None
 
 
 def _finish_plain(sql: Connection, batch: Sequence[Ended]) -> bool:
     """False if one of them has already ended: somebody else has taken it over."""
     changed = sql.executemany(
-        "UPDATE runs SET status = 'succeeded', reason = NULL, exit_code = ?, error = ?, result = ?, output_bytes = ?,"
+        "UPDATE runs SET status = 'succeeded', end_class = 'ok', reason = NULL, exit_code = ?, error = ?, result = ?,"
+        " output_bytes = ?,"
         " truncated = ?, finished_at = ?, duration_ms = ?, owner = NULL, retry_at = NULL"
         f" WHERE job_id = ? AND n = ? AND {rows.ACTIVE}",
         [
@@ -213,7 +216,7 @@ def _finish_plain(sql: Connection, batch: Sequence[Ended]) -> bool:
     if batch and changed.rowcount != len(batch):
         return False
     sql.executemany(
-        "UPDATE attempts SET status = 'succeeded', reason = NULL, finished_at = ?, exit_code = ?"
+        "UPDATE attempts SET status = 'succeeded', end_class = 'ok', reason = NULL, finished_at = ?, exit_code = ?"
         " WHERE job_id = ? AND run_n = ? AND finished_at IS NULL",
         [(rows.stamp(at), ending.exit_code, run.job_id, run.n) for run, ending, at in batch],
     )
@@ -254,11 +257,17 @@ def _took_ms(run: Run, now: datetime) -> int:
 
 def _succeeded(run: Run, ending: Ending, now: datetime) -> Run:
     last = replace(
-        run.attempts[-1], status=RunStatus.SUCCEEDED, reason=None, finished_at=now, exit_code=ending.exit_code
+        run.attempts[-1],
+        status=RunStatus.SUCCEEDED,
+        end_class=EndClass.OK,
+        reason=None,
+        finished_at=now,
+        exit_code=ending.exit_code,
     )
     return replace(
         run,
         status=RunStatus.SUCCEEDED,
+        end_class=EndClass.OK,
         reason=None,
         exit_code=ending.exit_code,
         error=ending.error,

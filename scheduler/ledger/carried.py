@@ -225,7 +225,7 @@ def _stored(found: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
     row: dict[str, Any] = {}
     for name in names:
         value = found.get(name)  # checked when it was read
-        if name in JSON:
+        if name in JSON and (value is not None or name in AUDIT):  # there, null is a value
             value = json.dumps(value, ensure_ascii=False, sort_keys=True)
         elif name in INSTANTS and value is not None:
             value = stamp(parse_instant(value))

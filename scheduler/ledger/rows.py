@@ -26,6 +26,7 @@ from scheduler.core.values.instants import parse_instant
 from scheduler.core.values.runs import Attempt, AuditRow, Run
 from scheduler.core.values.settings import Settings
 from scheduler.core.values.spec import JobSpec, Schedule
+from scheduler.ledger.agents import agent_of_row, cost_of_row, tokens_of_row
 
 T = TypeVar("T")
 ACTIVE = "status IN ('queued', 'claimed', 'running')"
@@ -235,6 +236,9 @@ def to_run(sql: Connection, row: Row) -> Run:
     attempts = sql.execute(
         "SELECT * FROM attempts WHERE job_id = ? AND run_n = ? ORDER BY n", (row["job_id"], row["n"])
     )
+    tried = tuple(
+        from_row(Attempt, each, cost=cost_of_row(each), tokens=tokens_of_row(each)) for each in attempts.fetchall()
+    )
     return from_row(
         Run,
         row,
@@ -243,5 +247,8 @@ def to_run(sql: Connection, row: Row) -> Run:
         ),
         runner_files=to_runner_files(row["runner_files"]),
         truncated=bool(row["truncated"]),
-        attempts=tuple(from_row(Attempt, each) for each in attempts),
+        attempts=tried,
+        agent=agent_of_row(row, tried),
+        cost=cost_of_row(row),
+        tokens=tokens_of_row(row),
     )

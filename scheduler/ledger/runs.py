@@ -14,6 +14,7 @@ from scheduler.core.values.problems import RefusedError
 from scheduler.core.values.runs import AuditRow, Ending, Run, RunStatus
 from scheduler.core.values.spec import FAILURE_LIMIT
 from scheduler.ledger import rows
+from scheduler.ledger.agents import attempt_columns, run_columns
 from scheduler.ledger.audit import append_audit
 from scheduler.ledger.cursor import next_ticket
 from scheduler.ledger.owners import kind_of
@@ -165,7 +166,7 @@ def finish(
         started_at = rows.moment(started["started_at"])
         duration_ms = None if started_at is None else max(0, milliseconds(now - started_at))
         over: dict[str, Any] = {"finished_at": now, "duration_ms": duration_ms, "owner": None, "retry_at": None}
-        rows.set_run(sql, run.job_id, run.n, **rows.to_row(ending), **over)
+        rows.set_run(sql, run.job_id, run.n, **rows.to_row(ending, "agent"), **run_columns(run, ending), **over)
         _end_last_attempt(sql, run, ending, now)
         # A run that a person ended, or that ended before it started, says nothing about the job.
         errs = started_at is not None and status not in _NO_ERRORS and ending.reason != "shutdown"
@@ -195,7 +196,9 @@ def end_try(sql: Connection, run: Run, ending: Ending, *, retry_at: datetime, no
     Counters wait for the end of the run. Changes nothing if the run has already ended.
     """
     waits = {"status": RunStatus.QUEUED, "reason": "retry", "owner": None, "retry_at": retry_at}
-    if rows.set_run(sql, run.job_id, run.n, rows.ACTIVE, **{**rows.to_row(ending), **waits}):
+    if rows.set_run(
+        sql, run.job_id, run.n, rows.ACTIVE, **{**rows.to_row(ending, "agent"), **run_columns(run, ending), **waits}
+    ):
         _end_last_attempt(sql, run, ending, now)
     return rows.the_run(sql, run.job_id, run.n)
 
@@ -316,8 +319,9 @@ def _stop_failing(sql: Connection, run: Run, now: datetime) -> None:
 
 
 def _end_last_attempt(sql: Connection, run: Run, ending: Ending, now: datetime) -> None:
+    told = attempt_columns(ending)
     sql.execute(
-        "UPDATE attempts SET status = ?, reason = ?, finished_at = ?, exit_code = ?"
-        " WHERE job_id = ? AND run_n = ? AND finished_at IS NULL",
-        (ending.status.value, ending.reason, rows.stamp(now), ending.exit_code, run.job_id, run.n),
+        "UPDATE attempts SET status = ?, reason = ?, finished_at = ?, exit_code = ?,"
+        f" {', '.join(f'{name} = ?' for name in told)} WHERE job_id = ? AND run_n = ? AND finished_at IS NULL",
+        (ending.status.value, ending.reason, rows.stamp(now), ending.exit_code, *told.values(), run.job_id, run.n),
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,6 +13,7 @@ from scheduler.core.values.facts import RunnerFile
 from scheduler.core.values.instants import parse_instant
 from scheduler.core.values.runs import RunStatus, Trigger
 from scheduler.core.values.spec import JobSpec
+from scheduler.core.values.usage import AgentResult, CostBasis, EndClass, Tokens
 
 IMPORT = "import"  # the action of the audit row that says where a job came from; a job with one gets no other history
 # Columns of the tables. An export uses these names.
@@ -24,19 +26,24 @@ RUN = (
     "n", "trigger", "status", "reason", "fire_time", "fire_time_last", "slots", "requested_at",
     "requested_by", "started_at", "finished_at", "duration_ms", "exit_code", "error", "task_sha256",
     "task_bytes", "source_path", "source_sha256", "source_blob", "revision", "dirty", "generation", "result",
-    "output_bytes", "truncated", "no_provenance", "task_of", "runner_files",
+    "output_bytes", "truncated", "no_provenance", "task_of", "runner_files", "agent", "end_class", "cost_nano",
+    "currency", "cost_basis", "tokens",
 )  # fmt: skip
-ATTEMPT = ("n", "status", "reason", "started_at", "finished_at", "exit_code")
+ATTEMPT = (
+    "n", "status", "reason", "started_at", "finished_at", "exit_code", "end_class", "cost_nano", "currency",
+    "cost_basis", "tokens",
+)  # fmt: skip
 DEFINITION = ("generation", "digest", "spec", "recorded_at")
 AUDIT = ("at", "action", "field", "before", "after", "revision", "actor", "cause", "no_commit")
 ARCHIVED = ("at", "path", "line", "revision", "file_sha256")  # since when no file names a job, and where it was
 COMMIT = ("id", "author", "email", "date", "subject")  # of an audit row, if one is known
-JSON = frozenset({"spec", "before", "after", "runner_files"})
+JSON = frozenset({"spec", "before", "after", "runner_files", "agent", "tokens"})
 _WHOLE = frozenset({
     "run_count", "consecutive_errors", "errors_at_arm", "last_run_duration_ms", "n", "slots", "duration_ms",
-    "task_bytes", "generation", "output_bytes", "truncated", "task_of", "exit_code", "line",
+    "task_bytes", "generation", "output_bytes", "truncated", "task_of", "exit_code", "line", "cost_nano",
 })  # fmt: skip
-_LATER = frozenset({"no_commit", "no_provenance", "task_of", "runner_files"})  # absent in older exports
+_OF_AGENTS = ("agent", "end_class", "cost_nano", "currency", "cost_basis", "tokens")
+_LATER = frozenset({"no_commit", "no_provenance", "task_of", "runner_files", *_OF_AGENTS})  # absent in older exports
 _SIGNED = frozenset({"exit_code"})
 # Columns that are never null.
 _NEEDED = {
@@ -79,12 +86,16 @@ def check_row(kind: str, row: Mapping[str, Any]) -> None:
             if not isinstance(value, str):
                 raise ValueError(f"{name} is {value!r:.40}, not text")
             value.encode()
+    if kind in ("run", "attempt"):
+        _check_usage(row)
     if kind in ("run", "attempt") and not RunStatus(row["status"]).finished:
         raise ValueError(f"the run has not ended: its status is {row['status']}")
     if kind == "run":
         Trigger(row["trigger"])
         for file in row.get("runner_files") or ():
             RunnerFile.from_json(file).check()
+        if row.get("agent") is not None:
+            AgentResult.from_json(row["agent"])
         if row["n"] < 1 or row["slots"] < 1:
             raise ValueError("a run has a number of at least 1, and at least one slot")
         for attempt in row["attempts"]:
@@ -99,6 +110,17 @@ def check_row(kind: str, row: Mapping[str, Any]) -> None:
             row["commit"][name].encode()
     if kind == "definition" and JobSpec.from_json(row["spec"]).digest != row["digest"]:
         raise ValueError("the definition does not match its digest")
+
+
+def _check_usage(row: Mapping[str, Any]) -> None:
+    if row.get("end_class") is not None:
+        EndClass(row["end_class"])
+    if row.get("tokens") is not None:
+        Tokens.from_json(row["tokens"])
+    if row.get("cost_nano") is not None:
+        CostBasis(row["cost_basis"])
+        if not re.fullmatch(r"[A-Z]{3}", row["currency"]):
+            raise ValueError(f"currency is {row['currency']!r:.40}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -10,6 +11,7 @@ from typing import Any
 from scheduler.core.values.codec import Stored, unsaid
 from scheduler.core.values.facts import Commit, Lookup, NoCommit, Provenance, RunnerFile
 from scheduler.core.values.spec import JobSpec
+from scheduler.core.values.usage import AgentResult, Cost, EndClass, Tokens, all_costs, all_tokens
 
 
 class RunStatus(StrEnum):
@@ -50,6 +52,9 @@ class Attempt(Stored):
     started_at: datetime
     finished_at: datetime | None = None
     exit_code: int | None = None
+    end_class: EndClass | None = None  # None while it runs, and if it never started
+    cost: Cost | None = None
+    tokens: Tokens | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,6 +89,10 @@ class Run(Stored):
     result: str | None = None
     output_bytes: int | None = None
     truncated: bool = False
+    end_class: EndClass | None = None  # of its last attempt
+    agent: AgentResult | None = None  # what the program of its last attempt said; None for plain text
+    cost: Cost | None = None  # of all its attempts
+    tokens: Tokens | None = None  # of all its attempts
 
     @property
     def id(self) -> str:
@@ -105,9 +114,42 @@ class Ending:
     reason: str | None = None  # None if it succeeded
     exit_code: int | None = None  # never negative; None if it was ended by a signal, or never started
     error: str | None = None  # for people
-    result: str | None = None  # the first 64 KiB of stdout, invalid UTF-8 replaced
+    result: str | None = None  # at most 64 KiB: the agent's answer, or the start of stdout, invalid UTF-8 replaced
     output_bytes: int | None = None  # written on both streams, whether kept or not
     truncated: bool = False
+    agent: AgentResult | None = None  # None for plain text, and if nothing ran
+
+    @property
+    def end_class(self) -> EndClass | None:
+        """None if no process ran."""
+        if self.agent is not None:
+            return self.agent.end_class
+        if self.status is RunStatus.FAILED and self.output_bytes is None:
+            return None
+        return _CLASSES[self.status]
+
+    def cost_after(self, earlier: Sequence[Attempt]) -> Cost | None:
+        """What the run has cost, with its earlier attempts."""
+        each = [one.cost for one in earlier if one.end_class is not None]
+        if self.end_class is not None:
+            each.append(None if self.agent is None else self.agent.cost)
+        return all_costs(each)
+
+    def tokens_after(self, earlier: Sequence[Attempt]) -> Tokens | None:
+        """What the run has used, with its earlier attempts. A kind that is unknown of one attempt is unknown."""
+        each = [one.tokens for one in earlier if one.end_class is not None]
+        if self.end_class is not None:
+            each.append(None if self.agent is None else self.agent.tokens)
+        return all_tokens(one or Tokens() for one in each)
+
+
+_CLASSES = {
+    RunStatus.SUCCEEDED: EndClass.OK,
+    RunStatus.FAILED: EndClass.TASK,
+    RunStatus.TIMED_OUT: EndClass.TIMEOUT,
+    RunStatus.CANCELLED: EndClass.CANCELLED,
+    RunStatus.INTERRUPTED: EndClass.INTERRUPTED,
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,7 +12,7 @@ from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
 
-from scheduler.core.values.codec import Stored
+from scheduler.core.values.codec import Stored, unsaid
 
 _MILLION = 1_000_000
 
@@ -136,25 +136,39 @@ def cost_of(used: Mapping[str, Tokens], prices: Iterable[Price]) -> Cost | None:
     return Cost(amount=amount / _MILLION, currency=currencies.pop(), basis=CostBasis.COMPUTED)
 
 
+def all_costs(found: Iterable[Cost | None]) -> Cost | None:
+    """The sum. None if there is none, one of them is unknown, or currencies differ."""
+    each = list(found)
+    known = [one for one in each if one is not None]
+    if len(known) < len(each) or len({one.currency for one in known}) != 1:
+        return None
+    reported = all(one.basis is CostBasis.REPORTED for one in known)
+    return Cost(
+        amount=sum((one.amount for one in known), Decimal(0)),
+        currency=known[0].currency,
+        basis=CostBasis.REPORTED if reported else CostBasis.COMPUTED,
+    )
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
-class AgentResult:
-    """What the whole output of a run says."""
+class AgentResult(Stored):
+    """What the whole output of an attempt says."""
 
     format: ResultFormat
     end_class: EndClass
-    text: str | None = None  # the answer, or the error where the program prints it as its answer; at most 64 KiB
-    error: str | None = None
-    misfits: tuple[str, ...] = ()  # what in the output is not as the format has it
-    cost: Cost | None = None
-    tokens: Tokens | None = None
-    by_model: Mapping[str, Tokens] = field(default_factory=dict)
-    model_asked: str | None = None
-    model_served: str | None = None  # the one that gave the answer
-    session: str | None = None
-    resume: tuple[str, ...] | None = None  # the command that continues the session, as words
-    limit: str | None = None  # the limit that was reached, as the program calls it
-    reset_at: datetime | None = None  # aware UTC; as told, so possibly in the past
-    denied: tuple[str, ...] = ()  # tools it may not use, in the order of their first denial
+    text: str | None = unsaid(None)  # the answer, or an error that is printed as the answer; at most 64 KiB
+    error: str | None = unsaid(None)
+    misfits: tuple[str, ...] = unsaid(())  # what in the output is not as the format has it
+    cost: Cost | None = unsaid(None)
+    tokens: Tokens | None = unsaid(None)
+    by_model: Mapping[str, Tokens] = field(default_factory=dict, metadata={"absent": "written"})
+    model_asked: str | None = unsaid(None)
+    model_served: str | None = unsaid(None)  # the one that gave the answer
+    session: str | None = unsaid(None)
+    resume: tuple[str, ...] | None = unsaid(None)  # the command that continues the session, as words
+    limit: str | None = unsaid(None)  # the limit that was reached, as the program calls it
+    reset_at: datetime | None = unsaid(None)  # aware UTC; as told, so possibly in the past
+    denied: tuple[str, ...] = unsaid(())  # tools it may not use, in the order of their first denial
 
     @property
     def fits(self) -> bool:

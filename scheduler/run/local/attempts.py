@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,7 @@ from scheduler.root.place import Place, unusable
 from scheduler.run import ends
 from scheduler.run.engine import Why
 from scheduler.run.fire import Ready, Superseded, lost_place, what_runs_again, what_shall_run
+from scheduler.run.local.agent import as_told, speaks
 from scheduler.run.local.cancel import Cancel
 from scheduler.run.local.command import execute
 from scheduler.run.local.prepare import Invocation, Tools, prepare_attempt
@@ -171,6 +173,7 @@ class Attempts:
                 result=run.result,
                 output_bytes=run.output_bytes,
                 truncated=run.truncated,
+                agent=run.agent,
             )
             return self.store.write(runs.finish, run, ending, now=self.clock.now())
         if cancel.why == "interrupted":
@@ -240,6 +243,9 @@ class Attempts:
             on_spawn=lambda pid: self._spawned(run, n, pid),
             cancel=cancel,
         )
+        if isinstance(outcome, Ending) and speaks(invocation):
+            files = {name: os.fspath(self.place.output(run.job_id, run.n, n, name)) for name in ("stdout", "stderr")}
+            outcome = as_told(invocation, outcome, at=self.clock.now(), **files)
         crash_point("before_end")
         return outcome
 

@@ -32,6 +32,7 @@ from scheduler.machine.log import Log
 from scheduler.machine.reactor import Reactor, Timer
 from scheduler.root.place import Place
 from scheduler.run import ends
+from scheduler.run.local.agent import as_told, speaks
 from scheduler.run.local.attempts import Opening
 from scheduler.run.local.cancel import Cancel
 from scheduler.run.local.census import Census
@@ -322,7 +323,7 @@ class Chunks:
         assert opening is not None
         assert not isinstance(opening.ready, Fault)
         assert isinstance(opening.invocation, Invocation)
-        output = f"{self._outputs}/{run.job_id}/{run.n}.{run.attempts[-1].n}"  # a Path of each takes too long here
+        output = self._output(run)
         try:
             seat.execution = Execution(
                 opening.invocation,
@@ -346,7 +347,28 @@ class Chunks:
         crash_point("after_spawn")
         self._pids.append(seat)
 
+    def _output(self, run: Run) -> str:
+        """What its output files start with. A Path of each takes too long here."""
+        return f"{self._outputs}/{run.job_id}/{run.n}.{run.attempts[-1].n}"
+
     def _outcome(self, seat: Seat, outcome: Ending | Exception) -> None:
+        assert seat.opening is not None
+        seat.ended_at = self._clock.now()
+        invocation = seat.opening.invocation
+        if isinstance(outcome, Ending) and isinstance(invocation, Invocation) and speaks(invocation):
+            self._read_agent(seat, invocation, outcome, seat.ended_at)
+        else:
+            self._judged(seat, outcome)
+
+    def _read_agent(self, seat: Seat, invocation: Invocation, ending: Ending, at: datetime) -> None:
+        """Elsewhere: there may be much to read, from a slow disk."""
+        output = self._output(seat.run)
+        self._census.write(
+            lambda: as_told(invocation, ending, stdout=f"{output}.stdout", stderr=f"{output}.stderr", at=at),
+            lambda found: self._judged(seat, found),
+        )
+
+    def _judged(self, seat: Seat, outcome: Ending | Exception) -> None:
         crash_point("before_end")
         if isinstance(outcome, Exception):
             self._abandon(seat, outcome)
@@ -354,7 +376,7 @@ class Chunks:
             self._has_ended(seat, outcome)
 
     def _has_ended(self, seat: Seat, ending: Ending) -> None:
-        seat.ending, seat.ended_at = ending, self._clock.now()
+        seat.ending, seat.ended_at = ending, seat.ended_at or self._clock.now()
         if not self._ended:
             self._oldest = time.monotonic()
         self._ended.append(seat)

@@ -7,7 +7,7 @@ import os
 import shutil
 import stat
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
@@ -20,6 +20,7 @@ from scheduler.core.values.settings import RunnerSpec, Settings, TaskInput
 from scheduler.core.values.spec import JobSpec
 from scheduler.core.values.texts import listed
 from scheduler.core.values.units import format_duration
+from scheduler.core.values.usage import Price, ResultFormat
 from scheduler.machine.mounts import may_hang
 
 if TYPE_CHECKING:
@@ -54,11 +55,12 @@ class Invocation:
     env: Mapping[str, str]  # the complete environment
     stdin: bytes | None  # None: an empty standard input
     task_file: bytes | None  # the content of the file that replaces {task_file}
+    result_format: ResultFormat = ResultFormat.TEXT
+    prices: tuple[Price, ...] = ()
 
     def of(self, run_id: str) -> Invocation:
         """The same for another run."""
-        env = {**self.env, "SCHEDULER_RUN_ID": run_id}
-        return Invocation(argv=self.argv, cwd=self.cwd, env=env, stdin=self.stdin, task_file=self.task_file)
+        return replace(self, env={**self.env, "SCHEDULER_RUN_ID": run_id})
 
 
 class Tools:
@@ -120,7 +122,10 @@ def prepare_attempt(
         task_sha256=ready.task.sha256,
     )
     tools = tools or Tools(ready.runner, ready.place.root, environ)
-    return prepare(tools, ready.job.file.spec, ready.task, context)
+    found = prepare(tools, ready.job.file.spec, ready.task, context)
+    if isinstance(found, Fault) or found.result_format is ResultFormat.TEXT:
+        return found
+    return replace(found, prices=ready.settings.prices)
 
 
 def prepare(tools: Tools, spec: JobSpec, task: Task, context: Context) -> Invocation | Fault:
@@ -172,6 +177,7 @@ def prepare(tools: Tools, spec: JobSpec, task: Task, context: Context) -> Invoca
         env=env,
         stdin=task.text if runner.input is TaskInput.STDIN else None,
         task_file=task.text if runner.input is TaskInput.FILE else None,
+        result_format=runner.prints,
     )
 
 

@@ -13,7 +13,7 @@ from scheduler.core.values.usage import EndClass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Ending:
+class ProcessEnd:
     """What the scheduler knows of a run besides its output."""
 
     command: Sequence[str]  # of the runner, the program first
@@ -78,7 +78,7 @@ _WAIT = re.compile(
 )
 
 
-def reset_of_message(message: str | None, ending: Ending) -> datetime | None:
+def reset_of_message(message: str | None, ending: ProcessEnd) -> datetime | None:
     """The instant in UTC that a message about a limit names: a local time of the process, or a time to wait."""
     if not message:
         return None
@@ -94,7 +94,7 @@ def reset_of_message(message: str | None, ending: Ending) -> datetime | None:
     return None
 
 
-def _local(found: re.Match[str], ending: Ending) -> datetime | None:
+def _local(found: re.Match[str], ending: ProcessEnd) -> datetime | None:
     month, day, year, hour, minute, half = found.groups()
     hours = int(hour) % 12 + (12 if half == "PM" else 0)
     if month is not None:
@@ -109,7 +109,7 @@ def _local(found: re.Match[str], ending: Ending) -> datetime | None:
     return today.astimezone(UTC)
 
 
-def reset_of_headers(headers: Any, ending: Ending) -> datetime | None:
+def reset_of_headers(headers: Any, ending: ProcessEnd) -> datetime | None:
     """The instant in UTC at which `retry-after` or `retry-after-ms` of an HTTP answer ends."""
     if not isinstance(headers, dict):
         return None

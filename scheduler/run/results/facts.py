@@ -19,7 +19,7 @@ from scheduler.core.values.usage import (
     all_tokens,
     model_asked,
 )
-from scheduler.run.results.ending import Ending, class_of_message, class_of_status, reset_of_message
+from scheduler.run.results.ending import ProcessEnd, class_of_message, class_of_status, reset_of_message
 from scheduler.run.results.output import Output, name_of, text_of
 
 _SESSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,127}")  # printed in a command to paste, so nothing else
@@ -81,7 +81,7 @@ class Facts:
         if (found := name_of(name)) and len(self.denied) < _MOST_DENIED:
             self.denied[found] = None
 
-    def result(self, kind: ResultFormat, out: Output, err: Output, ending: Ending) -> AgentResult:
+    def result(self, kind: ResultFormat, out: Output, err: Output, ending: ProcessEnd) -> AgentResult:
         """out, err: read to their ends."""
         if out.cut and (self.misfits or out.closed or kind is ResultFormat.OPENCODE):
             self.misfit("the output is cut")

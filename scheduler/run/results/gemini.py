@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from scheduler.core.values.usage import EndClass, Tokens
-from scheduler.run.results.ending import Ending
+from scheduler.run.results.ending import ProcessEnd
 from scheduler.run.results.facts import Facts
 from scheduler.run.results.output import TEXT_BYTES, Json, Output, inside, name_of, text_of
 
 _AUTH, _QUOTA = 41, 429 % 256  # exit codes: a status leaves as its lowest eight bits
 
 
-def read_gemini(out: Output, err: Output, found: Facts, ending: Ending) -> None:
+def read_gemini(out: Output, err: Output, found: Facts, ending: ProcessEnd) -> None:
     said: list[str] = []
     last: Json | None = None
     streamed = False

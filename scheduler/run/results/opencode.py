@@ -6,12 +6,12 @@ from decimal import Decimal
 from typing import Any
 
 from scheduler.core.values.usage import Tokens, all_tokens
-from scheduler.run.results.ending import Ending, reset_of_headers
+from scheduler.run.results.ending import ProcessEnd, reset_of_headers
 from scheduler.run.results.facts import Facts
 from scheduler.run.results.output import TEXT_BYTES, Output, inside, name_of, text_of
 
 
-def read_opencode(out: Output, found: Facts, ending: Ending) -> None:
+def read_opencode(out: Output, found: Facts, ending: ProcessEnd) -> None:
     said: list[str] = []
     costs: list[Decimal | None] = []
     tokens: list[Tokens] = []
@@ -61,7 +61,7 @@ def _tokens(counts: Any, found: Facts) -> Tokens:
     )
 
 
-def _error(error: Any, found: Facts, ending: Ending) -> None:
+def _error(error: Any, found: Facts, ending: ProcessEnd) -> None:
     found.failed = True
     name, message = name_of(inside(error, "name")), text_of(inside(error, "data", "message"))
     found.error = message or name

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from scheduler.core.values.usage import AgentResult, ResultFormat
 from scheduler.run.results.claude import read_claude
 from scheduler.run.results.codex import read_codex
-from scheduler.run.results.ending import Ending
+from scheduler.run.results.ending import ProcessEnd
 from scheduler.run.results.facts import Facts
 from scheduler.run.results.gemini import read_gemini
 from scheduler.run.results.goose import read_goose
@@ -18,7 +18,9 @@ from scheduler.run.results.output import Output
 from scheduler.run.results.text import read_text
 
 
-def read_result(kind: ResultFormat, stdout: Iterable[bytes], stderr: Iterable[bytes], ending: Ending) -> AgentResult:
+def read_result(
+    kind: ResultFormat, stdout: Iterable[bytes], stderr: Iterable[bytes], ending: ProcessEnd
+) -> AgentResult:
     """What the whole kept output says. Pure, and never raises, whatever the bytes.
 
     stdout, stderr: the two streams in pieces of any size, each read once, in memory that does not grow with them.

@@ -6,11 +6,11 @@ from collections import deque
 
 from scheduler.core.values.last_lines import last_line
 from scheduler.core.values.usage import AgentResult, EndClass, ResultFormat, model_asked
-from scheduler.run.results.ending import Ending
+from scheduler.run.results.ending import ProcessEnd
 from scheduler.run.results.output import Output, name_of
 
 
-def read_text(out: Output, err: Output, ending: Ending) -> AgentResult:
+def read_text(out: Output, err: Output, ending: ProcessEnd) -> AgentResult:
     """Classes need a format: of plain text, no word is taken for an error of the account."""
     for each in (out, err):
         deque(each.objects(), maxlen=0)

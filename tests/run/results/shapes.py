@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from scheduler.core.values.usage import AgentResult, ResultFormat
-from scheduler.run.results.ending import Ending
+from scheduler.run.results.ending import ProcessEnd
 from scheduler.run.results.reading import read_result
 
 AT = datetime(2026, 12, 1, 12, 0, tzinfo=UTC)
@@ -181,5 +181,5 @@ def read(
     **more: Any,
 ) -> AgentResult:
     pieces = [stdout[at : at + 1000] for at in range(0, len(stdout), 1000)]
-    ending = Ending(command=command or (kind.value,), exit_code=exit_code, at=AT, **more)
+    ending = ProcessEnd(command=command or (kind.value,), exit_code=exit_code, at=AT, **more)
     return read_result(kind, pieces, [stderr], ending)

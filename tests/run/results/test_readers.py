@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from scheduler.core.values.usage import Cost, CostBasis, EndClass, ResultFormat, Tokens
-from scheduler.run.results.ending import Ending
+from scheduler.run.results.ending import ProcessEnd
 from scheduler.run.results.reading import read_result
 from tests.run.results.shapes import (
     AT,
@@ -189,7 +189,7 @@ def test_a_reset_in_words_is_read_in_the_zone_of_the_process(said: str, expected
 
 def test_a_reset_just_before_midnight_is_of_the_day_before() -> None:
     failed = {"type": "turn.failed", "error": {"message": "usage limit, try again at 11:59 PM."}}
-    ending = Ending(command=("codex",), exit_code=1, at=datetime(2026, 12, 2, 0, 0, 30, tzinfo=UTC))
+    ending = ProcessEnd(command=("codex",), exit_code=1, at=datetime(2026, 12, 2, 0, 0, 30, tzinfo=UTC))
     found = read_result(CODEX_, [lines(failed)], [], ending)
     assert found.reset_at == datetime(2026, 12, 1, 23, 59, tzinfo=UTC)
 
@@ -289,7 +289,7 @@ def test_a_stream_of_100_mb_needs_little_memory() -> None:
         yield lines(CLAUDE_RESULT)
 
     tracemalloc.start()
-    found = read_result(CLAUDE, stream(), [], Ending(command=("claude",), exit_code=0, at=AT))
+    found = read_result(CLAUDE, stream(), [], ProcessEnd(command=("claude",), exit_code=0, at=AT))
     most = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert found.cost == usd("0.0423")
