@@ -32,6 +32,7 @@ from scheduler.core.views import task_json
 from scheduler.service.first import never_synced
 from scheduler.service.history import (
     NEWEST,
+    answer_of,
     audit,
     explain_run_of,
     explain_slots,
@@ -80,8 +81,20 @@ def history_command(
     if not found["runs"]:
         say(given, "no such runs" if since or failed or status else "no runs yet")
         return
+    costs = any(run["cost"] for run in found["runs"])
     render.print_table(
-        ("RUN", "STATUS", "REASON", "TRIGGER", "STARTED", "TOOK", "TASK", "COMMIT", "RESULT"),
+        (
+            "RUN",
+            "STATUS",
+            "REASON",
+            "TRIGGER",
+            "STARTED",
+            "TOOK",
+            *(("COST",) if costs else ()),
+            "TASK",
+            "COMMIT",
+            "RESULT",
+        ),
         [
             (
                 run["id"],
@@ -90,6 +103,7 @@ def history_command(
                 trigger_words(run["trigger"], run["requested_by"]),
                 render.local_time(run["started_at"] or run["fire_time"] or run["requested_at"]),
                 render.duration(run["duration_ms"]) if run["slots"] == 1 else f"{run['slots']} slots",
+                *((render.cost(run["cost"]),) if costs else ()),
                 render.short_hash(run["task_sha256"]),
                 render.revision_text(run),
                 _outcome(run),
@@ -97,7 +111,7 @@ def history_command(
             for run in found["runs"]
         ],
         flexible="RESULT",
-        optional=("COMMIT", "TASK", "TOOK", "REASON", "TRIGGER"),  # RESULT says the reason too
+        optional=("COMMIT", "TASK", "TOOK", "REASON", "TRIGGER", "COST"),  # RESULT says the reason too
         least=16,
     )
     if found["more"]:
@@ -188,20 +202,27 @@ def _print_window(given: Globals, found: ExplainWindowJson) -> None:
 @cli.command("output")
 @click.argument("run", metavar="RUN|JOB", type=RunType())
 @click.option("--follow", is_flag=True, help="Keep printing until the run ends.")
+@click.option("--answer", is_flag=True, help="Print only the agent's answer: at most 64 KiB.")
 @global_options
-def output_command(given: Globals, run: str, follow: bool) -> None:
+def output_command(given: Globals, run: str, follow: bool, answer: bool) -> None:
     """Print what a run wrote to stdout and stderr.
 
     For a job: what its newest run wrote. A file or pipe gets the exact bytes; a terminal gets no control sequences,
     such as colours.
     """
     root = given.find_root()
-    if follow and given.as_json:
-        raise UsageError("--follow and --json cannot be combined", hint="leave one of them out")
+    if follow and (given.as_json or answer):
+        other = "--json" if given.as_json else "--answer"
+        raise UsageError(f"--follow and {other} cannot be combined", hint="leave one of them out")
     if ":" not in run:
         run = run_to_read(root, run, prefix=given.prefix).id
         if sys.stderr.isatty():
             say(given, f"{run}:")
+    if answer:
+        text = answer_of(root, run, prefix=given.prefix)
+        if not printed(given, {"run_id": run, "answer": text}):
+            render.write_bytes(sys.stdout, f"{text.rstrip()}\n".encode())
+        return
     if follow:
         screens = {sys.stdout: render.ForScreen(), sys.stderr: render.ForScreen()}
         for stream, data in follow_output(root, run, prefix=given.prefix):
@@ -213,7 +234,7 @@ def output_command(given: Globals, run: str, follow: bool) -> None:
     found, stdout, stderr = output(root, run, prefix=given.prefix)
     if given.as_json:
         texts = {"stdout": stdout.decode(errors="replace"), "stderr": stderr.decode(errors="replace")}
-        render.print_json({"run_id": found.id, **texts, "truncated": found.truncated})
+        render.print_json({"run_id": found.id, **texts, "truncated": found.truncated, "result": found.result})
         return
     render.write_bytes(sys.stdout, stdout)
     render.write_bytes(sys.stderr, stderr)

@@ -125,7 +125,8 @@ def show_command(given: Globals, job: str) -> None:
         "source": f"{about['source_path']}:{about['source_line']}",
         "task": about["task_source_path"] or "in the job file",
         "task sha256": render.short_hash(about["task_sha256"]),
-        "runner": about["runner"],
+        "runner": about["runner"]
+        + (f", which prints {found['result_format']}" if found["result_format"] not in (None, "text") else ""),
         "timeout": render.duration(about["timeout_ms"]),
         "env": ", ".join(f"{name}={value}" for name, value in about["env"].items()),
         "version": about["version"],

@@ -357,6 +357,21 @@ def duration(ms: int | None) -> str:
     )
 
 
+def money(amount: float, currency: str) -> str:
+    """An amount with at least two decimals, and four where it is small."""
+    return f"{amount:,.2f} {currency}" if amount >= 1 or not amount else f"{amount:.4f} {currency}"
+
+
+def cost(found: Mapping[str, Any] | None) -> str:
+    return "-" if found is None else money(found["amount"], found["currency"])
+
+
+def tokens(found: Mapping[str, Any] | None) -> str | None:
+    """Tokens by kind, without those that are unknown or none."""
+    words = {name.replace("_", " "): number for name, number in (found or {}).items() if number}
+    return ", ".join(f"{number:,} {name}" for name, number in words.items()) or None
+
+
 def short_hash(value: str | None, length: int = 12) -> str:
     return value[:length] if value else "-"
 

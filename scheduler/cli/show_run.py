@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import shlex
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import click
@@ -14,6 +15,9 @@ if TYPE_CHECKING:
     from scheduler.core.answers import RunJson, ShowRunJson
 
 
+_ANSWER_LINES = 12
+
+
 def print_run(given: Globals, found: ShowRunJson) -> None:
     """Print one run on one screen."""
     if printed(given, found):
@@ -22,6 +26,7 @@ def print_run(given: Globals, found: ShowRunJson) -> None:
     times = {name: render.local_time(run[name]) for name in ("started_at", "finished_at", "retry_at") if run[name]}
     lines = {
         "status": run["status"] + (f"/{run['reason']}" if run["reason"] else ""),
+        "class": run["end_class"] if run["end_class"] not in ("ok", "task", run["reason"]) else None,
         "error": run["error"],
         "exit code": run["exit_code"],
         "why": render.in_zone(found["why"]),
@@ -33,7 +38,17 @@ def print_run(given: Globals, found: ShowRunJson) -> None:
         "task": f"{run['source_path']}, {render.short_hash(run['task_sha256'])}" if run["task_sha256"] else None,
         "commit": _run_commit(run),
         "generation": run["generation"],
-        "cost": f"{run['cost_usd']:.2f} USD" if run["cost_usd"] is not None else None,
+        "cost": f"{render.money(run['cost']['amount'], run['cost']['currency'])}, {run['cost']['basis']}"
+        if run["cost"] is not None
+        else None,
+        "tokens": render.tokens(run["tokens"]),
+        "model": _model_text(run),
+        "session": run["session"],
+        "resume": shlex.join(run["resume"]) if run["resume"] else None,
+        "limit": run["limit"],
+        "resets": render.local_time(run["reset_at"]) if run["reset_at"] else None,
+        "denied": ", ".join(run["denied"]),
+        "unreadable": "; ".join(run["misfits"]),
         "deliveries": "; ".join(_delivery_text(each) for each in run["deliveries"]),
     }
     click.echo(run["id"])
@@ -43,9 +58,12 @@ def print_run(given: Globals, found: ShowRunJson) -> None:
         code = "" if attempt["exit_code"] is None else f", exit code {attempt['exit_code']}"
         when = render.local_time(attempt["started_at"])
         render.print_fields({"attempts" if i == 0 else "": f"{attempt['n']}: {ended}{code}, {when}"})
+    if run["result_format"] not in (None, "text"):
+        answer = (run["result"] or "").strip().splitlines()
+        _print_lines("answer", [*answer[:_ANSWER_LINES], *(["…"] if len(answer) > _ANSWER_LINES else [])])
     for stream, last in found["last_lines"].items():
-        for i, line in enumerate(last):
-            render.print_fields({stream if i == 0 else "": line})
+        if stream == "stderr" or run["result_format"] in (None, "text"):
+            _print_lines(stream, last)
     if run["output_bytes"] and not any(found["last_lines"].values()):
         say(given, "the output has been deleted")
     elif run["output_bytes"]:
@@ -53,6 +71,20 @@ def print_run(given: Globals, found: ShowRunJson) -> None:
             given,
             f"`scheduler output {run['id']}` prints all of it, `scheduler task {run['id']}` the text it was given",
         )
+
+
+def _print_lines(name: str, lines: Sequence[str]) -> None:
+    for i, line in enumerate(lines):
+        render.print_fields({name if i == 0 else "": line})
+
+
+def _model_text(run: RunJson) -> str | None:
+    asked, served = run["model_asked"], run["model_served"]
+    if served is None:
+        return None if asked is None else f"{asked}, asked for"
+    if run["other_model"]:
+        return f"{served}, but {asked} was asked for"
+    return served
 
 
 def _run_commit(run: RunJson) -> str:

@@ -115,6 +115,8 @@ def versions_command(given: Globals, job: str, count: int) -> None:
             "SUCCESS",
             "MEDIAN",
             "COST",
+            "TOKENS",
+            "CHANGE",
             "LAST RUN",
         ),
         [
@@ -128,16 +130,40 @@ def versions_command(given: Globals, job: str, count: int) -> None:
                 str(each["runs"]),
                 "-" if each["success_rate"] is None else f"{each['success_rate']:.0%}",
                 render.duration(each["median_duration_ms"]),
-                "-" if each["cost_usd"] is None else f"{each['cost_usd']:.2f} USD",
+                _median_cost(each["figures"]),
+                _median_tokens(each["figures"]),
+                _difference_text(each),
                 each["last_run"] or "-",
             )
             for each in found["versions"]
         ],
         flexible="AUTHOR",
-        optional=("COST", "MEDIAN", "FIRST FIRED", "AUTHOR", "LAST RUN"),
+        optional=("FIRST FIRED", "AUTHOR", "LAST RUN", "TOKENS", "COST", "MEDIAN", "CHANGE"),
     )
     if found["total"] > count:
         say(given, f"the newest {count} of {found['total']}; -n shows more")
+
+
+def _median_cost(figures: Json) -> str:
+    return "-" if figures["cost"] is None else render.money(figures["cost"]["value"], figures["currency"])
+
+
+def _median_tokens(figures: Json) -> str:
+    return "-" if figures["tokens"] is None else f"{figures['tokens']['value']:,.0f}"
+
+
+def _difference_text(version: Json) -> str:
+    """How it did, compared with the version that ran before it."""
+    change = version["change"]
+    if change is None:
+        return "-"
+    if all(each is None for each in change.values()):
+        return "too few runs to say"
+    names = {"cost": "cost", "tokens": "tokens", "duration_ms": "time"}
+    found = [f"{name} {each['share']:+.0%}" for key, name in names.items() if (each := change[key]) and each["share"]]
+    if (success := change["success"]) and success["by"]:
+        found.append(f"success {success['by'] * 100:+.0f} points")
+    return ", ".join(found) or "none"
 
 
 def _print_timeline(entries: Sequence[Json]) -> None:
@@ -161,6 +187,8 @@ def _run_rows(entry: Json) -> Iterator[tuple[str, ...]]:
         said += f" by {who(run['requested_by'])}"
     if run["duration_ms"] is not None:
         said += f" in {render.duration(run['duration_ms'])}"
+    if run["cost"]:
+        said += f" for {render.cost(run['cost'])}"
     if run["task_sha256"]:
         said += f", text {run['task_sha256'][:12]}" + (f" of {run['task_of']}" if run["task_of"] else "")
     if run["error"]:
@@ -214,6 +242,10 @@ def _author(origin: Json) -> str:
 
 def _side_text(side: Json) -> str:
     told = "now" if side["run"] is None else f"{side['run']}, {side['status']}, {render.local_time(side['at'])}"
+    if side["cost"]:
+        told += f", {render.cost(side['cost'])}"
+    if side["model_served"]:
+        told += f", {side['model_served']}"
     generation = "not synced yet" if side["generation"] is None else f"generation {side['generation']}"
     told += f"; {generation}, text {render.short_hash(side['task_sha256'])}"
     origin = side["text"]

@@ -174,6 +174,7 @@ class ShowJson(TypedDict):
     job: JobJson
     next_fires: list[FireJson]
     held: str | None
+    result_format: str | None  # of its runner; None if scheduler.yaml has no such runner
 
 
 class CostJson(TypedDict):
@@ -417,6 +418,10 @@ class SideJson(RevisionJson):
     run: str | None
     at: Instant
     status: str | None
+    duration_ms: int | None
+    cost: CostJson | None
+    tokens: TokensJson | None
+    model_served: str | None
     generation: int | None
     task_sha256: str | None
     source_path: str | None
@@ -440,6 +445,40 @@ class DiffJson(TypedDict):
     runs_between: Mapping[str, int]
 
 
+class FigureJson(TypedDict):
+    value: float  # a median, or the share of successes
+    n: int  # of so many runs
+    enough: bool  # False: too few to say
+
+
+class FiguresJson(TypedDict):
+    """Of the runs that say something about the text: quota, credential and the like do not. None is unknown."""
+
+    n: int
+    enough: bool
+    currency: str | None
+    cost: FigureJson | None
+    tokens: FigureJson | None
+    duration_ms: FigureJson | None
+    success: FigureJson | None
+
+
+class FigureChangeJson(TypedDict):
+    before: float
+    after: float
+    by: float
+    share: float | None
+
+
+class FiguresChangeJson(TypedDict):
+    """None: too few runs to say, on either side."""
+
+    cost: FigureChangeJson | None
+    tokens: FigureChangeJson | None
+    duration_ms: FigureChangeJson | None
+    success: FigureChangeJson | None
+
+
 class VersionJson(OfCommitJson):
     task_sha256: str
     task_bytes: int | None
@@ -455,6 +494,8 @@ class VersionJson(OfCommitJson):
     success_rate: float | None
     median_duration_ms: int | None
     cost_usd: float | None
+    figures: FiguresJson
+    change: FiguresChangeJson | None  # against the version that ran before it
 
 
 class VersionsJson(TypedDict):

@@ -19,7 +19,7 @@ from scheduler.core.values.runs import AuditRow, Run
 from scheduler.core.values.settings import ROOT_FILE, converted_file_of, is_inherited_setting, runner_of
 from scheduler.core.values.spec import JobSpec, Schedule
 from scheduler.core.values.units import parse_duration
-from scheduler.core.values.usage import Cost
+from scheduler.core.values.usage import Cost, Tokens
 
 if TYPE_CHECKING:  # a plan imports the file readers, which reading commands never need
     from scheduler.core import answers, changes
@@ -209,6 +209,10 @@ def _agent_json(run: Run) -> Json:
         "denied": [] if agent is None else list(agent.denied),
         "misfits": [] if agent is None else list(agent.misfits),
     }
+
+
+def tokens_json(tokens: Tokens | None) -> answers.TokensJson | None:
+    return None if tokens is None else cast("answers.TokensJson", tokens.to_json())
 
 
 def cost_json(cost: Cost | None) -> answers.CostJson | None:

@@ -65,6 +65,11 @@ def tokens_of_row(row: Row | Mapping[str, Any]) -> Tokens | None:
     return None if row["tokens"] is None else Tokens.from_json(json.loads(row["tokens"]))
 
 
+def total_of(text: str | None) -> int | None:
+    """All tokens of a run, from its column. None if input or output is unknown."""
+    return None if text is None else Tokens.from_json(json.loads(text)).total
+
+
 def agent_of_row(row: Row | Mapping[str, Any], attempts: tuple[Attempt, ...]) -> AgentResult | None:
     """Of a run, with what its columns and its last attempt hold."""
     if row["agent"] is None:

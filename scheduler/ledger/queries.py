@@ -14,6 +14,7 @@ from scheduler.core.values.facts import Job, JobSummary
 from scheduler.core.values.problems import UnavailableError
 from scheduler.core.values.runs import Definition, Run, RunStatus
 from scheduler.core.values.spec import JobSpec
+from scheduler.core.values.usage import EndClass
 from scheduler.ledger.rows import (
     ACTIVE,
     JOBS,
@@ -134,7 +135,9 @@ def active_runs(sql: Connection) -> list[Run]:
 
 def used_versions(sql: Connection, job_id: str) -> list[Version]:
     """What the runs of a job were given, last used first. Takes 1.5 s for a million runs of the job."""
+    from scheduler.core.past.figures import Measured
     from scheduler.core.past.timeline import Tally, Use, contents, versions
+    from scheduler.ledger.agents import amount_of, total_of
 
     def use(n: int) -> Use:
         query = (
@@ -146,23 +149,30 @@ def used_versions(sql: Connection, job_id: str) -> list[Version]:
 
     files = functools.cache(lambda text: contents(to_runner_files(text)))
     rows = sql.execute(
-        "SELECT task_sha256, runner_files, status, duration_ms, count(*), min(n), max(n),"
-        " max(CASE WHEN source_blob NOTNULL AND (dirty IS NULL OR dirty = 'converted') THEN n END)"
+        "SELECT task_sha256, runner_files, min(n), max(n),"
+        " max(CASE WHEN source_blob NOTNULL AND (dirty IS NULL OR dirty = 'converted') THEN n END),"
+        " count(*), status, duration_ms, end_class, cost_nano, currency, tokens"
         " FROM runs WHERE job_id = ? AND started_at NOTNULL AND task_sha256 NOTNULL"
-        " GROUP BY task_sha256, runner_files, status, duration_ms",
+        " GROUP BY task_sha256, runner_files, status, duration_ms, end_class, cost_nano, currency, tokens",
         (job_id,),
     )
     found = (
         Tally(
             content=(sha256, files(text)),
-            status=RunStatus(status),
-            duration_ms=took,
-            runs=count,
+            measured=Measured(
+                status=RunStatus(status),
+                end_class=None if end is None else EndClass(end),
+                duration_ms=took,
+                cost=None if nano is None else amount_of(nano),
+                currency=currency,
+                tokens=total_of(tokens),
+                runs=count,
+            ),
             first=first,
             last=last,
             committed=committed,
         )
-        for sha256, text, status, took, count, first, last, committed in rows
+        for sha256, text, first, last, committed, count, status, took, end, nano, currency, tokens in rows
     )
     return versions(found, use)
 

@@ -303,6 +303,15 @@ def output(root: Root, run_id: str, *, prefix: bool = False) -> tuple[Run, bytes
     return run, _kept(files[0]), _kept(files[1])
 
 
+def answer_of(root: Root, run_id: str, *, prefix: bool = False) -> str:
+    """What the agent of a run has answered. Raises: UsageError if there is no answer."""
+    run = run_to_read(root, run_id, prefix=prefix)
+    if run.agent is None:
+        why = f"is {run.status.value}" if run.end_class is None else "printed plain text"
+        raise UsageError(f"{run.id} {why}, so it has no answer", hint="leave out --answer to print all that it wrote")
+    return run.result or ""
+
+
 def follow_output(
     root: Root, run_id: str, *, prefix: bool = False
 ) -> Iterator[tuple[Literal["stdout", "stderr"], bytes]]:

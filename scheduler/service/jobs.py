@@ -167,10 +167,12 @@ def show_job(root: Root, job_id: str, *, prefix: bool = False) -> ShowJson:
             lost=holding(store.read(places.open_faults), job),
             running=[run for run in store.read(queries.active_runs) if run.job_id == job.id],
         )
+        runner = (store.read(syncs.settings) or Settings()).runners.get(job.file.spec.runner)
         return {
             "job": _Files(root).job_json(job, row),
             "next_fires": [{"job_id": job.id, **views.fire_json(fire, job.file.spec.due_by)} for fire in coming],
             "held": held_in(root, store),
+            "result_format": None if runner is None else runner.prints.value,
         }
 
 

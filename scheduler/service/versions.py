@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from scheduler.core import views
+from scheduler.core.past.figures import Difference, Figure, differences, figures
 from scheduler.core.past.timeline import Changes, Origin, Version, contents, edits, settings_between
 from scheduler.core.plan.textdiff import Hunk, hunks, unified
 from scheduler.core.times.words import describe
@@ -290,6 +291,10 @@ def _side_json(store: Store, side: Side) -> answers.SideJson:
         "run": None if run is None else run.id,
         "at": instant(side.at),
         "status": None if run is None else run.status.value,
+        "duration_ms": None if run is None else run.duration_ms,
+        "cost": None if run is None else views.cost_json(run.cost),
+        "tokens": None if run is None else views.tokens_json(run.tokens),
+        "model_served": None if run is None or run.agent is None else run.agent.model_served,
         "generation": side.generation,
         "task_sha256": side.task_sha256,
         "source_path": side.source_path,
@@ -317,10 +322,12 @@ def list_versions(root: Root, job_id: str, *, count: int = COUNT, prefix: bool =
         files = None if now is None else now.runner_files
         content = None if current is None else (current, contents(files))
     entries = []
-    for each in shown:
+    for each, before in zip(shown, [*found[1:], None][: len(shown)], strict=True):
         sha256, revision = each.last.task_sha256, each.last.revision
         is_current = each.last.content == content
-        entries.append(_version_json(job.id, sha256, each, commits[sha256], revision, current=is_current))
+        entries.append(
+            _version_json(job.id, sha256, each, commits[sha256], revision, current=is_current, before=before)
+        )
     if current is not None and all(each.last.content != content for each in found):
         origin = changes.text(current, root.clock.now())
         came = (None, None) if origin is None else (origin.commit, origin.no_commit)
@@ -365,9 +372,12 @@ def _version_json(
     *,
     current: bool,
     files: Sequence[RunnerFile] | None = None,
+    before: Version | None = None,
 ) -> answers.VersionJson:
-    """version: None if no run has had the text yet and the next run gets it."""
+    """version: None if no run has had the text yet and the next run gets it. before: the one that ran before it."""
     last = None if version is None else version.last
+    told = figures([]) if version is None else version.figures
+    in_usd = told.cost is not None and told.currency == "USD"
     return {
         "task_sha256": sha256,
         "task_bytes": None if last is None else last.task_bytes,
@@ -383,7 +393,33 @@ def _version_json(
         "last_run": None if last is None else f"{job_id}:{last.n}",
         "runs": 0 if version is None else version.runs,
         "statuses": {} if version is None else {each.value: n for each, n in sorted(version.statuses.items())},
-        "success_rate": None if version is None else version.success_rate,
-        "median_duration_ms": None if version is None else version.median_duration_ms,
-        "cost_usd": None,
+        "success_rate": None if told.success is None else float(told.success.value),
+        "median_duration_ms": None if told.duration_ms is None else round(told.duration_ms.value),
+        "cost_usd": float(told.cost.value) if told.cost is not None and in_usd else None,
+        "figures": {
+            "n": told.n,
+            "enough": told.enough,
+            "currency": told.currency,
+            "cost": _figure_json(told.cost),
+            "tokens": _figure_json(told.tokens),
+            "duration_ms": _figure_json(told.duration_ms),
+            "success": _figure_json(told.success),
+        },
+        "change": None
+        if version is None or before is None
+        else cast(
+            "answers.FiguresChangeJson",
+            {name: _difference_json(each) for name, each in differences(before.figures, told).items()},
+        ),
     }
+
+
+def _figure_json(found: Figure | None) -> answers.FigureJson | None:
+    return None if found is None else {"value": float(found.value), "n": found.n, "enough": found.enough}
+
+
+def _difference_json(found: Difference | None) -> answers.FigureChangeJson | None:
+    if found is None:
+        return None
+    share = None if found.share is None else float(found.share)
+    return {"before": float(found.before), "after": float(found.after), "by": float(found.by), "share": share}

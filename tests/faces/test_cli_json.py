@@ -675,6 +675,7 @@ def test_task_and_output_come_as_text(lived_in: Root) -> None:
         "stdout": "out of luck\n",
         "stderr": "to the other stream\n",
         "truncated": False,
+        "result": "out of luck\n",
     }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -119,9 +120,7 @@ def test_the_example_has_each_kind_of_job_that_the_tutorial_promises(copied: Pat
 @pytest.mark.parametrize("agent", ["[claude, -p]", '[codex, exec, "-"]', "[llm]"])
 def test_the_line_for_a_real_agent_can_be_taken_as_it_stands(tmp_path: Path, copied: Path, agent: str) -> None:
     root = tmp_path / "other"
-    for name, data in contents(copied).items():
-        (root / name).parent.mkdir(parents=True, exist_ok=True)
-        (root / name).write_bytes(data)
+    shutil.copytree(copied, root)
     text = (root / "scheduler.yaml").read_text()
     assert "    command: [cat]\n" in text
     (root / "scheduler.yaml").write_text(text.replace("    command: [cat]\n", f"    command: {agent}\n"))

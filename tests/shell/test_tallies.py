@@ -92,7 +92,8 @@ def test_versions_are_counted_as_run_by_run(history: tuple[sqlite3.Connection, l
         )
     found: list[object] = [
         (
-            *(each.first.n, each.last.n, each.runs, each.statuses, each.median_duration_ms),
+            *(each.first.n, each.last.n, each.runs, each.statuses),
+            None if (middle := each.figures.duration_ms) is None else round(middle.value),
             None if each.committed is None else (each.committed.n, each.committed.source_path),
         )
         for each in queries.used_versions(sql, "j")

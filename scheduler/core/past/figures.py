@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from bisect import bisect_right
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
-from statistics import median
+from itertools import accumulate
 
 from scheduler.core.values.runs import RunStatus
 from scheduler.core.values.usage import EndClass
 
 ENOUGH_RUNS = 5  # with fewer, a median is an accident
 
+_SUCCESSES = (RunStatus.SUCCEEDED,)
 _JUDGED = (RunStatus.SUCCEEDED, RunStatus.FAILED, RunStatus.TIMED_OUT)  # others were ended by somebody
 # Ends that say nothing about the text.
 _NOBODYS_FAULT = (EndClass.QUOTA, EndClass.CREDENTIAL, EndClass.TRANSIENT, EndClass.BUDGET)
@@ -19,7 +21,7 @@ _NOBODYS_FAULT = (EndClass.QUOTA, EndClass.CREDENTIAL, EndClass.TRANSIENT, EndCl
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measured:
-    """One run of a text. None is unknown."""
+    """Runs of a text that ended alike. None is unknown."""
 
     status: RunStatus
     end_class: EndClass | None = None
@@ -27,6 +29,7 @@ class Measured:
     cost: Decimal | None = None
     currency: str | None = None
     tokens: int | None = None
+    runs: int = 1
 
     @property
     def counts(self) -> bool:
@@ -70,20 +73,25 @@ def figures(runs: Iterable[Measured]) -> Figures:
     found = [each for each in runs if each.counts]
     currencies = {each.currency for each in found if each.cost is not None}
     one = len(currencies) == 1
-    successes = sum(each.status is RunStatus.SUCCEEDED for each in found)
+    n, successes = sum(each.runs for each in found), sum(each.runs for each in found if each.status in _SUCCESSES)
     return Figures(
-        n=len(found),
-        cost=_median_of([each.cost for each in found]) if one else None,
+        n=n,
+        cost=_median_of((each.cost, each.runs) for each in found) if one else None,
         currency=currencies.pop() if one else None,
-        tokens=_median_of([each.tokens for each in found]),
-        duration_ms=_median_of([each.duration_ms for each in found]),
-        success=Figure(value=Decimal(successes) / len(found), n=len(found)) if found else None,
+        tokens=_median_of((each.tokens, each.runs) for each in found),
+        duration_ms=_median_of((each.duration_ms, each.runs) for each in found),
+        success=Figure(value=Decimal(successes) / n, n=n) if n else None,
     )
 
 
-def _median_of(numbers: Sequence[Decimal | int | None]) -> Figure | None:
-    known = [Decimal(each) for each in numbers if each is not None]
-    return Figure(value=median(known), n=len(known)) if known else None
+def _median_of(counted: Iterable[tuple[Decimal | int | None, int]]) -> Figure | None:
+    """Of numbers, each given with how often it occurs."""
+    ordered = sorted((number, times) for number, times in counted if number is not None)
+    ends = list(accumulate(times for _, times in ordered))
+    if not ends:
+        return None
+    middle = [Decimal(ordered[bisect_right(ends, at)][0]) for at in ((ends[-1] - 1) // 2, ends[-1] // 2)]
+    return Figure(value=sum(middle, Decimal(0)) / 2, n=ends[-1])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,9 +7,10 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from itertools import accumulate, groupby
+from itertools import groupby
 from typing import Any
 
+from scheduler.core.past.figures import Figures, Measured, figures
 from scheduler.core.values.facts import Commit, NoCommit, RunnerFile
 from scheduler.core.values.runs import AuditRow, RunStatus
 
@@ -134,18 +135,13 @@ class Use:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tally:
-    """How many runs used one text and ended alike. Runs are named by their numbers."""
+    """Runs that used one text and ended alike. They are named by their numbers."""
 
     content: Content
-    status: RunStatus
-    duration_ms: int | None
-    runs: int
+    measured: Measured
     first: int
     last: int
     committed: int | None  # the newest one that ran as committed
-
-
-_JUDGED = (RunStatus.SUCCEEDED, RunStatus.FAILED, RunStatus.TIMED_OUT)  # others were ended by somebody
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -156,14 +152,8 @@ class Version:
     last: Use
     runs: int
     statuses: Mapping[RunStatus, int]
-    median_duration_ms: int | None  # of the runs that ended by themselves
+    figures: Figures
     committed: Use | None  # the newest one that ran as committed
-
-    @property
-    def success_rate(self) -> float | None:
-        """The share of successes among the runs that ended by themselves: 0 to 1. None if there are none."""
-        judged = sum(self.statuses.get(status, 0) for status in _JUDGED)
-        return self.statuses.get(RunStatus.SUCCEEDED, 0) / judged if judged else None
 
 
 def versions(tallies: Iterable[Tally], use: Callable[[int], Use]) -> list[Version]:
@@ -177,29 +167,13 @@ def versions(tallies: Iterable[Tally], use: Callable[[int], Use]) -> list[Versio
 def _version(tallies: Sequence[Tally], use: Callable[[int], Use]) -> Version:
     statuses: Counter[RunStatus] = Counter()
     for each in tallies:
-        statuses[each.status] += each.runs
+        statuses[each.measured.status] += each.measured.runs
     committed = max((each.committed for each in tallies if each.committed is not None), default=None)
     return Version(
         first=use(min(each.first for each in tallies)),
         last=use(max(each.last for each in tallies)),
         runs=sum(statuses.values()),
         statuses=statuses,
-        median_duration_ms=_median(
-            [
-                (each.duration_ms, each.runs)
-                for each in tallies
-                if each.duration_ms is not None and each.status in _JUDGED
-            ]
-        ),
+        figures=figures(each.measured for each in tallies),
         committed=None if committed is None else use(committed),
     )
-
-
-def _median(counted: Iterable[tuple[int, int]]) -> int | None:
-    """The median of numbers, each given with how often it occurs. None if there are none."""
-    ordered = sorted(counted)
-    ends = list(accumulate(times for _, times in ordered))
-    if not ends:
-        return None
-    middle = [ordered[bisect_right(ends, at)][0] for at in ((ends[-1] - 1) // 2, ends[-1] // 2)]
-    return round(sum(middle) / 2)
