@@ -331,9 +331,18 @@ def _root_change_json(
 def widens_root(field: str) -> bool:
     """True if a setting can give more power: to jobs (what runs, for how long, where), or to those who edit them."""
     first, _, rest = field.partition(".")
-    return first in ("state", "attributes", "runners", "hosts", "jobs", "channels", "prune", "worktree", "agents") or (
-        first == "defaults" and rest.split(".")[0] in ("runner", "env", "timeout")
-    )
+    return first in (
+        "state",
+        "attributes",
+        "runners",
+        "hosts",
+        "jobs",
+        "channels",
+        "prune",
+        "worktree",
+        "agents",
+        "prices",
+    ) or (first == "defaults" and rest.split(".")[0] in ("runner", "env", "timeout"))
 
 
 def _narrows(field: str, before: Any, after: Any, plan: Plan) -> bool:

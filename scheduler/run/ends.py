@@ -218,6 +218,8 @@ def _log_end(run: Run) -> None:
         error=run.error,
         fire_time=run.fire_time and instant(run.fire_time),
         duration_ms=run.duration_ms,
+        cost=run.cost and f"{run.cost.amount.normalize():f} {run.cost.currency}",
+        model=run.agent and run.agent.model_served,
         task=run.task_sha256 and run.task_sha256[:12],
         revision=run.provenance.revision and run.provenance.revision[:12],
     )

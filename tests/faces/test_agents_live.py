@@ -14,7 +14,7 @@ import pytest
 from tests.faces.conftest import Root
 from tests.faces.served import Served, root, serve
 from tests.helpers import call, until
-from tests.run.results.shapes import CLAUDE_RESULT, SESSION, WHOLE, claude_error, claude_limit, lines
+from tests.run.results.shapes import CLAUDE_RESULT, CODEX, SESSION, WHOLE, claude_error, claude_limit, lines
 
 __all__ = ["root", "serve"]  # fixtures
 
@@ -25,7 +25,11 @@ cat "$name.out"
 cat "$name.err" >&2
 exit "$(cat "$name.code")"
 """
-PRICES = "prices: {gpt-5-mini: {input: 1, output: 10, cache_read: 0.1, as_of: 2026-12-01}}\n"
+PRICES = """prices:
+  gpt-5.2: {input: 5, output: 50, cache_read: 0.3, as_of: 2026-12-01}
+  gpt-5-mini: {input: 1, output: 10, cache_read: 0.1, as_of: 2026-12-01}
+"""
+CODEX_AS_ASKED = lines(*(each for each in CODEX if each.get("item", {}).get("type") != "error"))
 NOISE = lines(*({"type": "assistant", "message": {"content": [{"type": "text", "text": "x" * 400}]}},)) * 12_000
 
 
@@ -85,6 +89,9 @@ CASES = {
         "codex", result="All is well.", model_served="gpt-5-mini",
         cost={"amount": 0.0039798, "currency": "USD", "basis": "computed"},
     ),
+    "codex-unnamed": Case(
+        program="codex", out=CODEX_AS_ASKED, tells={"model_served": None, "model": "gpt-5.2", "cost_usd": 0.0150094},
+    ),
     "gemini-ok": ok("gemini", result="Nothing to do.", model="gemini-3-pro", cost=None),
     "gemini-login": bad(
         "gemini", b"", "credential", code=41, err=b'{"error": {"type": "FatalAuthenticationError", "code": 41,'
@@ -106,7 +113,8 @@ def write_programs(root: Root, folder: Path) -> None:
         program.chmod(0o755)
         for ending, data in {"out": case.out, "err": case.err, "code": str(case.code).encode()}.items():
             (folder / f"{name}.{ending}").write_bytes(data)
-        runners.append(f"  {name}: {{command: [{program}], input: stdin}}\n")
+        words = f"{program}, exec, -m, gpt-5.2" if name == "codex-unnamed" else program
+        runners.append(f"  {name}: {{command: [{words}], input: stdin}}\n")
         root.write(f"jobs/{name}.yaml", f"id: {name}\nschedule: manual\nrunner: {name}\ntask: {name}\n{case.job}")
     llm = Path(sys.executable).with_name("llm")
     runners.append(f'  llm: {{command: [{llm}, -m, echo, --json, "{{task}}"], env: {{LLM_USER_PATH: {folder}}}}}\n')

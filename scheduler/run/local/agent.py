@@ -46,8 +46,11 @@ def as_told(invocation: Invocation, ending: Ending, *, stdout: str, stderr: str,
             cut=ending.truncated,
         ),
     )
-    if found.cost is None and found.by_model:
-        found = replace(found, cost=cost_of(found.by_model, invocation.prices))
+    if found.cost is None:
+        used = found.by_model
+        if not used and found.model_asked and found.tokens:  # a program that names only another model than this
+            used = {found.model_asked: found.tokens}
+        found = replace(found, cost=cost_of(used, invocation.prices))
     ending = replace(ending, agent=found, result=found.text or "")
     if found.end_class in (EndClass.OK, *_STOPPED.values()):
         return ending
