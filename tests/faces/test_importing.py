@@ -22,6 +22,7 @@ from scheduler.machine.users import local_zone
 from scheduler.root import writing
 from scheduler.service.imports import importing
 from tests.faces.conftest import Root, contents
+from tests.run.results.shapes import WHOLE
 
 HEARTBEAT = "6f1c0c3e-0b43-4a3f-8a0e-3b1f6a1d2e3f"
 JOBS = """CREATE TABLE scheduled_jobs (
@@ -820,6 +821,26 @@ def test_a_file_of_several_jobs_comes_back_to_the_byte(
     there = another(root, tmp_path / "there", monkeypatch)
     assert there.json("import", "export", str(source))["problems"] == []
     assert files(there)["jobs/both.yaml"].decode() == text
+
+
+def test_what_an_agents_run_was_comes_through_an_export(
+    lived_in: Root, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = lived_in
+    (tmp_path / "bin").mkdir()
+    program = tmp_path / "bin/claude"
+    program.write_text(f"#!/bin/sh\ncat <<'END'\n{WHOLE['claude'][1].decode()}\nEND\n")
+    program.chmod(0o755)
+    root.edit("scheduler.yaml", "runners:\n", f"runners:\n  claude: {{command: [{program}], input: stdin}}\n")
+    root.write("jobs/asks.yaml", "id: asks\nschedule: manual\nrunner: claude\ntask: Look.\n")
+    root.sync()
+    root.run("asks")
+    (told,) = root.runs("asks")
+    assert (told["end_class"], told["cost_usd"], bool(told["tokens"])) == ("ok", 0.0423, True)
+    source = exported(root, tmp_path / "jobs.jsonl")
+    there = another(root, tmp_path / "there", monkeypatch)
+    there.json("import", "export", str(source))
+    assert there.runs("asks") == [told]
 
 
 def test_an_archived_job_comes_with_its_history_and_its_file_revives_it(
