@@ -140,7 +140,8 @@ def test_a_daemon_killed_on_a_full_disk_has_lost_no_slot(apart: FaultyWorld, dis
     apart.await_marks("tick")
     third.stop()
     assert ("interrupted", "owner_died") in [(row["status"], row["reason"]) for row in apart.runs("slow")]
-    judge(apart, expected=(*TOLD, "run_abandoned"))  # a fire may have been claimed just before the disk was full
+    # A fire may have been claimed, or its script started, just before the disk was full.
+    judge(apart, expected=(*TOLD, "run_abandoned"), unmarked=True)
 
 
 @pytest.mark.long

@@ -187,7 +187,8 @@ def test_a_remote_that_goes_away_stops_no_fire_and_one_that_loses_every_job_meet
         until(lambda: world.followed.commit() == empty, "the commit without jobs")
         found = until(lambda: service.say("plan", codes=(0, 3))["guard"], "the guard")
         assert found["ids"] == list(JOBS)
-        assert {job["status"] for job in service.say("list")["jobs"]} == {"active"}
+        # A fire in between finds the folder of the tasks gone, so its slot waits.
+        assert {job["status"] for job in service.say("list")["jobs"]} <= {"active", "waiting"}
         back = world.push(files(1))
         numbers |= {empty: 0, back: 1}
         service.look()

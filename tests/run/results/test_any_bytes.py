@@ -21,7 +21,7 @@ JSON = st.recursive(
 
 
 def check(found: AgentResult) -> None:
-    assert found.text is None or found.text.encode()
+    assert found.text is None or found.text.encode() is not None  # no lone surrogate
     assert found.cost is None or 0 <= found.cost.amount <= 1_000_000
     if found.cost is not None:
         assert Cost.from_json(json.loads(json.dumps(found.cost.to_json()))) == found.cost
