@@ -101,6 +101,9 @@ class SpecJson(TypedDict):
     retry: dict[str, Any]
     expect_every_ms: int | None
     catch_up: dict[str, Any]
+    model: str | None
+    args: list[str]
+    workdir: str | None
 
 
 class JobRowJson(TypedDict):

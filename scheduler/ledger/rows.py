@@ -46,7 +46,8 @@ JOBS = f"""SELECT jobs.*, definitions.spec, {_LAST_SLOT} AS last_slot, {TAKEN} A
     FROM {_DEFINED} {_SKIPPED}"""
 # The columns that `to_summary` takes, in its order. Of a definition, only what a summary shows is decoded.
 SUMMARIES = f"""SELECT id, path, json_extract(spec, '$.schedule', '$.expires', '$.expect_every_ms'),
-    json_extract(spec, '$.enabled'), json_extract(spec, '$.tags', '$.runner', '$.task_source_path', '$.env.PATH'),
+    json_extract(spec, '$.enabled'), json_extract(spec, '$.tags', '$.runner', '$.task_source_path', '$.env.PATH',
+    '$.workdir'),
     sync_state, activated_at, archived_at, paused_at, pause_reason, paused_until, paused_by, stopped_at, stop_reason,
     next_run_at, {_LAST_SLOT}, last_run_at, last_run_status, last_run_error,
     coalesce(skip.finished_at, skip.requested_at), skip.reason, run_count, consecutive_errors, updated_at
@@ -177,9 +178,9 @@ def to_summary(row: Row) -> JobSummary:
         cursor, last_slot, run_at, run_status, run_error, skip_at, skip_reason, run_count, errors, updated,
     ) = row  # fmt: skip
     due_by, expect_every = _timing(timing)
-    tags, runner, task, path_set = _about(about)
+    tags, runner, task, path_set, workdir = _about(about)
     return JobSummary(
-        job_id, path, due_by, enabled != 0, expect_every, tags, runner, task, path_set, SyncState(state),
+        job_id, path, due_by, enabled != 0, expect_every, tags, runner, task, path_set, workdir, SyncState(state),
         parse_instant(activated), archived is not None,
         None if paused is None else Pause(at=parse_instant(paused), reason=why, until=moment(until), by=by),
         moment(stopped), stop_reason, moment(cursor), moment(last_slot), moment(run_at), run_status, run_error,
@@ -199,9 +200,9 @@ def _timing(text: str) -> tuple[Schedule, timedelta | None]:
 
 
 @functools.lru_cache(maxsize=20_000)
-def _about(text: str) -> tuple[tuple[str, ...], str, str | None, bool]:
-    tags, runner, task, path_set = json.loads(text)
-    return tuple(tags or ()), runner, task, path_set is not None
+def _about(text: str) -> tuple[tuple[str, ...], str, str | None, bool, str | None]:
+    tags, runner, task, path_set, workdir = json.loads(text)
+    return tuple(tags or ()), runner, task, path_set is not None, workdir
 
 
 def to_audit_row(row: Row) -> AuditRow:

@@ -19,6 +19,7 @@ from scheduler.core.values.hidden import HIDDEN_HINT, find_hidden, names_of
 from scheduler.core.values.lookalikes import plain_hint
 from scheduler.core.values.problems import Problem, Severity, did_you_mean, nearest
 from scheduler.core.values.settings import Settings
+from scheduler.core.values.spec import FRESH
 from scheduler.core.values.texts import BOM, Lines
 from scheduler.git.tree import Tree
 from scheduler.root.files import Files
@@ -117,6 +118,9 @@ def read_desired(
             if isinstance(task, _Text) and runner is not None and runner.takes_for_option(task.start):
                 problems.append(_option_problem(document, runner.name))
                 task = None
+            if document.spec is not None and document.spec.workdir == FRESH and tree.revision is None:
+                problems.append(_no_repository(document, tree))
+                task = None
             known = None if document.spec is None or isinstance(task, Fault) else task
             if known is not None and known.read is not None:
                 sources[known.path] = known.read
@@ -194,6 +198,14 @@ def _option_problem(document: Document, runner: str) -> Problem:
     message = f"the task starts with -, so runner {runner!r} would pass it as an option"
     hint = 'start it with another character, or write "--" before "{task}" in the command of the runner'
     return Problem(document.path, *document.task_place, "runner.task-option", message, hint, job_id=document.id)
+
+
+def _no_repository(document: Document, tree: Tree) -> Problem:
+    message = "workdir is fresh, but " + (
+        "the repository has no commit yet" if tree.in_repository else "the root is not in a git repository"
+    )
+    hint = "make a first commit" if tree.in_repository else "run: git init, or name a folder"
+    return Problem(document.path, *document.workdir_place, "workdir.no-repository", message, hint, job_id=document.id)
 
 
 def _task_problem(document: Document, fault: Fault, near: str = "") -> Problem:
