@@ -23,7 +23,7 @@ from scheduler.core.values.facts import (
     SyncState,
 )
 from scheduler.core.values.instants import parse_instant
-from scheduler.core.values.runs import Attempt, AuditRow, Run
+from scheduler.core.values.runs import Attempt, AuditRow, FreshTree, Run
 from scheduler.core.values.settings import Settings
 from scheduler.core.values.spec import JobSpec, Schedule
 from scheduler.ledger.agents import agent_of_row, cost_of_row, tokens_of_row
@@ -233,6 +233,11 @@ def to_runner_files(text: str | None) -> tuple[RunnerFile, ...] | None:
     return None if found is None else tuple(map(RunnerFile.from_json, found))
 
 
+def worktree_columns(tree: FreshTree | None) -> dict[str, str]:
+    """What is written of a run's worktree: nothing if nothing is known of it."""
+    return {} if tree is None else {"worktree": dump(tree.to_json())}
+
+
 def to_run(sql: Connection, row: Row) -> Run:
     attempts = sql.execute(
         "SELECT * FROM attempts WHERE job_id = ? AND run_n = ? ORDER BY n", (row["job_id"], row["n"])
@@ -248,6 +253,7 @@ def to_run(sql: Connection, row: Row) -> Run:
         ),
         runner_files=to_runner_files(row["runner_files"]),
         truncated=bool(row["truncated"]),
+        worktree=None if row["worktree"] is None else FreshTree.from_json(json.loads(row["worktree"])),
         attempts=tried,
         agent=agent_of_row(row, tried),
         cost=cost_of_row(row),
