@@ -23,6 +23,7 @@ from scheduler.root.place import Place
 from scheduler.run.local.attempts import Attempts
 from scheduler.run.local.cancel import Cancel
 from scheduler.run.local.recovery import LocalRecovery
+from scheduler.service.backup import collect_garbage
 from scheduler.service.history import history, show_run
 from scheduler.service.root import Root
 from scheduler.service.run import dry_run_job, run_job
@@ -420,3 +421,90 @@ def test_after_a_kill_during_the_run_its_worktree_is_kept_and_the_retry_goes_on_
     assert (back.status, tree_of(back).folder, tree_of(back).files) == (RunStatus.QUEUED, str(world.folder()), None)
     again = world.carry_out(replace(back))
     assert (again.status, tree_of(again).insertions) == (RunStatus.SUCCEEDED, 2)
+
+
+# -- retention -----------------------------------------------------------------------------------------
+
+
+def keep(world: World, retention: str) -> None:
+    (world.root / "scheduler.yaml").write_text(f"{ROOT_FILE}retention: {retention}\n")
+    sync(world.seen)
+
+
+def kept(world: World) -> list[str]:
+    return sorted(each.name for each in (world.place.worktrees / "job").glob("*") if each.is_dir())
+
+
+def test_worktrees_go_by_age_and_their_commits_stay(world: World) -> None:
+    keep(world, "{worktree_days: 2}")
+    world.job(f"echo a > new.txt; git add new.txt; {COMMITS} one; echo b > other.txt; exit 1")
+    assert world.fire().status is RunStatus.FAILED
+    world.job("exit 1")
+    assert world.fire().status is RunStatus.FAILED
+    world.clock.advance(timedelta(days=2))
+    assert (collect_garbage(world.seen).worktrees, kept(world)) == (1, ["2"])
+    first, second = (world.store.read(runs.find_run, "job", n) for n in (1, 2))
+    assert first is not None
+    assert second is not None
+    assert (tree_of(first).folder, tree_of(first).commits, tree_of(second).folder) == (None, 1, str(world.folder(2)))
+    world.clock.advance(timedelta(hours=1))
+    assert (collect_garbage(world.seen, dry_run=True).worktrees, kept(world)) == (1, ["2"])
+    assert (collect_garbage(world.seen).worktrees, kept(world)) == (1, [])
+    assert (world.branches, world.worktrees) == (["run/job/1"], 1)
+    assert collect_garbage(world.seen).nothing
+
+
+def test_worktrees_go_beyond_a_number_oldest_first_and_forever_means_forever(world: World) -> None:
+    keep(world, "{worktree_days: 0, worktrees: 2}")
+    world.job("exit 1")
+    for _ in range(4):
+        world.fire()
+    world.clock.advance(timedelta(days=10_000))
+    assert (collect_garbage(world.seen).worktrees, kept(world)) == (2, ["3", "4"])
+    assert world.branches == ["run/job/3", "run/job/4"]
+    keep(world, "{worktree_days: 0, worktrees: 0}")
+    assert collect_garbage(world.seen).worktrees == 0
+
+
+def test_the_worktree_of_a_run_that_waits_for_its_retry_stays(world: World) -> None:
+    keep(world, "{worktree_days: 1, worktrees: 1}")
+    world.job("exit 1", "retry: {attempts: 2, delay: 1s}")
+    run = world.fire()
+    assert run.status is RunStatus.QUEUED
+    world.clock.advance(timedelta(days=30))
+    assert (collect_garbage(world.seen).worktrees, kept(world)) == (0, ["1"])
+
+
+def test_what_a_kill_left_of_a_run_that_never_started_goes_at_once(world: World) -> None:
+    world.claim()
+    killed = subprocess.run(
+        [sys.executable, "-c", KILLED, world.root, world.place.state],
+        env={**os.environ, CRASH_AT: "worktree_made"},
+        check=False,
+    )
+    assert killed.returncode == -9
+    assert kept(world) == ["1"]
+    assert collect_garbage(world.seen).worktrees == 0, "its run may still start"
+    world.clock.advance(timedelta(days=1))
+    recovery = LocalRecovery(place=world.place, clock=world.clock, owner="2-test")
+    (back,) = recovery.recover(world.store, world.store.read(runs.active))
+    assert (back.status, back.reason) == (RunStatus.SKIPPED, "missed")
+    assert collect_garbage(world.seen).worktrees == 1
+    assert world.nothing_is_left
+
+
+def test_what_is_left_of_a_removal_that_was_killed_goes_too(world: World) -> None:
+    world.job("exit 1")
+    world.fire()
+    shutil.rmtree(world.folder())
+    assert world.worktrees == 2
+    assert collect_garbage(world.seen).worktrees == 0
+    assert world.nothing_is_left
+
+
+def test_a_worktree_without_a_repository_is_removed_by_age_too(world: World) -> None:
+    world.job("exit 1")
+    world.fire()
+    shutil.rmtree(world.repository / ".git")
+    world.clock.advance(timedelta(days=15))
+    assert (collect_garbage(world.seen).worktrees, kept(world)) == (1, [])

@@ -57,10 +57,11 @@ class Opening:
             runner_files=ready.runner_files,
         )
 
-    @property
-    def root(self) -> Path:
+    def settled(self, ending: Ending) -> Ending:
+        """The ending of its attempt, with what that changed in its worktree. Git looks at all files there."""
         assert isinstance(self.ready, Ready)
-        return self.ready.place.root
+        assert self.tree is not None
+        return settle_fresh(self.ready.place, self.run, self.tree, ending)
 
     def of(self, run: Run) -> Opening:
         """The same for a run that has its number only now."""
@@ -256,7 +257,7 @@ class Attempts:
         if isinstance(outcome, Fault):
             outcome = Ending(status=RunStatus.FAILED, reason=outcome.reason, error=outcome.message)
         if opening.tree is not None:
-            outcome = settle_fresh(opening.root, opening.tree, outcome)
+            outcome = opening.settled(outcome)
         return ends.end_attempt(self.store, run, outcome, opening.job, cancel.why, self.clock.now())
 
     def _execute(

@@ -37,7 +37,6 @@ from scheduler.run.local.attempts import Opening
 from scheduler.run.local.cancel import Cancel
 from scheduler.run.local.census import Census
 from scheduler.run.local.command import Execution
-from scheduler.run.local.fresh import settle_fresh
 from scheduler.run.local.prepare import Invocation
 
 if TYPE_CHECKING:
@@ -377,18 +376,17 @@ class Chunks:
             self._settle(seat, outcome)
 
     def _settle(self, seat: Seat, ending: Ending) -> None:
-        """Note what the attempt changed in its worktree, if it has one. Elsewhere: git looks at all files."""
+        """Note what the attempt changed in its worktree, if it has one. Elsewhere: that takes its time."""
         opening = seat.opening
         if opening is None or opening.tree is None:
             self._has_ended(seat, ending)
             return
-        root, tree = opening.root, opening.tree
         seat.ended_at = seat.ended_at or self._clock.now()
 
         def then(found: Ending | Exception) -> None:
             self._has_ended(seat, ending if isinstance(found, Exception) else found)
 
-        self._census.write(lambda: settle_fresh(root, tree, ending), then)
+        self._census.write(lambda: opening.settled(ending), then)
 
     def _has_ended(self, seat: Seat, ending: Ending) -> None:
         seat.ending, seat.ended_at = ending, seat.ended_at or self._clock.now()

@@ -1,20 +1,16 @@
 """The git worktree of each run with `workdir: fresh`: made before its first attempt, looked at after each.
 
-It lies in the state folder as worktrees/JOB/N, on a branch run/JOB/N that starts at the run's commit. A note beside it,
-written first, tells whose it is: whatever a killed process left of a run that never started is removed and made anew,
-and nothing else is touched. Git takes its time, so all of this runs beside the reactor's thread.
+It is on a branch run/JOB/N that starts at the run's commit. Whatever a killed process left of a run that never started
+is removed and made anew, and nothing else is touched. Git takes its time, so all of this runs beside the reactor's
+thread.
 """
 
 from __future__ import annotations
 
-import contextlib
-import json
-import os
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from scheduler.core.values.facts import Fault
-from scheduler.core.values.instants import instant
 from scheduler.core.values.runs import Ending, FreshTree, Run, RunStatus
 from scheduler.git.folder import repository_top
 from scheduler.git.objects import resolve_revision
@@ -25,32 +21,16 @@ from scheduler.git.worktrees import (
     changes_since,
     check_out_branch,
     commits_since,
-    delete_branch,
     is_finished,
     is_worktree,
     remove_worktree,
 )
 from scheduler.machine.crash import crash_point
 from scheduler.machine.log import Log
+from scheduler.root.fresh_trees import TreeSpot, remove_fresh, spot_of
 from scheduler.root.place import Place, make_private
 
 _log = Log(__name__)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Spot:
-    """Where the worktree of a run is."""
-
-    folder: Path
-    branch: str
-
-    @property
-    def note(self) -> Path:
-        return self.folder.with_name(f"{self.folder.name}.json")
-
-
-def _of(place: Place, job_id: str, n: int | str) -> _Spot:
-    return _Spot(folder=place.worktrees / job_id / str(n), branch=f"run/{job_id}/{n}")
 
 
 def fresh_cwd(place: Place, job_id: str, n: int | str) -> Path | Fault:
@@ -58,7 +38,7 @@ def fresh_cwd(place: Place, job_id: str, n: int | str) -> Path | Fault:
     top = repository_top(place.root)
     if top is None:
         return _no_repository("the root is not in a git repository")
-    return _of(place, job_id, n).folder / place.root.relative_to(top)
+    return spot_of(place, job_id, n).folder / place.root.relative_to(top)
 
 
 def make_fresh(place: Place, run: Run, cwd: Path, commit: str | None, why_none: str | None) -> FreshTree | Fault:
@@ -69,21 +49,21 @@ def make_fresh(place: Place, run: Run, cwd: Path, commit: str | None, why_none: 
     """
     if commit is None:
         return _no_repository(why_none or "git names no commit")
-    spot = _of(place, run.job_id, run.n)
+    spot = spot_of(place, run.job_id, run.n)
     tree = FreshTree(branch=spot.branch, commit=commit, folder=str(spot.folder))
     try:
         if run.attempts:
             return _make_again(place, spot, run.worktree or tree)
         _clear(place, spot, run)
         make_private(spot.folder.parent)
-        _write_note(spot, run, commit)
+        spot.write_note(run, commit)
         crash_point("worktree_note")
         add_worktree(place.root, spot.folder, spot.branch, commit)
         if not cwd.is_dir():
             message = (
                 f"commit {commit[:12]} has no folder {str(cwd.relative_to(spot.folder))!r}, which is the root here"
             )
-            _discard(place, spot, commit)
+            remove_fresh(place.root, spot, tree)
             return Fault(reason="runner_worktree_failed", message=f"{message}; commit it first")
     except BranchExistsError as error:
         spot.note.unlink(missing_ok=True)
@@ -96,7 +76,7 @@ def make_fresh(place: Place, run: Run, cwd: Path, commit: str | None, why_none: 
     return tree
 
 
-def _make_again(place: Place, spot: _Spot, tree: FreshTree) -> FreshTree | Fault:
+def _make_again(place: Place, spot: TreeSpot, tree: FreshTree) -> FreshTree | Fault:
     """For a retry: the worktree as the last attempt left it; if somebody has removed it, its branch or its commit."""
     if spot.folder.exists():
         if is_worktree(spot.folder):
@@ -112,49 +92,25 @@ def _make_again(place: Place, spot: _Spot, tree: FreshTree) -> FreshTree | Fault
     return replace(tree, folder=str(spot.folder))
 
 
-def _clear(place: Place, spot: _Spot, run: Run) -> None:
+def _clear(place: Place, spot: TreeSpot, run: Run) -> None:
     """Remove what a killed process has made for this run, in which nothing has run yet. Raises: OSError, GitError."""
-    note = read_note(spot.note)
-    if note is not None and note.get("run") == _name(run):
-        _discard(place, spot, note.get("commit", ""))
+    if spot.is_for(run):
+        left = FreshTree(branch=spot.branch, commit=spot.commit, folder=str(spot.folder))
+        remove_fresh(place.root, spot, left)
     if spot.folder.exists():
         raise FileExistsError(0, "it exists already, from another run of this name; move it away")
 
 
-def _discard(place: Place, spot: _Spot, commit: str) -> None:
-    remove_worktree(place.root, spot.folder)
-    delete_branch(place.root, spot.branch, commit)
-    spot.note.unlink(missing_ok=True)
-
-
-def _name(run: Run) -> str:
-    """What no other run has, not even one of the same number after the database was lost."""
-    return f"{run.id} {instant(run.requested_at)}"
-
-
-def _write_note(spot: _Spot, run: Run, commit: str) -> None:
-    new = spot.note.with_suffix(".new")
-    new.write_text(json.dumps({"run": _name(run), "commit": commit}))
-    new.replace(spot.note)
-
-
-def read_note(path: Path) -> dict[str, str] | None:
-    """The note beside a worktree. None if there is none that says anything."""
-    with contextlib.suppress(OSError, ValueError):
-        found = json.loads(path.read_bytes())
-        if isinstance(found, dict):
-            return {str(key): str(value) for key, value in found.items()}
-    return None
-
-
-def settle_fresh(root: Path, tree: FreshTree, ending: Ending) -> Ending:
+def settle_fresh(place: Place, run: Run, tree: FreshTree, ending: Ending) -> Ending:
     """The ending of an attempt, with what it changed in its worktree.
 
     After a success, the worktree is removed if nothing is lost with it. Its branch goes too, unless it has commits.
     """
-    assert tree.folder is not None
-    folder = Path(tree.folder)
+    spot = spot_of(place, run.job_id, run.n)
+    folder = spot.folder
     try:
+        if not is_worktree(folder):  # git would tell of the repository around it
+            raise GitError(f"{folder} is no longer a git worktree")
         found = changes_since(folder, tree.commit)
         tree = replace(
             tree,
@@ -164,32 +120,17 @@ def settle_fresh(root: Path, tree: FreshTree, ending: Ending) -> Ending:
             deletions=found.deletions,
         )
         if ending.status is RunStatus.SUCCEEDED and is_finished(folder, tree.branch):
-            tree = remove_fresh(root, tree)
+            tree = remove_fresh(place.root, spot, tree)
     except (GitError, OSError) as error:
         _log.warning("worktree_not_examined", "it is kept", folder=str(folder), error=str(error))
     return replace(ending, worktree=tree)
-
-
-def remove_fresh(root: Path, tree: FreshTree) -> FreshTree:
-    """Remove the folder of a worktree, and its branch if that has no commits of its own."""
-    assert tree.folder is not None
-    folder = Path(tree.folder)
-    remove_worktree(root, folder)
-    if os.path.lexists(folder):
-        return tree
-    if not tree.commits:
-        delete_branch(root, tree.branch, tree.commit)  # only if it is where it started
-    folder.with_name(f"{folder.name}.json").unlink(missing_ok=True)
-    with contextlib.suppress(OSError):
-        folder.parent.rmdir()
-    return replace(tree, folder=None)
 
 
 def _no_repository(why: str) -> Fault:
     return Fault(reason="runner_no_repository", message=f"workdir is fresh, but {why}")
 
 
-def _failed(spot: _Spot, error: GitError | OSError) -> Fault:
+def _failed(spot: TreeSpot, error: GitError | OSError) -> Fault:
     said = error.said if isinstance(error, GitError) and error.said else str(error)
     if isinstance(error, OSError):
         said = error.strerror or said
