@@ -52,6 +52,7 @@ def gc_command(given: Globals, dry_run: bool) -> None:
         return
     outputs = f"captured output of {found.outputs} runs ({format_size(found.output_bytes)})"
     rows = f", {found.runs} runs" + ("" if dry_run else f", {found.texts} texts") if found.runs else ""
+    rows += f", {counted(found.worktrees, 'worktree')}" if found.worktrees else ""
     click.echo(f"{'would delete' if dry_run else 'deleted'} {outputs}{rows}")
 
 

@@ -10,9 +10,10 @@ import click
 
 from scheduler.cli import render
 from scheduler.cli.group import Globals, printed, say
+from scheduler.core.values.texts import counted
 
 if TYPE_CHECKING:
-    from scheduler.core.answers import RunJson, ShowRunJson
+    from scheduler.core.answers import FreshTreeJson, RunJson, ShowRunJson
 
 
 _ANSWER_LINES = 12
@@ -38,6 +39,9 @@ def print_run(given: Globals, found: ShowRunJson) -> None:
         "task": f"{run['source_path']}, {render.short_hash(run['task_sha256'])}" if run["task_sha256"] else None,
         "commit": _run_commit(run),
         "generation": run["generation"],
+        "changed": _changed_text(run["worktree"]),
+        "branch": _branch_text(run["worktree"]),
+        "worktree": run["worktree"]["folder"] if run["worktree"] else None,
         "cost": f"{render.money(run['cost']['amount'], run['cost']['currency'])}, {run['cost']['basis']}"
         if run["cost"] is not None
         else None,
@@ -91,6 +95,22 @@ def _run_commit(run: RunJson) -> str:
     if not run["revision"]:
         return run["no_provenance"] or ""
     return render.short_hash(run["revision"]) + (f" ({run['dirty']})" if run["dirty"] else "")
+
+
+def _changed_text(tree: FreshTreeJson | None) -> str | None:
+    """Like `git diff --shortstat`. None if it is not known."""
+    if tree is None or tree["files"] is None:
+        return None
+    lines = f"{tree['insertions']} insertions(+), {tree['deletions']} deletions(-)"
+    return f"{counted(tree['files'], 'file')}, {lines}" if tree["files"] else "nothing"
+
+
+def _branch_text(tree: FreshTreeJson | None) -> str | None:
+    """The branch of a worktree. None if it went with its folder."""
+    if tree is None or (tree["folder"] is None and not tree["commits"]):
+        return None
+    of = f", {counted(tree['commits'], 'commit')}" if tree["commits"] else ""
+    return f"{tree['branch']}{of}, from {render.short_hash(tree['commit'])}"
 
 
 def _delivery_text(delivery: Mapping[str, object]) -> str:

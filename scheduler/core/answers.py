@@ -101,6 +101,9 @@ class SpecJson(TypedDict):
     retry: dict[str, Any]
     expect_every_ms: int | None
     catch_up: dict[str, Any]
+    model: str | None
+    args: list[str]
+    workdir: str | None
 
 
 class JobRowJson(TypedDict):
@@ -215,6 +218,18 @@ class RunnerFileJson(TypedDict):
     executable: bool
 
 
+class FreshTreeJson(TypedDict):
+    """The git worktree of a run with `workdir: fresh`."""
+
+    branch: str
+    commit: str
+    folder: str | None
+    commits: int | None
+    files: int | None
+    insertions: int | None
+    deletions: int | None
+
+
 class RunJson(RevisionJson):
     id: str
     job_id: str
@@ -245,6 +260,7 @@ class RunJson(RevisionJson):
     result: str | None
     output_bytes: int | None
     truncated: bool
+    worktree: FreshTreeJson | None
     end_class: str | None  # ok, task, quota, credential, transient, budget, refused, timeout, cancelled, interrupted
     result_format: str | None  # None if no process ran
     cost: CostJson | None  # of all attempts; None is unknown

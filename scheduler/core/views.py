@@ -342,7 +342,7 @@ def widens_root(field: str) -> bool:
         "worktree",
         "agents",
         "prices",
-    ) or (first == "defaults" and rest.split(".")[0] in ("runner", "env", "timeout"))
+    ) or (first == "defaults" and rest.split(".")[0] in ("runner", "env", "timeout", "model", "args", "workdir"))
 
 
 def _narrows(field: str, before: Any, after: Any, plan: Plan) -> bool:

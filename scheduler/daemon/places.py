@@ -23,7 +23,7 @@ from scheduler.machine.clock import Clock
 from scheduler.machine.log import Log
 from scheduler.machine.loop import Loop
 from scheduler.root.gone import folder_trouble, root_trouble
-from scheduler.run.local.prepare import unready
+from scheduler.run.local.prepare import unready, workdir_fault
 from scheduler.sync.passes import Passes
 
 LOOK_S = 0.5  # between two looks at what is gone
@@ -144,6 +144,9 @@ class Places:
             case Cause.RUNNER:
                 runner = settings.runners.get(fault.name)
                 found = None if runner is None else next(unready(runner, place.root, self.environ), None)
+                return "" if found is None else found.message
+            case Cause.WORKDIR:
+                found = workdir_fault(fault.name, place.root, self.environ.get("HOME", ""))
                 return "" if found is None else found.message
 
     def _tell_begin(self, store: Store, known: _Known) -> None:

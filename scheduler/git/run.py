@@ -91,6 +91,7 @@ def run_git(
     timeout: float = 30,
     bare: bool = False,
     settings: Sequence[str] = (),
+    gently: bool = False,
 ) -> bytes:
     """Standard output of `git ARGS...` in `root`, run so that nothing in the repository can start a program.
 
@@ -99,6 +100,7 @@ def run_git(
     timeout: seconds; then git and everything in its process group is killed.
     bare: `root` is itself a bare repository; git does not search for one.
     settings: KEY=VALUE, for this call.
+    gently: it writes: see `start_git`.
 
     Raises:
         GitError: git is missing, refuses, fails, or takes too long.
@@ -110,6 +112,7 @@ def run_git(
         environ=clean_environment(os.environ),
         input=input,
         timeout=timeout,
+        gently=gently,
     )
 
 

@@ -188,7 +188,7 @@ def finish_all(sql: Connection, batch: Sequence[Ended]) -> list[Run]:
 
 def _is_plain(run: Run, ending: Ending) -> bool:
     alone = run.started_at is not None and len(run.attempts) == 1
-    return alone and ending.status is RunStatus.SUCCEEDED and ending.agent is None
+    return alone and ending.status is RunStatus.SUCCEEDED and ending.agent is None and ending.worktree is None
 
 
 def _finish_plain(sql: Connection, batch: Sequence[Ended]) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from sqlite3 import Connection
 
+from scheduler.core.values.runs import Run
 from scheduler.ledger.rows import ACTIVE
 
 
@@ -16,6 +17,12 @@ def runs_kept_whole(sql: Connection, job_id: str) -> set[int]:
             f"SELECT n FROM runs WHERE job_id = ? AND {wanted} ORDER BY n DESC LIMIT 1", (job_id,)
         ).fetchall()
     return {row["n"] for row in rows}
+
+
+def forget_folder(sql: Connection, run: Run) -> None:
+    """Note that the worktree of a run has been removed."""
+    where = "job_id = ? AND n = ? AND worktree NOTNULL"
+    sql.execute(f"UPDATE runs SET worktree = json_set(worktree, '$.folder', NULL) WHERE {where}", (run.job_id, run.n))
 
 
 def surplus_runs(sql: Connection, job_id: str, *, kept: int) -> list[int]:

@@ -23,7 +23,7 @@ from scheduler.core.values.facts import (
     SyncState,
 )
 from scheduler.core.values.instants import parse_instant
-from scheduler.core.values.runs import Attempt, AuditRow, Run
+from scheduler.core.values.runs import Attempt, AuditRow, FreshTree, Run
 from scheduler.core.values.settings import Settings
 from scheduler.core.values.spec import JobSpec, Schedule
 from scheduler.ledger.agents import agent_of_row, cost_of_row, tokens_of_row
@@ -46,7 +46,8 @@ JOBS = f"""SELECT jobs.*, definitions.spec, {_LAST_SLOT} AS last_slot, {TAKEN} A
     FROM {_DEFINED} {_SKIPPED}"""
 # The columns that `to_summary` takes, in its order. Of a definition, only what a summary shows is decoded.
 SUMMARIES = f"""SELECT id, path, json_extract(spec, '$.schedule', '$.expires', '$.expect_every_ms'),
-    json_extract(spec, '$.enabled'), json_extract(spec, '$.tags', '$.runner', '$.task_source_path', '$.env.PATH'),
+    json_extract(spec, '$.enabled'), json_extract(spec, '$.tags', '$.runner', '$.task_source_path', '$.env.PATH',
+    '$.workdir'),
     sync_state, activated_at, archived_at, paused_at, pause_reason, paused_until, paused_by, stopped_at, stop_reason,
     next_run_at, {_LAST_SLOT}, last_run_at, last_run_status, last_run_error,
     coalesce(skip.finished_at, skip.requested_at), skip.reason, run_count, consecutive_errors, updated_at
@@ -177,9 +178,9 @@ def to_summary(row: Row) -> JobSummary:
         cursor, last_slot, run_at, run_status, run_error, skip_at, skip_reason, run_count, errors, updated,
     ) = row  # fmt: skip
     due_by, expect_every = _timing(timing)
-    tags, runner, task, path_set = _about(about)
+    tags, runner, task, path_set, workdir = _about(about)
     return JobSummary(
-        job_id, path, due_by, enabled != 0, expect_every, tags, runner, task, path_set, SyncState(state),
+        job_id, path, due_by, enabled != 0, expect_every, tags, runner, task, path_set, workdir, SyncState(state),
         parse_instant(activated), archived is not None,
         None if paused is None else Pause(at=parse_instant(paused), reason=why, until=moment(until), by=by),
         moment(stopped), stop_reason, moment(cursor), moment(last_slot), moment(run_at), run_status, run_error,
@@ -199,9 +200,9 @@ def _timing(text: str) -> tuple[Schedule, timedelta | None]:
 
 
 @functools.lru_cache(maxsize=20_000)
-def _about(text: str) -> tuple[tuple[str, ...], str, str | None, bool]:
-    tags, runner, task, path_set = json.loads(text)
-    return tuple(tags or ()), runner, task, path_set is not None
+def _about(text: str) -> tuple[tuple[str, ...], str, str | None, bool, str | None]:
+    tags, runner, task, path_set, workdir = json.loads(text)
+    return tuple(tags or ()), runner, task, path_set is not None, workdir
 
 
 def to_audit_row(row: Row) -> AuditRow:
@@ -232,6 +233,11 @@ def to_runner_files(text: str | None) -> tuple[RunnerFile, ...] | None:
     return None if found is None else tuple(map(RunnerFile.from_json, found))
 
 
+def worktree_columns(tree: FreshTree | None) -> dict[str, str]:
+    """What is written of a run's worktree: nothing if nothing is known of it."""
+    return {} if tree is None else {"worktree": dump(tree.to_json())}
+
+
 def to_run(sql: Connection, row: Row) -> Run:
     attempts = sql.execute(
         "SELECT * FROM attempts WHERE job_id = ? AND run_n = ? ORDER BY n", (row["job_id"], row["n"])
@@ -247,6 +253,7 @@ def to_run(sql: Connection, row: Row) -> Run:
         ),
         runner_files=to_runner_files(row["runner_files"]),
         truncated=bool(row["truncated"]),
+        worktree=None if row["worktree"] is None else FreshTree.from_json(json.loads(row["worktree"])),
         attempts=tried,
         agent=agent_of_row(row, tried),
         cost=cost_of_row(row),

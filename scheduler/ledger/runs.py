@@ -11,7 +11,7 @@ from typing import Any
 from scheduler.core.values.facts import Provenance, RunnerFile, Task
 from scheduler.core.values.instants import milliseconds
 from scheduler.core.values.problems import RefusedError
-from scheduler.core.values.runs import AuditRow, Ending, Run, RunStatus
+from scheduler.core.values.runs import AuditRow, Ending, FreshTree, Run, RunStatus
 from scheduler.core.values.spec import FAILURE_LIMIT
 from scheduler.ledger import rows
 from scheduler.ledger.agents import attempt_columns, run_columns
@@ -72,6 +72,7 @@ def start_attempt(
     task: Task,
     provenance: Provenance,
     runner_files: Sequence[RunnerFile] = (),
+    worktree: FreshTree | None = None,
     now: datetime,
 ) -> Run:
     """Pin the task to the run and open attempt `n`, before its process exists. A queued run gets its owner.
@@ -103,6 +104,7 @@ def start_attempt(
         dirty=provenance.dirty,
         no_provenance=provenance.why_none,
         runner_files=rows.dump([each.to_json() for each in runner_files]),
+        **rows.worktree_columns(worktree),
     )
     if not opened:
         raise EndedMeanwhileError(f"another process ended {run.id} before it started")
@@ -128,6 +130,7 @@ def take_back(sql: Connection, run: Run, *, now: datetime) -> None:
         if len(run.attempts) > 1:  # keep it waiting for its retry
             waits = {"status": RunStatus.QUEUED, "owner": None, "reason": "retry", "retry_at": now}
         else:
+            waits["worktree"] = None  # made anew when it starts
             sql.execute("UPDATE jobs SET run_count = run_count - 1 WHERE id = ?", (run.job_id,))
             if run.task_of is None:  # read again when it starts (F2)
                 waits |= dict.fromkeys(_PINNED)
@@ -166,7 +169,7 @@ def finish(
         started_at = rows.moment(started["started_at"])
         duration_ms = None if started_at is None else max(0, milliseconds(now - started_at))
         over: dict[str, Any] = {"finished_at": now, "duration_ms": duration_ms, "owner": None, "retry_at": None}
-        rows.set_run(sql, run.job_id, run.n, **rows.to_row(ending, "agent"), **run_columns(run, ending), **over)
+        rows.set_run(sql, run.job_id, run.n, **_ended(run, ending), **over)
         _end_last_attempt(sql, run, ending, now)
         # A run that a person ended, or that ended before it started, says nothing about the job.
         errs = started_at is not None and status not in _NO_ERRORS and ending.reason != "shutdown"
@@ -196,15 +199,19 @@ def end_try(sql: Connection, run: Run, ending: Ending, *, retry_at: datetime, no
     Counters wait for the end of the run. Changes nothing if the run has already ended.
     """
     waits = {"status": RunStatus.QUEUED, "reason": "retry", "owner": None, "retry_at": retry_at}
-    if rows.set_run(
-        sql, run.job_id, run.n, rows.ACTIVE, **{**rows.to_row(ending, "agent"), **run_columns(run, ending), **waits}
-    ):
+    if rows.set_run(sql, run.job_id, run.n, rows.ACTIVE, **{**_ended(run, ending), **waits}):
         _end_last_attempt(sql, run, ending, now)
     return rows.the_run(sql, run.job_id, run.n)
 
 
 def start_retry(
-    sql: Connection, run: Run, *, owner: str, runner_files: Sequence[RunnerFile] | None = None, now: datetime
+    sql: Connection,
+    run: Run,
+    *,
+    owner: str,
+    runner_files: Sequence[RunnerFile] | None = None,
+    worktree: FreshTree | None = None,
+    now: datetime,
 ) -> Run | None:
     """Open the next attempt of a waiting run, before its process exists. The text stays pinned (F2).
 
@@ -214,6 +221,7 @@ def start_retry(
     opened: dict[str, Any] = {"status": RunStatus.RUNNING, "reason": None, "owner": owner, "retry_at": None}
     if runner_files is not None:
         opened["runner_files"] = rows.dump([each.to_json() for each in runner_files])
+    opened |= rows.worktree_columns(worktree)
     if not rows.set_run(sql, run.job_id, run.n, rows.WAITS_FOR_RETRY, **opened):
         return None
     sql.execute(
@@ -316,6 +324,12 @@ def _stop_failing(sql: Connection, run: Run, now: datetime) -> None:
             cause="failure_limit",
         )
         append_audit(sql, [row])
+
+
+def _ended(run: Run, ending: Ending) -> dict[str, Any]:
+    """The columns of a run that the end of an attempt changes."""
+    told = rows.to_row(ending, "agent", "worktree")
+    return {**told, **run_columns(run, ending), **rows.worktree_columns(ending.worktree)}
 
 
 def _end_last_attempt(sql: Connection, run: Run, ending: Ending, now: datetime) -> None:

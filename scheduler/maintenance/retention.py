@@ -29,6 +29,7 @@ from scheduler.ledger.store import Store
 from scheduler.machine.clock import Clock
 from scheduler.machine.log import Log
 from scheduler.machine.orphans import start
+from scheduler.maintenance.worktrees import collect_worktrees
 from scheduler.root.place import Place
 
 EVERY = timedelta(days=1)  # when it runs by itself
@@ -46,10 +47,11 @@ class Collected:
     output_bytes: int
     runs: int  # rows of the ledger
     texts: int
+    worktrees: int = 0
 
     @property
     def nothing(self) -> bool:
-        return not (self.outputs or self.runs or self.texts)
+        return not (self.outputs or self.runs or self.texts or self.worktrees)
 
 
 def collect(place: Place, store: Store, *, now: datetime, actor: str, dry_run: bool = False) -> Collected:
@@ -58,6 +60,7 @@ def collect(place: Place, store: Store, *, now: datetime, actor: str, dry_run: b
     If anything was deleted, one audit row says how much. Raises: UnavailableError.
     """
     retention = (store.read(syncs.settings) or Settings()).retention
+    worktrees = collect_worktrees(place, store, retention, now=now, dry_run=dry_run)
     outputs: dict[tuple[str, int], list[os.DirEntry[str]]] = {}
     runs = texts = 0
     if retention.runs is not None:
@@ -78,7 +81,7 @@ def collect(place: Place, store: Store, *, now: datetime, actor: str, dry_run: b
                 output_bytes += file.stat(follow_symlinks=False).st_size
                 if not dry_run:
                     Path(file.path).unlink()
-    found = Collected(outputs=len(outputs), output_bytes=output_bytes, runs=runs, texts=texts)
+    found = Collected(outputs=len(outputs), output_bytes=output_bytes, runs=runs, texts=texts, worktrees=worktrees)
     if not dry_run and not found.nothing:
         row = AuditRow(job_id=ROOT_JOB_ID, action="gc", after=asdict(found), at=now, actor=actor, cause="retention")
         store.write(append_audit, [row])

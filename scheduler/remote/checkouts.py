@@ -29,6 +29,7 @@ from scheduler.git.objects import (
 )
 from scheduler.git.run import GitError, run_git
 from scheduler.machine.crash import crash_point
+from scheduler.machine.folders import remove_tree
 from scheduler.root.followed import Followed, hold
 
 READ_S = 600.0
@@ -206,13 +207,3 @@ def remove_old(followed: Followed, keep: Sequence[str]) -> None:
                 remove_tree(aside)
                 shutil.rmtree(followed.store / "worktrees" / entry.name, ignore_errors=True)
             del pin
-
-
-def remove_tree(folder: Path) -> None:
-    """Remove a folder of read-only folders, as far as possible."""
-    if folder.is_symlink() or not folder.exists():
-        return
-    for here, names, _ in os.walk(folder):
-        os.chmod(here, 0o700)  # noqa: PTH101 - as above
-        names[:] = [name for name in names if not os.path.islink(f"{here}/{name}")]  # noqa: PTH114
-    shutil.rmtree(folder, ignore_errors=True)

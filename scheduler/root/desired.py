@@ -19,9 +19,11 @@ from scheduler.core.values.hidden import HIDDEN_HINT, find_hidden, names_of
 from scheduler.core.values.lookalikes import plain_hint
 from scheduler.core.values.problems import Problem, Severity, did_you_mean, nearest
 from scheduler.core.values.settings import Settings
+from scheduler.core.values.spec import FRESH
 from scheduler.core.values.texts import BOM, Lines
+from scheduler.git.folder import git_folder, is_unborn
 from scheduler.git.tree import Tree
-from scheduler.root.files import Files
+from scheduler.root.files import Files, WorkingTree
 from scheduler.root.listing import Listing, is_text, list_job_files
 from scheduler.root.parsed import Parsed
 from scheduler.root.tasks import JOB_FILE_BYTES, check_text, unmerged
@@ -117,6 +119,12 @@ def read_desired(
             if isinstance(task, _Text) and runner is not None and runner.takes_for_option(task.start):
                 problems.append(_option_problem(document, runner.name))
                 task = None
+            if document.spec is not None and document.spec.workdir == FRESH and (why := _no_repository(files)):
+                place, message = document.workdir_place, f"workdir is fresh, but {why[0]}"
+                problems.append(
+                    Problem(document.path, *place, "workdir.no-repository", message, why[1], job_id=document.id)
+                )
+                task = None
             known = None if document.spec is None or isinstance(task, Fault) else task
             if known is not None and known.read is not None:
                 sources[known.path] = known.read
@@ -194,6 +202,15 @@ def _option_problem(document: Document, runner: str) -> Problem:
     message = f"the task starts with -, so runner {runner!r} would pass it as an option"
     hint = 'start it with another character, or write "--" before "{task}" in the command of the runner'
     return Problem(document.path, *document.task_place, "runner.task-option", message, hint, job_id=document.id)
+
+
+def _no_repository(files: Files) -> tuple[str, str] | None:
+    """Why no worktree can be made of the files' repository, and what to do about it. None if one can."""
+    if not isinstance(files, WorkingTree):
+        return None  # they are in a commit
+    if git_folder(files.root) is None:
+        return "the root is not in a git repository", "run: git init, or name a folder"
+    return ("the repository has no commit yet", "make a first commit") if is_unborn(files.root) else None
 
 
 def _task_problem(document: Document, fault: Fault, near: str = "") -> Problem:

@@ -150,6 +150,11 @@ class Place:
         return self.state / "runs"
 
     @property
+    def worktrees(self) -> Path:
+        """The new worktrees of runs with `workdir: fresh`: JOB/N, with JOB/N.json beside it (`FreshTree`)."""
+        return Path(os.path.realpath(self.state)) / "worktrees"
+
+    @property
     def wake(self) -> Path:
         """The file that a git hook touches to make a daemon look at once. The daemon creates it."""
         return self.state / "wake"

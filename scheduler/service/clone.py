@@ -126,7 +126,7 @@ def _check_free(folder: Path, followed: Followed, url: str) -> None:
 
 
 def _undo(folder: Path, followed: Followed, made: list[Path]) -> None:
-    from scheduler.remote.checkouts import remove_tree
+    from scheduler.machine.folders import remove_tree
 
     remove_tree(followed.commits)
     for each in (*followed.state.glob("*.json"), followed.signers, followed.current, folder / CURRENT):

@@ -15,6 +15,7 @@ from scheduler.core.values.facts import Fault, Job
 from scheduler.core.values.problems import RefusedError, UnavailableError, UsageError
 from scheduler.core.values.runs import Run, RunStatus, Trigger
 from scheduler.core.values.settings import Settings
+from scheduler.core.values.spec import FRESH
 from scheduler.core.views import Json
 from scheduler.ledger import claims, put_back, runs, syncs
 from scheduler.ledger.audit import append_audit
@@ -182,6 +183,7 @@ def dry_run_job(root: Root, job_id: str, *, task_of: str | None = None) -> DryRu
     Raises: RefusedError with the reason of the skip if nothing could be started.
     """
     from scheduler.run.fire import from_disk, pinned
+    from scheduler.run.local.fresh import fresh_cwd
     from scheduler.run.local.prepare import prepare_attempt
 
     trigger = Trigger.MANUAL if task_of is None else Trigger.RERUN
@@ -207,7 +209,10 @@ def dry_run_job(root: Root, job_id: str, *, task_of: str | None = None) -> DryRu
                 ready = pinned(passes, store, job, settings, origin)
     if isinstance(ready, Fault):
         raise _would_be_skipped(job, ready)
-    process = prepare_attempt(ready, f"{job.id}:0", None, trigger, attempt=1, environ=root.environ)
+    fresh = fresh_cwd(ready.place, job.id, "N") if job.file.spec.workdir == FRESH else None
+    if isinstance(fresh, Fault):
+        raise _would_be_skipped(job, fresh)
+    process = prepare_attempt(ready, f"{job.id}:0", None, trigger, attempt=1, environ=root.environ, fresh=fresh)
     if isinstance(process, Fault):
         raise _would_be_skipped(job, process)
     return {

@@ -42,6 +42,13 @@ runners:
   agent: {command: [cat], job_env: [MODE]}
   shell: {command: [sh, "{task_file}"], tasks: ["scripts/**"]}
   nightly: {command: [cat], jobs: ["tag:night"], max_timeout: 2h}
+  claude:
+    command: [claude, -p, --model, "{model}", "{args}"]
+    model: small
+    job_models: [small, "large-*"]
+    job_args: {--max-turns: "[0-9]{1,2}", --verbose: null}
+    workdirs: [fresh, site, ~/src]
+  any-model: {command: [claude, -p, --model, "{model}"], job_models: ["*"]}
 """
 JOB = {"id": "id: report", "schedule": 'schedule: "@daily"', "runner": "runner: agent", "task": "task: Write it."}
 

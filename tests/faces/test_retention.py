@@ -71,7 +71,7 @@ def test_outputs_age_out_but_those_of_the_last_run_and_the_last_success(lived_in
     assert all(run["result"] for run in lived_in.runs("heartbeat"))
     assert lived_in.ok("task", "heartbeat:1").stdout
     (row,) = [row for row in lived_in.json("audit", "@root")["audit"] if row["action"] == "gc"]
-    assert row["after"] == {name: found[name] for name in ("outputs", "output_bytes", "runs", "texts")}
+    assert row["after"] == {name: found[name] for name in ("outputs", "output_bytes", "runs", "texts", "worktrees")}
     assert "nothing to delete" in lived_in.ok("gc").stderr
 
 
@@ -170,7 +170,7 @@ def test_a_folder_that_cannot_be_emptied_is_told_and_stops_nothing(
 
 
 def test_a_root_never_synced_has_nothing_to_throw_away(root: Root) -> None:
-    assert root.json("gc") == {"outputs": 0, "output_bytes": 0, "runs": 0, "texts": 0, "dry_run": False}
+    assert root.json("gc") == {"outputs": 0, "output_bytes": 0, "runs": 0, "texts": 0, "worktrees": 0, "dry_run": False}
 
 
 def test_an_output_that_somebody_else_deletes_meanwhile_ends_no_gc(

@@ -81,7 +81,9 @@ READER_ONLY = {
     *("runner.bare-task", "runner.task-option"),
     # scheduler.yaml and a job together
     *("env.not-allowed", "runner.job-not-allowed", "runner.max-timeout", "runner.missing", "runner.unknown"),
-    *("runner.task-not-allowed", "runner.input", "runner.tasks"),
+    *("runner.task-not-allowed", "runner.input", "runner.tasks", "runner.placeholder"),
+    *("model.missing", "model.not-allowed", "model.no-placeholder", "args.not-allowed", "args.no-placeholder"),
+    *("workdir.not-allowed", "workdir.branch", "workdir.no-repository"),
     # the meaning of a schedule
     *("schedule.every", "schedule.jitter", "schedule.never", "schedule.timezone"),
     *("schedule.duplicate", "schedule.phase"),
@@ -92,6 +94,8 @@ IN_PART = {
     "duration.range": "not that ten years are the most",
     "id.invalid": "not a line end behind the id",
     "key.not-supported-yet": "keys and choices, not what a cron holds",
+    "runner.job-args": "an option, not whether its expression is one",
+    "workdir.invalid": "the form, not characters that cannot be seen",
     "runner.command": "a list and not a line, not what its words mean",
     "schedule.cron": "the form, not what its numbers mean",
     "schedule.at": "the form, not whether the calendar has such a day",
@@ -378,6 +382,17 @@ POOL: list[Any] = [
     *({"at": "2027-01-31T09:00Z"}, {"at": 5}, {"timezone": "UTC"}, {"every": "5m", "jitter": "1m"}),
     *({"command": ["cat"]}, {"r": {"command": ["cat"]}}, {"r": None}, {"a b": {"command": ["cat"]}}),
     *({"r": {"command": "cat"}}, {"r": {"command": []}}, {"max_jobs": 5}, {"max_jobs": 0}, {"task_bytes": "1KiB"}),
+    *(
+        ["--max-turns", "5"],
+        {"--x": "[0-9]+"},
+        {"--x": None},
+        {"--x": True},
+        {"--x": "("},
+        {"x": "y"},
+        ["fresh"],
+        "~/a",
+    ),
+    *("fresh", "root", "./a", "a/..", "a/../b", "../../a", "..", "~x/a", " a", "a ", "/a/", "a\u200b", "a[1m]", "-x"),
     *({"task_bytes": 5}, {"task_bytes": 0}, {"max_percent": 101}, {"timeout": "5m"}, {"runner": "r"}),
 ]
 

@@ -17,7 +17,7 @@ import pytest
 from scheduler.core.values.problems import RefusedError, UnavailableError
 from scheduler.git import run as git_run
 from scheduler.machine.clock import SystemClock
-from scheduler.remote.checkouts import remove_tree
+from scheduler.machine.folders import remove_tree
 from scheduler.remote.following import Follow
 from scheduler.service.clone import Wanted, clone
 from tests.fakes import FakeClock

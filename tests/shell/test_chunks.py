@@ -20,6 +20,7 @@ from scheduler.core.values.runs import Run
 from scheduler.daemon import clockwork as clockwork_module
 from scheduler.daemon.agenda import Agenda
 from scheduler.daemon.clockwork import Clockwork
+from scheduler.git.run import run_git
 from scheduler.git.tree import Commits
 from scheduler.ledger import batches, claims, queries, runs, syncs
 from scheduler.ledger.owners import Owner
@@ -38,6 +39,7 @@ from scheduler.service.root import Root
 from scheduler.service.sync import sync
 from scheduler.sync.passes import Passes
 from tests.fakes import START, FakeClock, FakeDuties
+from tests.helpers import git
 
 LONG = 30.0
 HOUR = timedelta(hours=1)
@@ -626,3 +628,48 @@ def test_more_than_there_is_room_for_wait_and_are_opened_together_as_places_come
     house.engine.wait()
     assert {house.rows(f"j{n:02}")[0] for n in range(40)} == {("succeeded", None)}
     assert commits.durable < 60, "less than two for each run"
+
+
+def test_worktrees_are_made_looked_at_and_removed_beside_the_reactors_thread(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (house.root / "scheduler.yaml").write_text(ROOT_FILE.replace("input: file", "input: file, workdirs: [fresh]"))
+    house.job("fresh", "pwd; git symbolic-ref HEAD; cat tasks/fresh.sh\n", "workdir: fresh")
+    house.job("fails", "echo a > new.txt; exit 1\n", "workdir: fresh\nretry: {attempts: 2, delay: 1s}")
+    house.job("gone", "rm -rf .git\n", "workdir: fresh")
+    house.job("plain", "echo fine\n")
+    git(house.root, "init", "-q", "--template=", "-b", "main")
+    git(house.root, "add", "-A")
+    git(house.root, "-c", "user.name=t", "-c", "user.email=t@example.com", "commit", "-qm", "first")
+    house.sync()
+    house.clockwork.dispatch(house.store)
+    threads, real = dict[str, set[bool]](), run_git
+
+    def noted(root: Path, *args: str, **options: Any) -> bytes:
+        threads.setdefault(args[0], set()).add(threading.current_thread() is threading.main_thread())
+        return real(root, *args, **options)
+
+    monkeypatch.setattr("scheduler.git.worktrees.run_git", noted)
+    house.fire()
+    house.until(lambda: house.engine.put_off == 1 and house.engine.counts[0] == 0)
+    house.clock.advance(timedelta(seconds=1))
+    house.engine.release(house.clock.now())
+    house.engine.wait()
+    folder = house.root / ".scheduler/worktrees"
+    assert {job_id: house.rows(job_id) for job_id in ("fresh", "fails", "gone", "plain")} == {
+        "fresh": [("succeeded", None)],
+        "fails": [("failed", "exit_code")],
+        "gone": [("succeeded", None)],
+        "plain": [("succeeded", None)],
+    }
+    (fresh,), (fails,), (gone,) = (house.store.read(queries.runs, job_id) for job_id in ("fresh", "fails", "gone"))
+    assert fresh.result == f"{folder}/fresh/1\nrefs/heads/run/fresh/1\n{(house.root / 'tasks/fresh.sh').read_text()}"
+    assert fresh.worktree is not None
+    assert (fresh.worktree.folder, fresh.worktree.files) == (None, 0)
+    assert fails.worktree is not None
+    assert (len(fails.attempts), fails.worktree.files, fails.worktree.insertions) == (2, 1, 1)
+    assert gone.worktree is not None
+    assert (gone.worktree.folder, gone.worktree.files) == (f"{folder}/gone/1", None), "what cannot be looked at is kept"
+    assert sorted(each.name for each in folder.iterdir()) == ["fails", "gone"]
+    assert {"worktree", "update-ref", "reset", "diff", "status"} <= threads.keys()
+    assert {name: where for name, where in threads.items() if where != {False}} == {}

@@ -311,6 +311,35 @@ def test_a_job_that_has_never_run_waits_for_its_place_too(world: World) -> None:
     assert [fault.key for fault in world.met] == ["folder_missing:prompts"]
 
 
+def test_only_the_jobs_with_a_working_directory_that_is_gone_wait_for_it(world: World) -> None:
+    data = world.root.parent / "data"
+    (data / "site").mkdir(parents=True)
+    (world.root / "scheduler.yaml").write_text(ROOT_FILE.replace("cwd: work", "workdirs: [../data]"))
+    (world.root / "jobs/job.yaml").write_text(
+        "id: job\nschedule: {every: 1h}\ntask_source_path: prompts/team/job.md\nworkdir: ../data/site\n"
+    )
+    (world.root / "bin/agent.sh").write_text("#!/bin/sh\npwd; echo $SCHEDULER_ROOT\n")
+    commit(world.root)
+    assert world.fire().result == f"{data}/site\n{world.root}\n"
+    data.rename(world.root.parent / "away")
+    run = world.fire()
+    assert (run.status, run.reason, world.job.runtime.consecutive_errors) == (RunStatus.QUEUED, PLACE, 0)
+    assert [fault.key for fault in world.met] == ["workdir_missing:../data/site"]
+    other = world.store.read(queries.job, "other")
+    assert other is not None
+    assert (world.places.holds(world.job), world.places.holds(other)) == (True, False)
+    world.look(after=TOLD_AFTER_S)
+    (row,) = [each for each in list_jobs(world.seen)["jobs"] if each["id"] == "job"]
+    assert row["waiting"] is not None
+    assert (row["status"], row["waiting"]["reason"]) == ("waiting", "workdir_missing")
+    (world.root.parent / "away").rename(data)
+    world.look()
+    world.look(after=STEADY_S)
+    assert not world.places.holds(world.job)
+    assert world.carry_out(run).status is RunStatus.SUCCEEDED
+    assert world.job.runtime.consecutive_errors == 0
+
+
 def test_who_runs_it_by_hand_is_told_at_once_and_no_error_is_counted(world: World) -> None:
     (world.root / "bin/agent.sh").unlink()
     found = run_job(world.seen, "job", cancel=Cancel())

@@ -28,6 +28,7 @@ class Cause(StrEnum):
     BRANCH = "other_branch"
     FOLDER = "folder_missing"
     RUNNER = "runner_missing"
+    WORKDIR = "workdir_missing"
     HELD = "sync_held"
 
 
@@ -36,7 +37,9 @@ class PlaceFault:
     """One fault of the place, and which jobs it keeps waiting."""
 
     cause: Cause
-    name: str = ""  # the folder, the runner, or the job that a held sync keeps waiting; otherwise empty
+    name: str = (
+        ""  # the folder, the runner, the working directory, or the job that a held sync keeps waiting; otherwise empty
+    )
     message: str = field(default="", compare=False)
     since: datetime | None = field(default=None, compare=False)
 
@@ -55,6 +58,8 @@ class PlaceFault:
                 return any(path.startswith(f"{self.name}/") for path in paths)
             case Cause.RUNNER:
                 return job.runner == self.name and not job.sets_path
+            case Cause.WORKDIR:
+                return job.workdir == self.name
             case Cause.HELD:
                 return job.id == self.name
 
@@ -92,17 +97,20 @@ class Sight:
 
 _READING = ("source_missing", "source_unreadable", "source_denied")
 _STARTING = ("runner_not_found", "runner_cwd_missing", "runner_start_failed")
+_WORKDIR = "runner_workdir_missing"
 
 
 def fault_of_place(fault: Fault, job: Job, sight: Sight) -> PlaceFault | None:
     """The fault of the place that keeps a run of this job from starting. None if the fault is the job's own."""
     of_source = fault.reason.startswith("source_")
-    if sight.root and (of_source or fault.reason in (*_STARTING, Cause.BRANCH)):
+    if sight.root and (of_source or fault.reason in (*_STARTING, _WORKDIR, Cause.BRANCH)):
         return PlaceFault(cause=Cause.ROOT, message=sight.root)
     if fault.reason == Cause.BRANCH:
         return PlaceFault(cause=Cause.BRANCH, message=fault.message)
     if sight.folder and sight.folder_known and fault.reason in _READING:
         return PlaceFault(cause=Cause.FOLDER, name=sight.folder, message=sight.folder_trouble)
+    if fault.reason == _WORKDIR and job.workdir is not None:
+        return PlaceFault(cause=Cause.WORKDIR, name=job.workdir, message=fault.message)
     if fault.reason in _STARTING and not job.sets_path:
         runner = job.file.spec.runner
         return PlaceFault(cause=Cause.RUNNER, name=runner, message=f"runner {runner!r}: {fault.message}")

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
+from scheduler.core.formats.asked import refusals
 from scheduler.core.formats.faults import (
     KeyFault,
     check,
@@ -81,6 +82,7 @@ class Document:
     task_place: tuple[int, int]  # line and column to blame for the task source
     schedule_place: tuple[int, int]  # line and column to blame if the schedule is over
     task_source_path: str | None = None  # known even if the document has another error
+    workdir_place: tuple[int, int] = (1, 1)  # line and column to blame for the working directory
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -270,6 +272,7 @@ class _JobReader:
             task_place=self._task_place(),
             schedule_place=self._end_place(),
             task_source_path=self._task_source_path(),
+            workdir_place=self._found.place(("workdir",)),
         )
 
     def _id(self) -> str | None:
@@ -291,6 +294,7 @@ class _JobReader:
             self._check_task_allowed(runner)
             self._check_job_allowed(runner)
             self._check_timeout(runner)
+            self._check_asked(runner)
         if shape is None or schedule is None:
             return None
         self._doubt_keys()
@@ -314,6 +318,9 @@ class _JobReader:
             retry=_retry(shape.retry),
             expect_every=shape.expect_every,
             catch_up=_catch_up(shape.catch_up),
+            model=shape.model,
+            args=tuple(shape.args or ()),
+            workdir=shape.workdir,
         )
 
     def _schedule(self, given: Any) -> Schedule | None:
@@ -523,6 +530,17 @@ class _JobReader:
             message += "; it is the default, as the job sets none"
         hint = f"write timeout: {allowed}, or raise max_timeout of runner {runner.name!r} in scheduler.yaml"
         self._faults.append(KeyFault(("timeout",), "runner.max-timeout", message, hint))
+
+    def _check_asked(self, runner: RunnerSpec) -> None:
+        """Check the model, the arguments and the working directory, as far as they are valid in themselves."""
+        bad = {fault.path[:1] for fault in self._faults}
+        asked = {key: None if (key,) in bad else self._merged.get(key) for key in ("model", "args", "workdir")}
+        if ("model",) in bad:
+            runner = replace(runner, model=runner.model or "")  # it names one, so that is not what is wrong
+        found = refusals(
+            runner, job_id=self._id() or "", model=asked["model"], args=asked["args"] or (), workdir=asked["workdir"]
+        )
+        self._faults += [KeyFault(each.key, each.code, each.message, each.hint) for each in found]
 
     def _fault_problems(self, job_id: str | None) -> Iterable[Problem]:
         seen: set[KeyFault] = set()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import posixpath
 import re
+from collections.abc import Iterable
 from typing import Any
 
 from scheduler.core.formats.faults import (
@@ -23,6 +24,8 @@ from scheduler.core.formats.shapes import MOST_JOBS, MOST_TASK_BYTES, RootShape,
 from scheduler.core.formats.yamlfile import YamlDocument, read_yaml
 from scheduler.core.values.problems import Problem, Severity
 from scheduler.core.values.settings import (
+    ARGS,
+    MODEL,
     ROOT_FILE,
     Agents,
     Limits,
@@ -118,6 +121,7 @@ def _settings(path: str, found: YamlDocument) -> tuple[Settings | None, list[Pro
             continue  # the whole shape has reported what is wrong
         needed, contradictions = _input(name, runner)
         more += contradictions
+        more += _without_placeholder(name, runner)
         runners[name] = _runner(name, runner, needed)
         warning = _warning(name, runner)
         if warning is not None:
@@ -177,6 +181,10 @@ def _runner(name: str, shape: RunnerShape, needed: TaskInput) -> RunnerSpec:
         max_timeout=shape.max_timeout,
         cwd="." if shape.cwd == "root" else shape.cwd,
         result_format=None if shape.result_format is None else ResultFormat(shape.result_format),
+        model=shape.model,
+        job_models=tuple(shape.job_models or ()),
+        job_args=tuple((name, None if each is True else each) for name, each in sorted(shape.job_args.items())),
+        workdirs=tuple(shape.workdirs or ()),
     )
 
 
@@ -199,6 +207,17 @@ def _input(name: str, shape: RunnerShape) -> tuple[TaskInput, list[KeyFault]]:
     message = f"input is {shape.input}, but the command {holds}"
     hint = f"write input: {needed.value}, or change the command"
     return needed, [KeyFault(("runners", name, "input"), "runner.input", message, hint)]
+
+
+def _without_placeholder(name: str, shape: RunnerShape) -> Iterable[KeyFault]:
+    """Keys about what jobs ask for, of a command that would never pass it on."""
+    for holder, keys in ((MODEL, ("model", "job_models")), (ARGS, ("job_args",))):
+        if not any(holder in word for word in shape.command):
+            for key in keys:
+                if getattr(shape, key):
+                    message = f"{key} of runner {name!r} has no effect: its command does not contain {holder}"
+                    hint = f"write {holder} in the command, or delete {key}"
+                    yield KeyFault(("runners", name, key), "runner.placeholder", message, hint, at_key=True)
 
 
 def _warning(name: str, shape: RunnerShape) -> tuple[str, str, str] | None:

@@ -21,6 +21,7 @@ from scheduler.core.times.valid import MOST_ENTRIES, check_cron
 from scheduler.core.values import units
 from scheduler.core.values.instants import parse_instant
 from scheduler.core.values.problems import did_you_mean
+from scheduler.core.values.settings import ARGS, MODEL
 from scheduler.core.values.spec import MANUAL
 from scheduler.core.values.texts import short
 
@@ -36,6 +37,13 @@ RUNNER_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
 CURRENCY_PATTERN = r"^[A-Z]{3}$"
 DAY_PATTERN = r"^[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])$"
 MOST_PRICE = 100_000  # of a million tokens
+# A command may hand the name to a shell: nothing in it means anything there, and it is no option.
+MODEL_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._:/@+~\[\]-]{0,199}$"
+MODELS_PATTERN = r"^[A-Za-z0-9*?\[][A-Za-z0-9._:/@+~\[\]!*?-]{0,199}$"
+OPTION_PATTERN = r"^--?[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
+ARGUMENT_PATTERN = r"^[^\u0000]+$"
+MOST_ARGUMENTS, LONGEST_ARGUMENT = 100, 1000
+FOLDER_PATTERN = r"^(?!\./?$)(?!~[^/])(?!\s)(?!.*\s$)(?!(\.\./)*(?!\.\.(/|$)).*/\.\.(/|$))[^\u0000-\u001f\u007f]+$"
 JOBS_PATTERN = r"^(tag:.*\S.*|[a-z0-9._*?\[\]!-]{1,200})$"
 
 
@@ -284,6 +292,67 @@ def job_pattern(text: str) -> str:
     raise _refuse("runner.jobs", message, hint)
 
 
+def model_name(text: str) -> str:
+    if not re.fullmatch(MODEL_PATTERN[1:-1], text):
+        near = text.strip()
+        message = f"model {short(text)} is not valid; allowed: 1-200 of A-Z a-z 0-9 . _ : / @ + ~ [ ] -"
+        raise _refuse("model.invalid", message, f"write {near}" if re.fullmatch(MODEL_PATTERN[1:-1], near) else "")
+    return text
+
+
+def model_glob(text: str) -> str:
+    if not re.fullmatch(MODELS_PATTERN[1:-1], text):
+        message = f"no model can match {short(text)}; allowed: A-Z a-z 0-9 . _ : / @ + ~ - and the wildcards * ? [...]"
+        raise _refuse("model.invalid", message)
+    return text
+
+
+def argument(text: str) -> str:
+    if not text:
+        raise _refuse("args.invalid", "the argument is empty", "write a word, or delete it")
+    if "\0" in text or len(text) > LONGEST_ARGUMENT:
+        what = (
+            "contains a NUL" if "\0" in text else f"has {len(text):,} characters; the maximum is {LONGEST_ARGUMENT:,}"
+        )
+        raise _refuse("args.invalid", f"the argument {short(text)} {what}", "long texts belong in the task")
+    return text
+
+
+def option(name: str) -> str:
+    if not re.fullmatch(OPTION_PATTERN[1:-1], name):
+        near = f"--{name.strip('- ').partition('=')[0]}"
+        message = f"{short(name)} is not an option; allowed: one or two dashes, then letters, digits and . _ -"
+        raise _refuse("runner.job-args", message, f"write {near}" if re.fullmatch(OPTION_PATTERN[1:-1], near) else "")
+    return name
+
+
+def expression(text: str) -> str:
+    try:
+        re.compile(text)
+    except (re.error, OverflowError, RecursionError) as error:
+        hint = "write one that the whole value matches, such as '[0-9]{1,3}'"
+        raise _refuse("runner.job-args", f"{short(text)} is not a regular expression: {error}", hint) from None
+    if not text.strip():
+        raise _refuse("value.empty", "the expression is blank", "write null for an option without a value")
+    return text
+
+
+def folder(text: str) -> str:
+    """A folder of `workdir` or `workdirs`: absolute, ~/..., ../..., or relative to the root; `root` and `fresh`."""
+    if re.fullmatch(FOLDER_PATTERN[1:-1], text) and text.isprintable():
+        return text
+    hint = "write it like src/site, ../site, ~/src/site or /srv/site"
+    if text in (".", "./"):
+        what, hint = "is not allowed; the folder of scheduler.yaml is called root", "write root"
+    elif re.match("~[^/]", text):
+        what, hint = "names the home of another user", "write its absolute path"
+    elif ".." in text.split("/"):
+        what, hint = "has .. after a name", "write the folder that it leads to"
+    else:
+        what = "is empty, begins or ends with a space, or contains a control character"
+    raise _refuse("workdir.invalid", f"folder {short(text)} {what}", hint)
+
+
 def given(value: Any) -> Any:
     """For keys that restrict: a key left empty by mistake must not count as no restriction."""
     if value is None:
@@ -327,6 +396,9 @@ def runner_command(words: list[str]) -> list[str]:
     if "{task" in program:
         message = "the program itself cannot be the task"
         raise _refuse("runner.command", message, 'name the program that reads it: command: [sh, "{task_file}"]')
+    if MODEL in program or ARGS in program:
+        message = f"the program {short(program)} contains a placeholder"
+        raise _refuse("runner.command", message, "name the program; placeholders belong in its arguments")
     if "/" in program and not program.startswith("/"):
         try:
             check_path(program.removeprefix("./"), what="program")
@@ -339,9 +411,17 @@ def runner_command(words: list[str]) -> list[str]:
             raise _refuse("runner.command", message, f"write ./{program}")
     for word in words[1:]:
         for found in _BRACED.findall(word):
-            if "task" in found.lower() and found not in ("{task}", "{task_file}"):
-                message = f"placeholder {short(found)} is unknown; allowed: {{task_file}} and {{task}}"
-                raise _refuse("runner.command", message, did_you_mean(found[:100], ("{task}", "{task_file}")))
+            known = ("{task}", "{task_file}", MODEL, ARGS)
+            if ("task" in found.lower() or found.lower() in (MODEL, ARGS)) and found not in known:
+                message = (
+                    f"placeholder {short(found)} is unknown; allowed: {{task_file}}, {{task}}, {{model}}, {{args}}"
+                )
+                raise _refuse("runner.command", message, did_you_mean(found[:100], known))
+        if ARGS in word and word != ARGS:
+            message = f"{ARGS} stands for whole arguments, so it cannot be a part of {short(word)}"
+            raise _refuse("runner.command", message, f'write "{ARGS}" as an argument of its own')
+    if words.count(ARGS) > 1:
+        raise _refuse("runner.command", f"the command contains {ARGS} more than once", "keep one of them")
     return words
 
 

@@ -38,6 +38,14 @@ OwnEnvName = Annotated[str, AfterValidator(rules.own_env_name), _schema(rules.OW
 RunnerName = Annotated[str, AfterValidator(rules.runner_name), _schema(rules.RUNNER_PATTERN)]
 Glob = Annotated[str, AfterValidator(rules.glob), _schema(GLOB_PATTERN, maxLength=MAX_LENGTH)]
 JobPattern = Annotated[str, AfterValidator(rules.job_pattern), _schema(rules.JOBS_PATTERN)]
+Model = Annotated[str, AfterValidator(rules.model_name), _schema(rules.MODEL_PATTERN)]
+ModelGlob = Annotated[str, AfterValidator(rules.model_glob), _schema(rules.MODELS_PATTERN)]
+Argument = Annotated[
+    str, AfterValidator(rules.argument), _schema(rules.ARGUMENT_PATTERN, maxLength=rules.LONGEST_ARGUMENT)
+]
+Option = Annotated[str, AfterValidator(rules.option), _schema(rules.OPTION_PATTERN)]
+Expression = Annotated[str, AfterValidator(rules.expression), _schema(rules.NOT_BLANK_PATTERN)]
+Folder = Annotated[str, AfterValidator(rules.folder), _schema(rules.FOLDER_PATTERN, maxLength=MAX_LENGTH)]
 Duration = Annotated[
     timedelta,
     BeforeValidator(rules.duration_value),
@@ -67,6 +75,8 @@ _SOME = Field(json_schema_extra={"minItems": 1})
 Globs = Annotated[list[Glob], AfterValidator(rules.not_empty), _SOME]
 JobPatterns = Annotated[list[JobPattern], AfterValidator(rules.not_empty), _SOME]
 Lines = Annotated[list[Line], AfterValidator(rules.not_empty), _SOME]
+ModelGlobs = Annotated[list[ModelGlob], AfterValidator(rules.not_empty), _SOME]
+Folders = Annotated[list[Folder], AfterValidator(rules.not_empty), _SOME]
 
 
 class Shape(BaseModel):
@@ -212,6 +222,23 @@ class SharedShape(Shape):
         "while the job is paused or disabled.",
         "26h",
     )
+    model: Model | None = _optional(
+        "The model to ask for, one that job_models of the runner allows. It replaces {model} in the runner's command. "
+        "Default: the model of the runner.",
+        "sonnet",
+    )
+    args: Annotated[list[Argument], Field(max_length=rules.MOST_ARGUMENTS)] | None = _optional(
+        "Words for {args} in the runner's command: options that its job_args allows, each with its value as the next "
+        "word or after =. Default: none.",
+        '[--max-turns, "5"]',
+    )
+    workdir: Folder | None = _optional(
+        "The working directory, in or below a folder that workdirs of the runner allows: absolute, ~/..., or relative "
+        "to the folder of scheduler.yaml, which is called root. fresh: a new git worktree for each run, on a branch "
+        "run/ID/N. Default: the cwd of the runner.",
+        "fresh",
+        "~/src/site",
+    )
 
 
 class DefaultsShape(SharedShape):
@@ -275,7 +302,8 @@ class RunnerShape(Shape):
     ] = Field(
         description="The program and its arguments, never a shell line. The program is an absolute path, a name found "
         "on PATH, or a path in the root that starts with ./. An argument may contain {task_file}, the path of a "
-        "private copy of the task, or {task}, its text.",
+        "private copy of the task, or {task}, its text; and {model}, the model to ask for. {args} as a whole argument "
+        "stands for the args of the job.",
         examples=['[sh, "{task_file}"]'],
     )
     input: Literal["stdin", "file", "arg"] | None = _optional(
@@ -311,6 +339,27 @@ class RunnerShape(Shape):
         "What the program prints: text, or the JSON of the agent program of that name. Default: the name of the "
         "program if it is one of these, otherwise text.",
         "claude",
+    )
+    model: Annotated[Model | None, BeforeValidator(rules.given, json_schema_input_type=Model)] = _optional(
+        "The model of jobs that name none. Requires {model} in the command.", "sonnet"
+    )
+    job_models: Annotated[ModelGlobs | None, BeforeValidator(rules.given, json_schema_input_type=ModelGlobs)] = (
+        _optional(
+            "Names or globs of the models that a job can ask for with model. Requires {model} in the command. Default: "
+            "none.",
+            '[sonnet, "claude-haiku-*"]',
+        )
+    )
+    job_args: dict[Option, Expression | Literal[True] | None] = Field(
+        default={},
+        description="The options that a job can pass with args, each with a regular expression that its whole value "
+        "must match. null or true: the option takes no value. Requires {args} in the command.",
+        examples=[{"--max-turns": "[0-9]{1,2}", "--verbose": None}],
+    )
+    workdirs: Annotated[Folders | None, BeforeValidator(rules.given, json_schema_input_type=Folders)] = _optional(
+        "The folders that a job can work in or below with workdir, also outside the root: absolute, ~/..., or relative "
+        "to the folder of scheduler.yaml, which is called root. fresh allows new git worktrees. Default: none.",
+        ["fresh", "~/src"],
     )
 
 
@@ -352,6 +401,16 @@ class RetentionShape(Shape):
     ] = _optional(
         "How many history rows to keep for each job. Skips are deleted first. Default: all.", ge=10, le=10_000_000
     )
+    worktree_days: int = Field(
+        default=14,
+        ge=0,
+        le=36_500,
+        description="How many days to keep the worktree of a run with workdir: fresh that failed or left changes. "
+        "0: forever.",
+    )
+    worktrees: int = Field(
+        default=20, ge=0, le=100_000, description="How many of these to keep for each job, newest first. 0: all."
+    )
 
 
 AgentVerb = Literal[
@@ -359,7 +418,8 @@ AgentVerb = Literal[
 ]  # fmt: skip
 AgentField = Literal[
     "task", "task_source_path", "name", "description", "owner", "tags", "schedule", "enabled", "runner", "env",
-    "timeout", "concurrency", "catch_up", "failure_limit", "retry", "expires", "expect_every",
+    "timeout", "concurrency", "catch_up", "failure_limit", "retry", "expires", "expect_every", "model", "args",
+    "workdir",
 ]  # fmt: skip
 
 

@@ -11,7 +11,7 @@ from scheduler.core.due.due import first_fire, lost_while_away, unserved
 from scheduler.core.plan.desired import Found
 from scheduler.core.values.facts import Dirty, FileFacts, Job, SyncState, TaskDirty
 from scheduler.core.values.runs import Skip
-from scheduler.core.values.spec import JobSpec
+from scheduler.core.values.spec import FRESH, JobSpec
 
 Change = tuple[Any, Any]  # before, after, as plain JSON values
 
@@ -220,6 +220,9 @@ def widened(old: JobSpec, new: JobSpec) -> tuple[str, ...]:
             ("runner", new.runner != old.runner),
             ("env", not set(new.env) <= set(old.env)),
             ("timeout_ms", new.timeout > old.timeout),
+            ("model", new.model != old.model),  # it may cost more
+            ("args", not set(new.args) <= set(old.args)),
+            ("workdir", new.workdir not in (old.workdir, FRESH)),
         )
         if wider
     )

@@ -33,10 +33,15 @@ def _bare_job(settings: Settings) -> JobSpec | None:
     name = str(defaults.get("runner") or _NO_RUNNER)
     env = defaults.get("env")
     allowed = tuple(env) if isinstance(env, Mapping) else ()
+    asked = {key: defaults[key] for key in ("model", "args", "workdir") if key in defaults}
     runner = RunnerSpec(name=name, command=("x",), input=TaskInput.STDIN, job_env=allowed)
-    bare = replace(settings, runners={name: runner}, defaults={**defaults, "runner": name})
+    others = {key: value for key, value in defaults.items() if key not in asked}
+    bare = replace(settings, runners={name: runner}, defaults={**others, "runner": name})
     (document,) = read_job_file("jobs/x.yaml", _BARE_JOB, bare).documents
-    return document.spec
+    if document.spec is None:
+        return None
+    args = tuple(asked.get("args") or ())
+    return replace(document.spec, model=asked.get("model"), args=args, workdir=asked.get("workdir"))
 
 
 def by_key(changes: Mapping[str, Change]) -> dict[str, Change]:

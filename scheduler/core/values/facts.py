@@ -197,6 +197,8 @@ class Watched(Protocol):
     @property
     def sets_path(self) -> bool: ...  # True if the job itself says where its runner's program is looked for
     @property
+    def workdir(self) -> str | None: ...
+    @property
     def due_by(self) -> Schedule: ...
     @property
     def enabled(self) -> bool: ...
@@ -274,6 +276,10 @@ class Job:
         return any(name == "PATH" for name, _ in self.file.spec.env)
 
     @property
+    def workdir(self) -> str | None:
+        return self.file.spec.workdir
+
+    @property
     def due_by(self) -> Schedule:
         return self.file.spec.due_by
 
@@ -322,6 +328,7 @@ class JobSummary(NamedTuple):
     runner: str
     task_source_path: str | None
     sets_path: bool
+    workdir: str | None
     sync_state: SyncState
     activated_at: datetime
     archived: bool
@@ -355,6 +362,7 @@ def summary_of(job: Job) -> JobSummary:
         runner=job.runner,
         task_source_path=job.task_source_path,
         sets_path=job.sets_path,
+        workdir=job.workdir,
         sync_state=facts.sync_state,
         activated_at=facts.activated_at,
         archived=job.archived,

@@ -43,6 +43,19 @@ class Trigger(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class FreshTree(Stored):
+    """The git worktree that a run with `workdir: fresh` has, and what it changed there. Numbers are None if unknown."""
+
+    branch: str
+    commit: str  # that it started from
+    folder: str | None  # None once it is removed
+    commits: int | None = None  # of the branch, beyond `commit`; at 0, the branch goes with the folder
+    files: int | None = None  # that differ from `commit`, committed or not, new ones too
+    insertions: int | None = None  # lines
+    deletions: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Attempt(Stored):
     """One try of a run."""
 
@@ -89,6 +102,7 @@ class Run(Stored):
     result: str | None = None
     output_bytes: int | None = None
     truncated: bool = False
+    worktree: FreshTree | None = None  # None without `workdir: fresh`, and if it has not started
     end_class: EndClass | None = None  # of its last attempt
     agent: AgentResult | None = None  # what the program of its last attempt said; None for plain text
     cost: Cost | None = None  # of all its attempts
@@ -118,6 +132,7 @@ class Ending:
     output_bytes: int | None = None  # written on both streams, whether kept or not
     truncated: bool = False
     agent: AgentResult | None = None  # None for plain text, and if nothing ran
+    worktree: FreshTree | None = None  # None: as the run has it
 
     @property
     def end_class(self) -> EndClass | None:

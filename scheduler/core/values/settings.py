@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import StrEnum
@@ -13,6 +13,9 @@ from scheduler.core.values.usage import Price, ResultFormat, told_format
 
 ROOT_FILE = "scheduler.yaml"
 ROOT_JOB_ID = "@root"  # audit rows about scheduler.yaml itself; no job id can start with @
+
+
+MODEL, ARGS = "{model}", "{args}"  # in a runner's command
 
 
 class TaskInput(StrEnum):
@@ -28,7 +31,7 @@ class RunnerSpec(Stored):
     """One entry of `runners` in scheduler.yaml: how a task becomes a process."""
 
     name: str
-    command: tuple[str, ...]  # argv, never a shell line; may contain {task_file} or {task}
+    command: tuple[str, ...]  # argv, never a shell line; may contain {task_file} or {task}, {model} and {args}
     input: TaskInput
     env: tuple[tuple[str, str], ...] = ()  # fixed values, sorted by name
     env_from: tuple[str, ...] = ()  # names passed through from the scheduler's own environment
@@ -40,6 +43,29 @@ class RunnerSpec(Stored):
     # The files of the root that the command names, by path, and what each holds. Filled in by code that reads the root.
     files: tuple[tuple[str, str], ...] = unsaid(())
     result_format: ResultFormat | None = unsaid(None)  # as written; see `prints`
+    model: str | None = unsaid(None)  # for jobs that name none
+    job_models: tuple[str, ...] = unsaid(())  # names or globs of models that jobs may name
+    # Options that jobs may pass, sorted, each with the expression that its whole value matches; None: it takes none.
+    job_args: tuple[tuple[str, str | None], ...] = unsaid(())
+    workdirs: tuple[str, ...] = unsaid(())  # folders that jobs may work in or below, as written, and FRESH
+
+    @property
+    def takes_model(self) -> bool:
+        return any(MODEL in word for word in self.command)
+
+    @property
+    def takes_args(self) -> bool:
+        return ARGS in self.command
+
+    def words(self, model: str | None, args: Sequence[str]) -> tuple[str, ...]:
+        """The command after its program, with what a job asks for. The task is still missing."""
+        found: list[str] = []
+        for word in self.command[1:]:
+            if word == ARGS:
+                found += args
+            else:
+                found.append(word if model is None else word.replace(MODEL, model))
+        return tuple(found)
 
     @property
     def prints(self) -> ResultFormat:
@@ -83,6 +109,8 @@ class Retention(Stored):
 
     output_days: int = 90  # 0 means never
     runs: int | None = None  # rows kept per job; None for all
+    worktree_days: int = added_later(14)  # 0 means never
+    worktrees: int = added_later(20)  # folders kept per job; 0 means any number
 
 
 AgentEdits = Literal["commit", "branch", "working-tree"]

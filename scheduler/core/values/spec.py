@@ -56,6 +56,8 @@ class Schedule(Stored):
 
 
 MANUAL = "manual"  # the one reserved word for a schedule
+FRESH = "fresh"  # the one reserved word for a workdir: a new git worktree for each run
+ROOT_FOLDER = "root"  # how files call the folder of scheduler.yaml
 FAILURE_LIMIT = 10
 
 
@@ -119,6 +121,9 @@ class JobSpec(Stored):
     retry: Retry = added_later(Retry())
     expect_every: timedelta | None = added_later(None)  # without a success for longer, somebody is notified
     catch_up: CatchUp = added_later(CatchUp())
+    model: str | None = added_later(None)  # None: the runner's
+    args: tuple[str, ...] = added_later(())  # words for {args} in the runner's command
+    workdir: str | None = added_later(None)  # FRESH or a folder, as written; None: the runner's cwd
 
     @property
     def due_by(self) -> Schedule:

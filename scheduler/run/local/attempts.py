@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from scheduler.core.due.place import PlaceFault
-from scheduler.core.values.facts import Fault, Job
+from scheduler.core.values.facts import Fault, Job, Provenance
 from scheduler.core.values.problems import UnavailableError
-from scheduler.core.values.runs import Ending, Run, RunStatus
+from scheduler.core.values.runs import Ending, FreshTree, Run, RunStatus
+from scheduler.core.values.spec import FRESH
 from scheduler.ledger import places, queries, runs
 from scheduler.ledger.batches import Pinned
 from scheduler.ledger.store import Store
@@ -26,6 +27,7 @@ from scheduler.run.fire import Ready, Superseded, lost_place, what_runs_again, w
 from scheduler.run.local.agent import as_told, speaks
 from scheduler.run.local.cancel import Cancel
 from scheduler.run.local.command import execute
+from scheduler.run.local.fresh import fresh_cwd, make_fresh, settle_fresh
 from scheduler.run.local.prepare import Invocation, Tools, prepare_attempt
 from scheduler.sync.passes import Passes
 
@@ -43,6 +45,7 @@ class Opening:
     job: Job
     ready: Ready | Fault
     invocation: Invocation | Fault  # a Fault ends a retry as soon as it is open
+    tree: FreshTree | None = None  # its worktree, with `workdir: fresh`
 
     def pinned(self) -> Pinned:
         assert isinstance(self.ready, Ready)
@@ -54,6 +57,12 @@ class Opening:
             runner_files=ready.runner_files,
         )
 
+    def settled(self, ending: Ending) -> Ending:
+        """The ending of its attempt, with what that changed in its worktree. Git looks at all files there."""
+        assert isinstance(self.ready, Ready)
+        assert self.tree is not None
+        return settle_fresh(self.ready.place, self.run, self.tree, ending)
+
     def of(self, run: Run) -> Opening:
         """The same for a run that has its number only now."""
         assert isinstance(self.invocation, Invocation)
@@ -63,7 +72,7 @@ class Opening:
         """Open it, before its process exists. None if another process has the run, or has ended it."""
         if self.run.attempts:
             files = self.ready.runner_files if isinstance(self.ready, Ready) else None
-            return runs.start_retry(sql, self.run, owner=owner, runner_files=files, now=clock.now())
+            return runs.start_retry(sql, self.run, owner=owner, runner_files=files, worktree=self.tree, now=clock.now())
         pinned = self.pinned()
         try:
             return runs.start_attempt(
@@ -75,6 +84,7 @@ class Opening:
                 task=pinned.task,
                 provenance=pinned.provenance,
                 runner_files=pinned.runner_files,
+                worktree=self.tree,
                 now=clock.now(),
             )
         except runs.EndedMeanwhileError:  # while we waited for its files; that is already logged
@@ -155,11 +165,11 @@ class Attempts:
             return self.end_unstarted(run, cancel.why or "cancelled")
         if isinstance(ready, Superseded):
             return self._skip(run, "superseded", ready.message, fault=False)
-        invocation = ready if isinstance(ready, Fault) else self.prepare(ready, run)
+        invocation, tree = (ready, None) if isinstance(ready, Fault) else self._prepare(ready, run)
         if isinstance(invocation, Fault) or isinstance(ready, Fault):
             assert isinstance(invocation, Fault)
             return self._not_started(run, invocation)
-        return Opening(run=run, job=ready.job, ready=ready, invocation=invocation)
+        return Opening(run=run, job=ready.job, ready=ready, invocation=invocation, tree=tree)
 
     def _look_again(self, run: Run, cancel: Cancel) -> Opening | Run:
         last, job = run.attempts[-1], self.store.read(queries.job, run.job_id)
@@ -181,18 +191,41 @@ class Attempts:
         if cancel.why is not None:
             return self.end_unstarted(run, cancel.why)
         ready = what_runs_again(self.passes, self.store, run, cancel.wait)
-        invocation = ready if isinstance(ready, Fault) else self.prepare(ready, run)
+        invocation, tree = (ready, None) if isinstance(ready, Fault) else self._prepare(ready, run)
         if isinstance(invocation, Fault) and run.fire_time is not None:
             lost = lost_place(self.passes, self.store, run, invocation)
             if lost is not None:  # keep waiting
                 self.lost(lost)
                 return run
-        return Opening(run=run, job=job if isinstance(ready, Fault) else ready.job, ready=ready, invocation=invocation)
+        defined = job if isinstance(ready, Fault) else ready.job
+        return Opening(run=run, job=defined, ready=ready, invocation=invocation, tree=tree)
 
-    def prepare(self, ready: Ready, run: Run, tools: Tools | None = None) -> Invocation | Fault:
-        """The process of a run's next attempt. tools: of its runner, if somebody has looked already."""
+    def prepare(
+        self, ready: Ready, run: Run, tools: Tools | None = None, *, fresh: Path | None = None
+    ) -> Invocation | Fault:
+        """The process of a run's next attempt.
+
+        tools: of its runner, if somebody has looked already. fresh: its working directory in a worktree of its own.
+        """
         n = run.attempts[-1].n + 1 if run.attempts else 1
-        return prepare_attempt(ready, run.id, run.fire_time, run.trigger, attempt=n, environ=self.environ, tools=tools)
+        return prepare_attempt(
+            ready, run.id, run.fire_time, run.trigger, attempt=n, environ=self.environ, tools=tools, fresh=fresh
+        )
+
+    def _prepare(self, ready: Ready, run: Run) -> tuple[Invocation | Fault, FreshTree | None]:
+        """The same, and its worktree, made last: where anything else is wrong, none is needed."""
+        if ready.job.file.spec.workdir != FRESH:
+            return self.prepare(ready, run), None
+        cwd = fresh_cwd(ready.place, run.job_id, run.n)
+        invocation = cwd if isinstance(cwd, Fault) else self.prepare(ready, run, fresh=cwd)
+        if isinstance(invocation, Fault) or isinstance(cwd, Fault):
+            return invocation, None
+        source = ready.provenance
+        if run.task_of is not None:  # the text may be as old as it likes; the files are those of now
+            tree = replace(self.passes, place=ready.place).tree()
+            source = Provenance(revision=tree.revision, why_none=tree.why_unavailable)
+        made = make_fresh(ready.place, run, cwd, source.revision, source.why_none)
+        return (made, None) if isinstance(made, Fault) else (invocation, made)
 
     def _not_started(self, run: Run, fault: Fault) -> Run:
         """Handle a claimed run that cannot start: its slot waits for its place; anything else is a skip (F7)."""
@@ -223,6 +256,8 @@ class Attempts:
             outcome = self._execute(run, opening, opening.invocation, scratch, cancel)
         if isinstance(outcome, Fault):
             outcome = Ending(status=RunStatus.FAILED, reason=outcome.reason, error=outcome.message)
+        if opening.tree is not None:
+            outcome = opening.settled(outcome)
         return ends.end_attempt(self.store, run, outcome, opening.job, cancel.why, self.clock.now())
 
     def _execute(

@@ -342,7 +342,7 @@ class Chunks:
             self._abandon(seat, error)
             return
         if found is not None:
-            self._has_ended(seat, _failed(found) if isinstance(found, Fault) else found)
+            self._settle(seat, _failed(found) if isinstance(found, Fault) else found)
             return
         crash_point("after_spawn")
         self._pids.append(seat)
@@ -373,7 +373,20 @@ class Chunks:
         if isinstance(outcome, Exception):
             self._abandon(seat, outcome)
         else:
-            self._has_ended(seat, outcome)
+            self._settle(seat, outcome)
+
+    def _settle(self, seat: Seat, ending: Ending) -> None:
+        """Note what the attempt changed in its worktree, if it has one. Elsewhere: that takes its time."""
+        opening = seat.opening
+        if opening is None or opening.tree is None:
+            self._has_ended(seat, ending)
+            return
+        seat.ended_at = seat.ended_at or self._clock.now()
+
+        def then(found: Ending | Exception) -> None:
+            self._has_ended(seat, ending if isinstance(found, Exception) else found)
+
+        self._census.write(lambda: opening.settled(ending), then)
 
     def _has_ended(self, seat: Seat, ending: Ending) -> None:
         seat.ending, seat.ended_at = ending, seat.ended_at or self._clock.now()

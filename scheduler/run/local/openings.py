@@ -7,6 +7,7 @@ import contextlib
 from scheduler.core.values.facts import Fault, Job
 from scheduler.core.values.runs import Run
 from scheduler.core.values.settings import Settings
+from scheduler.core.values.spec import FRESH
 from scheduler.run.fire import Ready
 from scheduler.run.local.attempts import Attempts, Opening
 from scheduler.run.local.prepare import Tools
@@ -38,6 +39,9 @@ class Openings(contextlib.AbstractContextManager["Openings"]):
         ready = self._look.ready(job, run.trigger)
         if ready is None or (tools := self._tools_of(ready)).may_hang:
             return None
+        workdir = ready.job.file.spec.workdir
+        if workdir is not None and (workdir == FRESH or tools.workdir_may_hang(workdir)):
+            return None  # a worktree is made by git, which takes its time
         invocation = self._attempts.prepare(ready, run, tools)
         if isinstance(invocation, Fault):
             return None

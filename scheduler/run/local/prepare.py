@@ -13,11 +13,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from scheduler.core.formats.asked import allowing_folder, model_of, refusals
 from scheduler.core.formats.globs import matches_any, matches_job
 from scheduler.core.values.facts import Fault, Task
 from scheduler.core.values.instants import instant
 from scheduler.core.values.settings import RunnerSpec, Settings, TaskInput
-from scheduler.core.values.spec import JobSpec
+from scheduler.core.values.spec import ROOT_FOLDER, JobSpec
 from scheduler.core.values.texts import listed
 from scheduler.core.values.units import format_duration
 from scheduler.core.values.usage import Price, ResultFormat
@@ -44,6 +45,7 @@ class Context:
     attempt: int  # 1 for the first
     revision: str | None
     task_sha256: str
+    fresh: Path | None = None  # the working directory of a job that asks for a new worktree; it need not exist yet
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,7 +80,9 @@ class Tools:
             if name in _INHERITED or name.startswith(_INHERITED_PREFIXES) or name in runner.env_from
         }
         self.inherited.update(runner.env)
+        self._home = environ.get("HOME", "")
         self._programs: dict[str, str | Fault] = {}
+        self._workdirs: dict[str, Path | Fault] = {}
 
     @cached_property
     def may_hang(self) -> bool:
@@ -90,6 +94,16 @@ class Tools:
     @cached_property
     def cwd(self) -> Path | Fault:
         return _working_folder(self.runner, self.root)
+
+    def workdir(self, name: str) -> Path | Fault:
+        """The folder that a job names as its working directory."""
+        if name not in self._workdirs:
+            self._workdirs[name] = _asked_folder(name, self.runner, self.root, self._home)
+        return self._workdirs[name]
+
+    def workdir_may_hang(self, name: str) -> bool:
+        """True if a look at that folder may wait for a server."""
+        return may_hang(*(_led(each, self.root, self._home) for each in (name, *self.runner.workdirs)))
 
     def program(self, search: str) -> str | Fault:
         """The absolute path of argv[0], if it can be started. search: the PATH of the run."""
@@ -110,8 +124,12 @@ def prepare_attempt(
     attempt: int,
     environ: Mapping[str, str],
     tools: Tools | None = None,
+    fresh: Path | None = None,
 ) -> Invocation | Fault:
-    """The process for one attempt, or why there is none. tools: of its runner, if somebody has looked already."""
+    """The process for one attempt, or why there is none.
+
+    tools: of its runner, if somebody has looked already. fresh: see `Context`.
+    """
     context = Context(
         run_id=run_id,
         job_id=ready.job.id,
@@ -120,6 +138,7 @@ def prepare_attempt(
         attempt=attempt,
         revision=ready.provenance.revision,
         task_sha256=ready.task.sha256,
+        fresh=fresh,
     )
     tools = tools or Tools(ready.runner, ready.place.root, environ)
     found = prepare(tools, ready.job.file.spec, ready.task, context)
@@ -131,8 +150,8 @@ def prepare_attempt(
 def prepare(tools: Tools, spec: JobSpec, task: Task, context: Context) -> Invocation | Fault:
     """The process that runs `task`, or why there is none. Reads the file system, changes nothing.
 
-    Fault reasons: runner_not_allowed, runner_not_found,
-    runner_start_failed, runner_cwd_missing, runner_task_too_large, runner_task_option.
+    Fault reasons: runner_not_allowed, runner_not_found, runner_start_failed, runner_cwd_missing,
+    runner_workdir_missing, runner_task_too_large, runner_task_option.
     """
     runner = tools.runner
     if runner.tasks is not None and not matches_any(task.source_path, runner.tasks):
@@ -150,14 +169,17 @@ def prepare(tools: Tools, spec: JobSpec, task: Task, context: Context) -> Invoca
         return cannot_start(
             "not_allowed", f"runner {runner.name!r} does not let jobs set {', '.join(refused)} (job_env)"
         )
-    cwd = tools.cwd
+    asked = refusals(runner, job_id=spec.id, model=spec.model, args=spec.args, workdir=spec.workdir)
+    if refused_wish := next(iter(asked), None):
+        return cannot_start("not_allowed", refused_wish.message)
+    cwd = context.fresh or (tools.cwd if spec.workdir is None else tools.workdir(spec.workdir))
     if isinstance(cwd, Fault):
         return cwd
     env = _environment(tools, spec, context, cwd)
     program = tools.program(env.get("PATH", os.defpath))
     if isinstance(program, Fault):
         return program
-    arguments = runner.command[1:]
+    arguments = runner.words(model_of(spec, runner), spec.args)
     if runner.takes_for_option(task.text):
         return cannot_start(
             "task_option",
@@ -231,6 +253,39 @@ def _working_folder(runner: RunnerSpec, root: Path) -> Path | Fault:
     if not cwd.is_dir() or (cwd != root and not cwd.resolve().is_relative_to(root.resolve())):
         return cannot_start("cwd_missing", f"the working directory {runner.cwd!r} is not a folder in the root")
     return cwd
+
+
+def _led(name: str, root: Path, home: str) -> str:
+    """The path that `workdir` or `workdirs` names. Empty for a folder in a home that nobody has."""
+    if name.startswith("~"):
+        return os.path.normpath(home + name[1:]) if os.path.isabs(home) else ""  # noqa: PTH117
+    return os.path.normpath(root / ("." if name == ROOT_FOLDER else name))
+
+
+def _asked_folder(name: str, runner: RunnerSpec, root: Path, home: str) -> Path | Fault:
+    """The folder of a `workdir`, which must really be in or below the one that allows it, wherever links lead."""
+    if fault := workdir_fault(name, root, home):
+        return fault
+    allowing = allowing_folder(name, runner)
+    assert allowing is not None  # otherwise it was refused as written
+    found = _led(name, root, home)
+    real, top = (os.path.realpath(each) for each in (found, _led(allowing, root, home)))
+    if real != top and not real.startswith(f"{top.rstrip('/')}/"):
+        message = f"the working directory {name!r} leads to {real!r}, which is not in {allowing!r} (workdirs)"
+        return cannot_start("not_allowed", message)
+    return Path(found)
+
+
+def workdir_fault(name: str, root: Path, home: str) -> Fault | None:
+    """Why there is no such working directory now. None if there is."""
+    found = _led(name, root, home)
+    if not found:
+        return cannot_start("workdir_missing", f"the working directory {name!r} cannot be found: HOME is not set")
+    if not os.path.isdir(found):  # noqa: PTH112 - fires ask
+        return cannot_start(
+            "workdir_missing", f"the working directory {name!r} is not a folder; create it, or mount its disk"
+        )
+    return None
 
 
 def cannot_start(reason: str, message: str) -> Fault:

@@ -806,7 +806,22 @@ defaults:
   retry: {attempts: 3, delay: 1m}
   expect_every: 26h
   catch_up: all
-runners: {r: {command: [cat], job_env: [A, B, C]}, s: {command: [cat], job_env: [A, B, C]}}
+  model: small
+  args: [--fast]
+  workdir: root
+runners:
+  r:
+    command: [cat, "{model}", "{args}"]
+    job_env: [A, B, C]
+    job_models: [small]
+    job_args: {--fast: null}
+    workdirs: [root]
+  s:
+    command: [cat, "{model}", "{args}"]
+    job_env: [A, B, C]
+    job_models: [small]
+    job_args: {--fast: null}
+    workdirs: [root]
 """)
 
 
@@ -836,6 +851,7 @@ def test_every_key_that_may_have_a_default_takes_it() -> None:
     assert resolved("retry: {attempts: 2}").retry == Retry(attempts=2, delay=timedelta(minutes=1)), "merged by key"
     assert resolved("retry: null").retry == Retry()
     assert spec.expect_every == timedelta(hours=26)
+    assert (spec.model, spec.args, spec.workdir) == ("small", ("--fast",), "root")
     assert set(EVERY_DEFAULT.defaults) == set(DefaultsShape.model_fields)
 
 

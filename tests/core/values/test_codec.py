@@ -44,6 +44,10 @@ RUNNER = RunnerSpec(
     cwd="work",
     files=(("bin/a", "sha256:0a executable"),),
     result_format=ResultFormat.TEXT,
+    model="sonnet",
+    job_models=("sonnet", "claude-haiku-*"),
+    job_args=(("--max-turns", "[0-9]+"), ("--verbose", None)),
+    workdirs=("fresh", "~/src"),
 )
 PRICE = Price(
     model="gpt-5",
@@ -86,6 +90,9 @@ VALUES: dict[str, Any] = {
         retry=Retry(attempts=2),
         expect_every=timedelta(days=1),
         catch_up=CatchUp(policy=CatchUpPolicy.NONE, within=timedelta(minutes=1)),
+        model="sonnet",
+        args=("--max-turns", "5"),
+        workdir="~/src/site",
     ),
     "settings": Settings(),
     "settings-full": Settings(
@@ -100,7 +107,7 @@ VALUES: dict[str, Any] = {
         hosts=("prod-*",),
         limits=Limits(max_jobs=1, task_bytes=2, output_bytes=3, max_running=4),
         prune=Prune(max_percent=1, max_jobs=2),
-        retention=Retention(output_days=0, runs=5),
+        retention=Retention(output_days=0, runs=5, worktree_days=0, worktrees=5),
         agents=Agents(jobs=("a", "tag:b"), verbs=(), fields=("task",), paths=("jobs/**",), edits="commit"),
         worktree=Worktree(branch="main", dirty="skip"),
         prices=(PRICE,),
@@ -115,7 +122,7 @@ JSON_OF = {name: value.to_json() for name, value in VALUES.items()}
 LATER = {
     "schedule-union": {"any", "jitter_ms"},
     "schedule-every": {"every_ms", "phase_ms", "starts", "ends", "jitter_ms"},
-    "job-full": {"failure_limit", "expires", "retry", "expect_every_ms", "catch_up"},
+    "job-full": {"failure_limit", "expires", "retry", "expect_every_ms", "catch_up", "model", "args", "workdir"},
     "settings-full": {"retention", "agents", "worktree", "prices"},
 }
 
