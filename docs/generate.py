@@ -25,6 +25,7 @@ from scheduler.core.formats.json_schema import SCHEMAS
 from scheduler.core.formats.shapes import (
     AgentsShape,
     CatchUpShape,
+    CheckShape,
     DefaultsShape,
     JobShape,
     LimitsShape,
@@ -54,6 +55,7 @@ def pages() -> dict[str, dict[str, str]]:
             "schedule-keys": key_table(ScheduleShape),
             "retry-keys": key_table(RetryShape),
             "catch-up-keys": key_table(CatchUpShape),
+            "check-keys": key_table(CheckShape),
             "job-not-yet": not_yet(JobShape),
         },
         "scheduler-yaml.md": {

@@ -155,6 +155,36 @@ class CatchUpShape(Shape):
     )
 
 
+class CheckOfAllShape(Shape):
+    """The keys of a check that all jobs can share."""
+
+    model_config = ConfigDict(title="Check")
+    misplaced: ClassVar[Mapping[str, str]] = {"task": "write it in each job file, or name a file with task_source_path"}
+
+    runner: str | None = _optional("The name of the runner that carries out the check. Required.", "shell")
+    task_source_path: (
+        Annotated[str, AfterValidator(rules.task_path), _schema(PATH_PATTERN, maxLength=MAX_LENGTH)] | None
+    ) = _optional(
+        "The file that contains the text of the check, relative to the folder of scheduler.yaml. It is read at each "
+        "fire.",
+        "checks/inbox.sh",
+    )
+    timeout: Duration | None = _optional("How long the check may take. Default: 30s.", "30s")
+    output: Literal["ignore", "append"] | None = _optional(
+        "append: what the check prints is added to the task, marked as foreign. At most 64 KiB. Default: ignore."
+    )
+
+
+class CheckShape(CheckOfAllShape):
+    """Decides at each slot whether there is work: exit code 0 runs the job, 10 skips the slot."""
+
+    misplaced: ClassVar[Mapping[str, str]] = {}
+
+    task: Annotated[str, AfterValidator(rules.inline_task), _schema(rules.NOT_BLANK_PATTERN)] | None = _optional(
+        "The text of the check. Use exactly one of task and task_source_path."
+    )
+
+
 class SharedShape(Shape):
     """The keys that a job can set itself or inherit from scheduler.yaml."""
 
@@ -164,7 +194,7 @@ class SharedShape(Shape):
         "timezone": "write timezone at the top level of scheduler.yaml",
     }
 
-    inner = {"retry": RetryShape, "catch_up": CatchUpShape}
+    inner = {"retry": RetryShape, "catch_up": CatchUpShape, "check": CheckOfAllShape}
 
     name: Line | None = _optional("A name for people. Default: the id.")
     description: str | None = _optional("What the job is for.")
@@ -212,6 +242,12 @@ class SharedShape(Shape):
         "while the job is paused or disabled.",
         "26h",
     )
+    check: CheckOfAllShape | None = _optional(
+        "A program that decides at each slot whether there is work, before the job itself starts. Exit code 0: run; "
+        "10: skip the slot as nothing_to_do; anything else: check_failed, which counts as an error. "
+        "Default: every slot runs.",
+        {"runner": "shell", "task_source_path": "checks/inbox.sh"},
+    )
 
 
 class DefaultsShape(SharedShape):
@@ -236,7 +272,7 @@ class JobShape(SharedShape):
         "prompt": "write the text as task, or the path of its file as task_source_path",
         "command": "write runner: NAME; the command belongs to that runner in scheduler.yaml",
     }
-    inner = {**SharedShape.inner, "schedule": ScheduleShape}
+    inner = {**SharedShape.inner, "schedule": ScheduleShape, "check": CheckShape}
 
     id: JobId = Field(
         description="The permanent identity of the job: it stays the same when the file is moved or renamed. "
@@ -262,6 +298,9 @@ class JobShape(SharedShape):
     ) = _optional(
         "The file that contains the task, relative to the folder of scheduler.yaml. It is read at each fire.",
         "prompts/heartbeat.md",
+    )
+    check: CheckShape | None = _optional(
+        SharedShape.model_fields["check"].description or "", {"runner": "shell", "task_source_path": "checks/inbox.sh"}
     )
 
 
@@ -359,7 +398,7 @@ AgentVerb = Literal[
 ]  # fmt: skip
 AgentField = Literal[
     "task", "task_source_path", "name", "description", "owner", "tags", "schedule", "enabled", "runner", "env",
-    "timeout", "concurrency", "catch_up", "failure_limit", "retry", "expires", "expect_every",
+    "timeout", "concurrency", "catch_up", "failure_limit", "retry", "expires", "expect_every", "check",
 ]  # fmt: skip
 
 

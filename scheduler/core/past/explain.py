@@ -220,6 +220,7 @@ _SKIPPED = {
     "overlap": "the job was still running or queued at that time",
     "capacity": "the limit of concurrent runs was reached for too long",
     "superseded": "an edit removed the slot before it could run",
+    "nothing_to_do": "its check found nothing to do",
 }
 
 

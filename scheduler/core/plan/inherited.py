@@ -34,7 +34,9 @@ def _bare_job(settings: Settings) -> JobSpec | None:
     env = defaults.get("env")
     allowed = tuple(env) if isinstance(env, Mapping) else ()
     runner = RunnerSpec(name=name, command=("x",), input=TaskInput.STDIN, job_env=allowed)
-    bare = replace(settings, runners={name: runner}, defaults={**defaults, "runner": name})
+    check = defaults.get("check")
+    names = {name, str(check.get("runner"))} if isinstance(check, Mapping) else {name}
+    bare = replace(settings, runners=dict.fromkeys(names, runner), defaults={**defaults, "runner": name})
     (document,) = read_job_file("jobs/x.yaml", _BARE_JOB, bare).documents
     return document.spec
 

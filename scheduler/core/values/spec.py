@@ -95,6 +95,20 @@ class Retry(Stored):
     on: tuple[str, ...] = ("failed", "timed_out")  # statuses of an attempt
 
 
+CHECK_TIMEOUT = timedelta(seconds=30)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckSpec(Stored):
+    """What decides before the first attempt of a slot whether there is work for the job."""
+
+    runner: str
+    task: str | None = None  # the text itself, if it is in the job file
+    task_source_path: str | None = None  # the file of the text otherwise
+    timeout: timedelta = CHECK_TIMEOUT
+    output: str = "ignore"  # or append: what it prints is added to what the job is given
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobSpec(Stored):
     """Desired state of one job: its resolved definition (defaults merged), never what happened to it.
@@ -119,6 +133,25 @@ class JobSpec(Stored):
     retry: Retry = added_later(Retry())
     expect_every: timedelta | None = added_later(None)  # without a success for longer, somebody is notified
     catch_up: CatchUp = added_later(CatchUp())
+    check: CheckSpec | None = added_later(None)
+
+    @property
+    def of_check(self) -> JobSpec:
+        """The job as its check runs: with the runner, the text and the timeout of the check."""
+        assert self.check is not None
+        check = self.check
+        return replace(self, runner=check.runner, task_source_path=check.task_source_path, timeout=check.timeout)
+
+    @property
+    def runners(self) -> tuple[str, ...]:
+        """The runners that it uses: its own, and that of its check."""
+        return (self.runner,) if self.check is None else (self.runner, self.check.runner)
+
+    @property
+    def task_paths(self) -> tuple[str, ...]:
+        """The files whose whole content is a text of the job: its task, and its check."""
+        named = (self.task_source_path, None if self.check is None else self.check.task_source_path)
+        return tuple(path for path in named if path is not None)
 
     @property
     def due_by(self) -> Schedule:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from scheduler.core.formats.globs import matches_any, matches_job
 from scheduler.core.values.facts import Fault, Task
 from scheduler.core.values.instants import instant
+from scheduler.core.values.interpreters import executes_its_task
 from scheduler.core.values.settings import RunnerSpec, Settings, TaskInput
 from scheduler.core.values.spec import JobSpec
 from scheduler.core.values.texts import listed
@@ -122,7 +123,12 @@ def prepare_attempt(
         task_sha256=ready.task.sha256,
     )
     tools = tools or Tools(ready.runner, ready.place.root, environ)
-    found = prepare(tools, ready.job.file.spec, ready.task, context)
+    if ready.check_output is not None and executes_its_task(ready.runner.command):
+        return cannot_start("not_allowed", f"runner {ready.runner.name!r} would execute what the check printed")
+    spec = ready.job.file.spec
+    if ready.is_check:  # of the job's variables it gets those that its own runner allows
+        spec = replace(spec, env=tuple(each for each in spec.env if each[0] in ready.runner.job_env))
+    found = prepare(tools, spec, ready.given, context)
     if isinstance(found, Fault) or found.result_format is ResultFormat.TEXT:
         return found
     return replace(found, prices=ready.settings.prices)

@@ -14,7 +14,7 @@ import pytest
 
 from scheduler.core.values.problems import Problem, Severity
 from scheduler.core.values.settings import Agents, Limits, Prune, Retention, RunnerSpec, Settings, TaskInput, Worktree
-from scheduler.core.values.spec import CatchUp, CatchUpPolicy, Concurrency, JobSpec, Retry, Schedule
+from scheduler.core.values.spec import CatchUp, CatchUpPolicy, CheckSpec, Concurrency, JobSpec, Retry, Schedule
 from scheduler.core.values.usage import Price, ResultFormat
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "values"
@@ -55,6 +55,9 @@ PRICE = Price(
     as_of="2026-12-01",
 )
 
+CHECK = CheckSpec(
+    runner="sh", task="exit 10", task_source_path="checks/a.sh", timeout=timedelta(seconds=5), output="append"
+)
 VALUES: dict[str, Any] = {
     "schedule-cron": CRON,
     "schedule-every": EVERY,
@@ -86,7 +89,10 @@ VALUES: dict[str, Any] = {
         retry=Retry(attempts=2),
         expect_every=timedelta(days=1),
         catch_up=CatchUp(policy=CatchUpPolicy.NONE, within=timedelta(minutes=1)),
+        check=CHECK,
     ),
+    "check": CheckSpec(runner="sh", task="exit 10"),
+    "check-full": CHECK,
     "settings": Settings(),
     "settings-full": Settings(
         version=2,
@@ -115,7 +121,7 @@ JSON_OF = {name: value.to_json() for name, value in VALUES.items()}
 LATER = {
     "schedule-union": {"any", "jitter_ms"},
     "schedule-every": {"every_ms", "phase_ms", "starts", "ends", "jitter_ms"},
-    "job-full": {"failure_limit", "expires", "retry", "expect_every_ms", "catch_up"},
+    "job-full": {"failure_limit", "expires", "retry", "expect_every_ms", "catch_up", "check"},
     "settings-full": {"retention", "agents", "worktree", "prices"},
 }
 
@@ -192,6 +198,7 @@ def test_unknown_keys_of_a_definition_are_passed_over() -> None:
         ("retry", {}),
         ("catch_up", {"policy": "latest"}),
         ("expect_every_ms", "1d"),
+        ("check", {"runner": "sh"}),
         ("schedule", None),
         ("schedule", {}),
         ("schedule", {"timezone": "UTC", "any": [{}]}),
