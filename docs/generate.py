@@ -27,6 +27,7 @@ from scheduler.core.formats.shapes import (
     CatchUpShape,
     CheckShape,
     DefaultsShape,
+    ExpectShape,
     JobShape,
     LimitsShape,
     PriceShape,
@@ -56,6 +57,7 @@ def pages() -> dict[str, dict[str, str]]:
             "retry-keys": key_table(RetryShape),
             "catch-up-keys": key_table(CatchUpShape),
             "check-keys": key_table(CheckShape),
+            "expect-keys": key_table(ExpectShape),
             "job-not-yet": not_yet(JobShape),
         },
         "scheduler-yaml.md": {

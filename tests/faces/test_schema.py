@@ -23,6 +23,7 @@ from scheduler.core.formats.shapes import (
     CatchUpShape,
     CheckOfAllShape,
     DefaultsShape,
+    ExpectShape,
     JobShape,
     LimitsShape,
     PriceShape,
@@ -182,6 +183,7 @@ def test_the_schemas_have_every_key_and_none_that_is_not_supported_yet() -> None
         WorktreeShape,
         PriceShape,
         CheckOfAllShape,
+        ExpectShape,
     )
     assert keys("root") == {key for shape in shapes for key in shape.model_fields}
     assert set(JobShape.model_fields) <= keys("job")

@@ -27,7 +27,7 @@ from scheduler.core.formats.faults import (
     not_a_mapping,
 )
 from scheduler.core.formats.paths import is_path
-from scheduler.core.formats.policies import catch_up_of, check_of, retry_of
+from scheduler.core.formats.policies import catch_up_of, check_of, expect_of, retry_of
 from scheduler.core.formats.rules import ID_PATTERN
 from scheduler.core.formats.runner_rules import job_fault, task_fault, timeout_fault, unknown_runner
 from scheduler.core.formats.shapes import JobShape, ScheduleShape
@@ -262,6 +262,7 @@ class _JobReader:
             only = source if len(sources) == 1 and isinstance(source, str) else None
             self._check_use(runner, only, (), key, DEFAULT_TIMEOUT)
         self._check_check()
+        self._check_expect()
         if shape is None or schedule is None:
             return None
         self._doubt_keys()
@@ -286,6 +287,7 @@ class _JobReader:
             expect_every=shape.expect_every,
             catch_up=catch_up_of(shape.catch_up),
             check=check_of(shape.check),
+            expect=expect_of(shape.expect),
         )
 
     def _schedule(self, given: Any) -> Schedule | None:
@@ -497,6 +499,12 @@ class _JobReader:
         for key in path:
             found = found.get(key) if isinstance(found, dict) else None
         return found if isinstance(found, dict) else {}
+
+    def _check_expect(self) -> None:
+        given = self._merged.get("expect")
+        if isinstance(given, dict) and all(given.get(key) is None for key in ("result", "file")):
+            message, hint = "expect names nothing to look for", "write result: nonempty, or delete the key"
+            self._faults.append(KeyFault(("expect",), "value.empty", message, hint, at_key=True))
 
     def _check_check(self) -> None:
         """The rules of `check`, which are those of a job's own runner and text."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from scheduler.core.formats.shapes import CatchUpShape, CheckShape, RetryShape
-from scheduler.core.values.spec import CHECK_TIMEOUT, CatchUp, CatchUpPolicy, CheckSpec, Retry
+from scheduler.core.formats.shapes import CatchUpShape, CheckShape, ExpectShape, RetryShape
+from scheduler.core.values.spec import CHECK_TIMEOUT, CatchUp, CatchUpPolicy, CheckSpec, ExpectSpec, Retry
 
 
 def retry_of(shape: RetryShape | None) -> Retry:
@@ -13,6 +13,10 @@ def retry_of(shape: RetryShape | None) -> Retry:
 
 def catch_up_of(shape: CatchUpShape | None) -> CatchUp:
     return CatchUp() if shape is None else CatchUp(policy=CatchUpPolicy(shape.policy), within=shape.within)
+
+
+def expect_of(shape: ExpectShape | None) -> ExpectSpec | None:
+    return None if shape is None else ExpectSpec(result=shape.result, file=shape.file)
 
 
 def check_of(shape: CheckShape | None) -> CheckSpec | None:

@@ -185,6 +185,23 @@ class CheckShape(CheckOfAllShape):
     )
 
 
+class ExpectShape(Shape):
+    """What a success must leave. A run that ends with exit code 0 without it has failed."""
+
+    result: Annotated[str, AfterValidator(rules.expected_result), _schema(rules.RESULT_PATTERN)] | None = _optional(
+        "nonempty: the result is not blank. Or a regular expression of Python between slashes that is found in it. The "
+        "result is the answer of an agent, otherwise the first 64 KiB of stdout.",
+        "nonempty",
+        "/(?m)^DONE$/",
+    )
+    file: Annotated[str, AfterValidator(rules.expected_file), _schema(PATH_PATTERN, maxLength=MAX_LENGTH)] | None = (
+        _optional(
+            "A file, relative to the folder of scheduler.yaml, that is written since the run started.",
+            "reports/daily.md",
+        )
+    )
+
+
 class SharedShape(Shape):
     """The keys that a job can set itself or inherit from scheduler.yaml."""
 
@@ -194,7 +211,7 @@ class SharedShape(Shape):
         "timezone": "write timezone at the top level of scheduler.yaml",
     }
 
-    inner = {"retry": RetryShape, "catch_up": CatchUpShape, "check": CheckOfAllShape}
+    inner = {"retry": RetryShape, "catch_up": CatchUpShape, "check": CheckOfAllShape, "expect": ExpectShape}
 
     name: Line | None = _optional("A name for people. Default: the id.")
     description: str | None = _optional("What the job is for.")
@@ -247,6 +264,10 @@ class SharedShape(Shape):
         "10: skip the slot as nothing_to_do; anything else: check_failed, which counts as an error. "
         "Default: every slot runs.",
         {"runner": "shell", "task_source_path": "checks/inbox.sh"},
+    )
+    expect: ExpectShape | None = _optional(
+        "What a run that ends with exit code 0 must leave to count as a success. Default: nothing.",
+        {"result": "nonempty"},
     )
 
 
@@ -399,6 +420,7 @@ AgentVerb = Literal[
 AgentField = Literal[
     "task", "task_source_path", "name", "description", "owner", "tags", "schedule", "enabled", "runner", "env",
     "timeout", "concurrency", "catch_up", "failure_limit", "retry", "expires", "expect_every", "check",
+    "expect",
 ]  # fmt: skip
 
 

@@ -109,6 +109,23 @@ class CheckSpec(Stored):
     output: str = "ignore"  # or append: what it prints is added to what the job is given
 
 
+NONEMPTY = "nonempty"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExpectSpec(Stored):
+    """What a success must leave."""
+
+    result: str | None = None  # nonempty, or a regular expression between slashes
+    file: str | None = None  # root-relative; written since the run started
+
+    @property
+    def pattern(self) -> str:
+        """The regular expression of `result`."""
+        assert self.result is not None
+        return self.result[1:-1]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobSpec(Stored):
     """Desired state of one job: its resolved definition (defaults merged), never what happened to it.
@@ -134,6 +151,7 @@ class JobSpec(Stored):
     expect_every: timedelta | None = added_later(None)  # without a success for longer, somebody is notified
     catch_up: CatchUp = added_later(CatchUp())
     check: CheckSpec | None = added_later(None)
+    expect: ExpectSpec | None = added_later(None)
 
     @property
     def of_check(self) -> JobSpec:

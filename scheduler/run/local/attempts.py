@@ -288,7 +288,8 @@ class Attempts:
         )
         if isinstance(outcome, Ending) and speaks(invocation):
             files = {name: os.fspath(self.place.output(run.job_id, run.n, n, name)) for name in ("stdout", "stderr")}
-            outcome = as_told(invocation, outcome, at=self.clock.now(), **files)
+            now = self.clock.now()
+            outcome = as_told(invocation, outcome, at=now, since=run.started_at or now, **files)
         crash_point("before_end")
         return outcome
 

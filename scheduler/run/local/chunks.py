@@ -365,9 +365,11 @@ class Chunks:
 
     def _read_agent(self, seat: Seat, invocation: Invocation, ending: Ending, at: datetime) -> None:
         """Elsewhere: there may be much to read, from a slow disk."""
-        output = self._output(seat.run)
+        output, since = self._output(seat.run), seat.run.started_at or at
         self._census.write(
-            lambda: as_told(invocation, ending, stdout=f"{output}.stdout", stderr=f"{output}.stderr", at=at),
+            lambda: as_told(
+                invocation, ending, stdout=f"{output}.stdout", stderr=f"{output}.stderr", at=at, since=since
+            ),
             lambda found: self._judged(seat, found),
         )
 

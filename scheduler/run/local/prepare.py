@@ -23,6 +23,7 @@ from scheduler.core.values.texts import listed
 from scheduler.core.values.units import format_duration
 from scheduler.core.values.usage import Price, ResultFormat
 from scheduler.machine.mounts import may_hang
+from scheduler.run.local.expectations import Expected
 
 if TYPE_CHECKING:
     from scheduler.run.fire import Ready
@@ -58,6 +59,7 @@ class Invocation:
     task_file: bytes | None  # the content of the file that replaces {task_file}
     result_format: ResultFormat = ResultFormat.TEXT
     prices: tuple[Price, ...] = ()
+    expected: Expected | None = None
 
     def of(self, run_id: str) -> Invocation:
         """The same for another run."""
@@ -129,9 +131,11 @@ def prepare_attempt(
     if ready.is_check:  # of the job's variables it gets those that its own runner allows
         spec = replace(spec, env=tuple(each for each in spec.env if each[0] in ready.runner.job_env))
     found = prepare(tools, spec, ready.given, context)
-    if isinstance(found, Fault) or found.result_format is ResultFormat.TEXT:
+    if isinstance(found, Fault):
         return found
-    return replace(found, prices=ready.settings.prices)
+    if spec.expect is not None and not ready.is_check:
+        found = replace(found, expected=Expected(spec=spec.expect, folder=tools.root))
+    return found if found.result_format is ResultFormat.TEXT else replace(found, prices=ready.settings.prices)
 
 
 def prepare(tools: Tools, spec: JobSpec, task: Task, context: Context) -> Invocation | Fault:

@@ -17,7 +17,7 @@ from scheduler.core.formats.shapes import DefaultsShape, JobShape, ScheduleShape
 from scheduler.core.times.fires import next_fire
 from scheduler.core.values.problems import Severity
 from scheduler.core.values.settings import Settings
-from scheduler.core.values.spec import CatchUp, CatchUpPolicy, CheckSpec, JobSpec, Retry
+from scheduler.core.values.spec import CatchUp, CatchUpPolicy, CheckSpec, ExpectSpec, JobSpec, Retry
 from tests.core.problem_text import GOLDEN, check_golden, check_places
 
 ROOT = b"""\
@@ -807,6 +807,7 @@ defaults:
   expect_every: 26h
   catch_up: all
   check: {runner: s, task_source_path: checks/all.sh, timeout: 10s}
+  expect: {result: nonempty}
 runners: {r: {command: [cat], job_env: [A, B, C]}, s: {command: [cat], job_env: [A, B, C]}}
 """)
 
@@ -840,6 +841,8 @@ def test_every_key_that_may_have_a_default_takes_it() -> None:
     of_all = CheckSpec(runner="s", task_source_path="checks/all.sh", timeout=timedelta(seconds=10))
     assert (spec.check, resolved("check: null").check) == (of_all, None)
     assert resolved("check: {runner: r}").check == replace(of_all, runner="r")
+    assert resolved("expect: {file: out/a.md}").expect == ExpectSpec(result="nonempty", file="out/a.md")
+    assert (spec.expect, resolved("expect: null").expect) == (ExpectSpec(result="nonempty"), None)
     assert set(EVERY_DEFAULT.defaults) == set(DefaultsShape.model_fields)
 
 
@@ -1089,3 +1092,49 @@ def test_defaults_can_say_how_checks_run_but_not_what_they_are() -> None:
     assert [each.code for each in read_root_file(inline)[1]] == ["key.unknown"]
     unknown = ROOT.replace(b"{timeout: 20m,", b"{check: {runner: shel}, timeout: 20m,")
     assert [each.code for each in read_root_file(unknown)[1]] == ["runner.unknown"]
+
+
+# -- what a success must leave -----------------------------------------------------------------
+
+
+def test_a_job_says_what_a_success_must_leave() -> None:
+    assert spec_of(job()).expect is None
+    found = spec_of(job("expect: {result: '/(?m)^DONE$/', file: reports/daily.md}"))
+    assert found.expect == ExpectSpec(result="/(?m)^DONE$/", file="reports/daily.md")
+    assert found.expect.pattern == "(?m)^DONE$"
+    assert JobSpec.from_json(found.to_json()) == found
+    assert found.digest != spec_of(job()).digest
+
+
+@pytest.mark.parametrize(
+    ("keys", "code", "column"),
+    [
+        ("{}", "value.empty", 1),
+        ("{result: null}", "value.empty", 1),
+        ("{result: DONE}", "expect.result", 18),
+        ("{result: ''}", "expect.result", 18),
+        ("{result: //}", "expect.result", 18),
+        ("{result: '/a(b/'}", "expect.result", 21),
+        ("{result: /a(b/}", "expect.result", 20),
+        ("{result: '/" + "a" * 600 + "/'}", "expect.result", 18),
+        ("{file: ../report.md}", "expect.file", 16),
+        ("{file: /tmp/report.md}", "expect.file", 16),
+        ("{file: .scheduler/state.db}", "expect.file", 16),
+        ("{result: true}", "value.type", 18),
+        ("{output: nonempty}", "key.unknown", 10),
+    ],
+)
+def test_an_expectation_that_cannot_be_met_is_a_problem(keys: str, code: str, column: int) -> None:
+    assert (code, 4, column) in told(job(f"expect: {keys}"))
+
+
+@pytest.mark.parametrize("pattern", ["[[a]", "(?i)done", "a{1,1000}", "[a-z&&[b]]", "\\d+ of \\d+"])
+def test_a_regular_expression_warns_nobody(pattern: str) -> None:
+    assert spec_of(job(f"expect: {{result: '/{pattern}/'}}")).expect == ExpectSpec(result=f"/{pattern}/")
+
+
+def test_a_regular_expression_that_is_not_one_says_where() -> None:
+    (problem,) = job("expect: {result: /a(b/}").problems
+    assert problem.message == "the regular expression is not valid: missing ), unterminated subpattern"
+    (problem,) = job("expect: {result: DONE}").problems
+    assert problem.hint == "write nonempty, or a regular expression between slashes, such as /DONE/"

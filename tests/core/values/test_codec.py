@@ -14,7 +14,16 @@ import pytest
 
 from scheduler.core.values.problems import Problem, Severity
 from scheduler.core.values.settings import Agents, Limits, Prune, Retention, RunnerSpec, Settings, TaskInput, Worktree
-from scheduler.core.values.spec import CatchUp, CatchUpPolicy, CheckSpec, Concurrency, JobSpec, Retry, Schedule
+from scheduler.core.values.spec import (
+    CatchUp,
+    CatchUpPolicy,
+    CheckSpec,
+    Concurrency,
+    ExpectSpec,
+    JobSpec,
+    Retry,
+    Schedule,
+)
 from scheduler.core.values.usage import Price, ResultFormat
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "values"
@@ -58,6 +67,7 @@ PRICE = Price(
 CHECK = CheckSpec(
     runner="sh", task="exit 10", task_source_path="checks/a.sh", timeout=timedelta(seconds=5), output="append"
 )
+EXPECT = ExpectSpec(result="/done/", file="out/a.md")
 VALUES: dict[str, Any] = {
     "schedule-cron": CRON,
     "schedule-every": EVERY,
@@ -90,7 +100,10 @@ VALUES: dict[str, Any] = {
         expect_every=timedelta(days=1),
         catch_up=CatchUp(policy=CatchUpPolicy.NONE, within=timedelta(minutes=1)),
         check=CHECK,
+        expect=EXPECT,
     ),
+    "expect": ExpectSpec(),
+    "expect-full": EXPECT,
     "check": CheckSpec(runner="sh", task="exit 10"),
     "check-full": CHECK,
     "settings": Settings(),
@@ -121,7 +134,7 @@ JSON_OF = {name: value.to_json() for name, value in VALUES.items()}
 LATER = {
     "schedule-union": {"any", "jitter_ms"},
     "schedule-every": {"every_ms", "phase_ms", "starts", "ends", "jitter_ms"},
-    "job-full": {"failure_limit", "expires", "retry", "expect_every_ms", "catch_up", "check"},
+    "job-full": {"failure_limit", "expires", "retry", "expect_every_ms", "catch_up", "check", "expect"},
     "settings-full": {"retention", "agents", "worktree", "prices"},
 }
 
