@@ -101,6 +101,8 @@ class SpecJson(TypedDict):
     retry: dict[str, Any]
     expect_every_ms: int | None
     catch_up: dict[str, Any]
+    check: dict[str, Any] | None
+    expect: dict[str, Any] | None
 
 
 class JobRowJson(TypedDict):
