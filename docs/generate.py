@@ -25,7 +25,9 @@ from scheduler.core.formats.json_schema import SCHEMAS
 from scheduler.core.formats.shapes import (
     AgentsShape,
     CatchUpShape,
+    CheckShape,
     DefaultsShape,
+    ExpectShape,
     JobShape,
     LimitsShape,
     PriceShape,
@@ -54,6 +56,8 @@ def pages() -> dict[str, dict[str, str]]:
             "schedule-keys": key_table(ScheduleShape),
             "retry-keys": key_table(RetryShape),
             "catch-up-keys": key_table(CatchUpShape),
+            "check-keys": key_table(CheckShape),
+            "expect-keys": key_table(ExpectShape),
             "job-not-yet": not_yet(JobShape),
         },
         "scheduler-yaml.md": {

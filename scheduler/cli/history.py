@@ -25,6 +25,7 @@ from scheduler.cli.group import (
     say_held,
     say_never_synced,
 )
+from scheduler.core.due.checked import with_output
 from scheduler.core.past.why import trigger_words
 from scheduler.core.values.problems import UsageError
 from scheduler.core.values.runs import RunStatus
@@ -253,10 +254,10 @@ def task_command(given: Globals, run: str) -> None:
         if not printed(given, present):
             render.write_bytes(sys.stdout, present["task"].encode())
         return
-    found, text = task(given.find_root(), run, prefix=given.prefix)
-    if printed(given, task_json(found, text)):
+    found, text, check_output = task(given.find_root(), run, prefix=given.prefix)
+    if printed(given, task_json(found, text, check_output)):
         return
-    render.write_bytes(sys.stdout, text)
+    render.write_bytes(sys.stdout, text if check_output is None else with_output(text, check_output))
 
 
 @cli.command("audit")

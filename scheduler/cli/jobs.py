@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -32,7 +33,7 @@ from scheduler.service.first import never_synced
 from scheduler.service.jobs import FILTERS, held, list_jobs, next_fires, show_job
 
 if TYPE_CHECKING:
-    from scheduler.core.answers import JobRowJson
+    from scheduler.core.answers import JobJson, JobRowJson
 
 
 @cli.command("list")
@@ -128,6 +129,7 @@ def show_command(given: Globals, job: str) -> None:
         "runner": about["runner"]
         + (f", which prints {found['result_format']}" if found["result_format"] not in (None, "text") else ""),
         "timeout": render.duration(about["timeout_ms"]),
+        "check": _check_text(about["check"]) if about["check"] else None,
         "env": ", ".join(f"{name}={value}" for name, value in about["env"].items()),
         "version": about["version"],
         "revision": render.short_hash(about["revision"]) + (f" ({about['dirty']})" if about["dirty"] else ""),
@@ -141,7 +143,7 @@ def show_command(given: Globals, job: str) -> None:
         if about["last_skip_at"]
         else None,
         "stopped": render.in_zone(about["stop_reason"] or ""),
-        "expects": f"a success every {render.duration(about['expect_every_ms'])}" if about["expect_every_ms"] else None,
+        "expects": "; ".join(_expectations(about)),
         "overdue": render.in_zone("; ".join(alarm["message"] for alarm in about["alarms"])),
         "paused": render.pause_text(about["paused"]) if about["paused"] else None,
         "created": f"{render.local_time(about['created_at'])} by {about['created_by']}",
@@ -152,6 +154,20 @@ def show_command(given: Globals, job: str) -> None:
         mark = f" ({render.clock_change(fire)})" if fire["dst"] else ""
         click.echo(f"  {'next fires' if i == 0 else '':<12} {render.local_time(fire['fire_time'])}{mark}")
     render.print_problems([Problem.from_json(problem) for problem in about["problems"]])
+
+
+def _check_text(check: Mapping[str, Any]) -> str:
+    told = f"{check['task_source_path'] or 'in the job file'}, by runner {check['runner']}"
+    told += f", at most {render.duration(check['timeout_ms'])}"
+    return f"{told}; its output is added to the task" if check["output"] == "append" else told
+
+
+def _expectations(about: JobJson) -> Iterator[str]:
+    if about["expect_every_ms"]:
+        yield f"a success every {render.duration(about['expect_every_ms'])}"
+    for name, value in (about["expect"] or {}).items():
+        if value:
+            yield f"{name} {value}"
 
 
 @cli.command("next")

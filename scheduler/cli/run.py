@@ -25,6 +25,7 @@ from scheduler.cli.group import (
     printed,
     say,
 )
+from scheduler.core.due.checked import NOTHING_TO_DO
 from scheduler.core.values.problems import UsageError
 from scheduler.core.values.runs import Run, RunStatus
 from scheduler.core.values.texts import counted
@@ -43,10 +44,11 @@ if TYPE_CHECKING:
 @click.argument("job", type=JobType())
 @click.option("--wait", is_flag=True, help="Wait for the end; exit 1 unless the run succeeds.")
 @click.option("--task-of", metavar="RUN", type=RunType(), help="Use the text of this earlier run, not the file's.")
+@click.option("--check", is_flag=True, help="Let the check of the job decide first, as it does at a slot.")
 @click.option("--dry-run", is_flag=True, help="Show argv, folder, environment names and text; run nothing.")
 @global_options
-def run_command(given: Globals, job: str, wait: bool, task_of: str | None, dry_run: bool) -> None:
-    """Run a job now.
+def run_command(given: Globals, job: str, wait: bool, task_of: str | None, check: bool, dry_run: bool) -> None:
+    """Run a job now, whatever its check would say.
 
     It gets the text that its file holds now. The daemon runs it; without one, this command does, in the foreground.
     """
@@ -69,12 +71,15 @@ def run_command(given: Globals, job: str, wait: bool, task_of: str | None, dry_r
                 restore()  # a signal ends the wait, not the run
 
         try:
-            finished = run_job(root, job, cancel=cancel, wait=wait, claimed=claimed, task_of=task_of, synced=synced)
+            finished = run_job(
+                root, job, cancel=cancel, wait=wait, claimed=claimed, task_of=task_of, check=check, synced=synced
+            )
         except KeyboardInterrupt:
             if started:
                 say(given, f"\n{started[0]} continues in the daemon; to stop it: scheduler cancel {started[0]}")
             raise
-    succeeded = finished.status is RunStatus.SUCCEEDED or not finished.status.finished
+    idle = finished.reason == NOTHING_TO_DO and finished.status is RunStatus.SKIPPED
+    succeeded = finished.status is RunStatus.SUCCEEDED or not finished.status.finished or idle
     code = end_will_be(0 if succeeded else PROBLEMS)
     if given.as_json:
         render.print_json({"run": run_json(finished)})
@@ -177,6 +182,9 @@ def _print_dry_run(given: Globals, found: DryRunJson) -> None:
     for name in ("argv", "cwd", "input"):
         click.echo(f"{name:<12} {render.value_text(found[name])}")
     click.echo(f"{'environment':<12} {' '.join(found['env'])}")
+    if check := found["check"]:
+        says = check["fault"] or render.value_text(check["argv"])
+        click.echo(f"{'check':<12} {says} (decides at each slot; not run now)")
     click.echo(f"{'task sha256':<12} {found['task_sha256']}\n")
     render.write_bytes(sys.stdout, found["task"].encode())
     if not found["task"].endswith("\n"):

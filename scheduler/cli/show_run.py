@@ -37,6 +37,9 @@ def print_run(given: Globals, found: ShowRunJson) -> None:
         "took": render.duration(run["duration_ms"]) if run["duration_ms"] is not None else None,
         "next try": times.get("retry_at"),
         "task": f"{run['source_path']}, {render.short_hash(run['task_sha256'])}" if run["task_sha256"] else None,
+        "check": f"printed {render.short_hash(run['check_sha256'])}, added to the text"
+        if run["check_sha256"]
+        else None,
         "commit": _run_commit(run),
         "generation": run["generation"],
         "changed": _changed_text(run["worktree"]),

@@ -104,6 +104,8 @@ class SpecJson(TypedDict):
     model: str | None
     args: list[str]
     workdir: str | None
+    check: dict[str, Any] | None
+    expect: dict[str, Any] | None
 
 
 class JobRowJson(TypedDict):
@@ -256,6 +258,7 @@ class RunJson(RevisionJson):
     no_provenance: str | None
     runner_files: list[RunnerFileJson] | None
     task_of: str | None
+    check_sha256: str | None  # of what its check printed, if that was added to the text
     generation: int
     result: str | None
     output_bytes: int | None
@@ -304,8 +307,21 @@ class PresentTaskJson(RevisionJson):
 class TaskJson(RevisionJson):
     run_id: str
     task: str
+    check_output: str | None  # what the check printed, if that was added to the text
+    check_sha256: str | None
     task_sha256: str | None
     source_path: str | None
+
+
+class DryCheckJson(TypedDict):
+    """The check that decides at a slot whether the job runs."""
+
+    runner: str
+    task_source_path: str | None
+    timeout_ms: int
+    output: str
+    argv: list[str] | None  # None if it could not start
+    fault: str | None  # why it could not start
 
 
 class DryRunJson(TypedDict):
@@ -316,6 +332,7 @@ class DryRunJson(TypedDict):
     input: str
     task_sha256: str
     task: str
+    check: DryCheckJson | None
 
 
 class OfCommitJson(TypedDict):

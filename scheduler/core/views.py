@@ -225,10 +225,12 @@ def runner_files_json(found: Sequence[RunnerFile] | None) -> list[answers.Runner
     return None if found is None else [cast("answers.RunnerFileJson", each.to_json()) for each in found]
 
 
-def task_json(run: Run, text: bytes) -> answers.TaskJson:
+def task_json(run: Run, text: bytes, check_output: bytes | None = None) -> answers.TaskJson:
     return {
         "run_id": run.id,
         "task": text.decode(),
+        "check_output": None if check_output is None else check_output.decode(),
+        "check_sha256": run.check_sha256,
         "task_sha256": run.task_sha256,
         "source_path": run.source_path,
         "revision": run.provenance.revision,

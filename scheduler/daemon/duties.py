@@ -23,7 +23,8 @@ from scheduler.machine.clock import Clock
 from scheduler.machine.disks import lack_of_room
 from scheduler.machine.log import Log
 from scheduler.root.place import Place
-from scheduler.run.local.engine import FILES_OF_A_RUN, FILES_OF_OURS, LocalEngine
+from scheduler.run.local.engine import LocalEngine
+from scheduler.run.local.room import FILES_OF_A_RUN, FILES_OF_OURS
 
 RETRY_LATE = timedelta(seconds=10)  # by then no other process is left to retry a run
 BEAT_S = 10.0  # between two signs of life in the database

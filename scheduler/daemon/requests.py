@@ -65,6 +65,7 @@ class Requests:
             _given(given, "actor", str),
             task_of=_given(given, "task_of", int, optional=True),
             wait=_given(given, "wait", bool),
+            check=bool(_given(given, "check", bool, optional=True)),
         )
 
     def _sync(self, given: Json) -> list[Json]:
@@ -84,7 +85,7 @@ class Requests:
         return daemon.resync.sync_now(actor=actor, confirmed=confirmed, now_anyway=now_anyway).report().to_json()
 
     def run(
-        self, job_id: str, trigger: Trigger, actor: str, *, task_of: int | None = None, wait: bool
+        self, job_id: str, trigger: Trigger, actor: str, *, task_of: int | None = None, wait: bool, check: bool = False
     ) -> Iterator[Json]:
         """Yield the run's number once it is claimed; with `wait`, again once it has ended."""
         daemon = self.daemon
@@ -107,6 +108,7 @@ class Requests:
                     max_running=daemon.engine.places,
                     now=daemon.clock.now(),
                     task_of=task_of,
+                    check=check,
                     waits=True,
                 )
                 daemon.engine.begin(sql, claim.runs)

@@ -37,6 +37,7 @@ class Pinned:
     task: Task
     provenance: Provenance
     runner_files: tuple[RunnerFile, ...] = ()
+    check_output: bytes | None = None  # what the check printed, if that is added to the text
 
 
 def begin_due(

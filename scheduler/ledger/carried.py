@@ -61,8 +61,9 @@ def past_of(sql: Connection, job_id: str) -> Past:
             told["no_commit"] = "unknown"  # nobody looks it up for the other database
         audit.append(told)
     texts = sql.execute(
-        "SELECT DISTINCT texts.sha256, bytes FROM runs JOIN texts ON texts.sha256 = runs.task_sha256 WHERE job_id = ?"
-        f" AND NOT {ACTIVE}",
+        "SELECT DISTINCT texts.sha256, bytes FROM runs"
+        " JOIN texts ON texts.sha256 IN (runs.task_sha256, runs.check_sha256)"
+        f" WHERE job_id = ? AND NOT {ACTIVE}",
         (job_id,),
     )
     return Past(

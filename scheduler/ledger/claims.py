@@ -8,6 +8,7 @@ from datetime import datetime
 from sqlite3 import Connection
 from typing import TYPE_CHECKING, Any
 
+from scheduler.core.due.checked import WANTS_CHECK
 from scheduler.core.due.policy import Active, Admission, admit
 from scheduler.core.due.waiting import OUTAGE
 from scheduler.core.values.facts import Job
@@ -44,10 +45,12 @@ def claim_manual(
     now: datetime,
     waits: bool = False,
     task_of: int | None = None,
+    check: bool = False,
 ) -> Claimed:
     """Claim capacity for a manual run before anything of it is read or started; or queue it, if it may wait.
 
     task_of: the number of the job's run whose text it runs again. Pinned here, so that nothing deletes it.
+    check: whether the job's check decides first, as it does for a slot.
     Raises: RefusedError, leaving no row, if the job's `concurrency` forbids the run now, the job is archived, or the
     limit of concurrent runs is reached.
     """
@@ -74,7 +77,13 @@ def claim_manual(
         )
     gave_way = _give_way(sql, job_id, found.gives_way, now)
     run = _insert_run(
-        sql, job, trigger=trigger, owner=owner if found.answer == "start" else None, now=now, by=requested_by
+        sql,
+        job,
+        trigger=trigger,
+        owner=owner if found.answer == "start" else None,
+        now=now,
+        by=requested_by,
+        reason=WANTS_CHECK if check else None,
     )
     if task_of is not None:
         run = _pin(sql, run, task_of)
@@ -232,7 +241,8 @@ def _pin(sql: Connection, run: Run, task_of: int) -> Run:
     pinned = sql.execute(
         "UPDATE runs SET task_of = other.n, task_sha256 = other.task_sha256, task_bytes = other.task_bytes,"
         " source_path = other.source_path, source_sha256 = other.source_sha256, source_blob = other.source_blob,"
-        " revision = other.revision, dirty = other.dirty, no_provenance = other.no_provenance"
+        " revision = other.revision, dirty = other.dirty, no_provenance = other.no_provenance,"
+        " check_sha256 = other.check_sha256"
         " FROM runs AS other WHERE runs.job_id = ? AND runs.n = ?"
         " AND other.job_id = runs.job_id AND other.n = ? AND other.task_sha256 NOTNULL",
         (run.job_id, run.n, task_of),

@@ -59,8 +59,7 @@ _MARGIN = 10_000  # rows: their ids may be given out again once a process beside
 
 def unused_texts(sql: Connection) -> tuple[list[str], int]:
     """The texts that no run has, and the row from which on runs may get one of them meanwhile."""
-    used = "SELECT task_sha256 FROM runs WHERE task_sha256 NOTNULL"
-    found = sql.execute(f"SELECT sha256 FROM texts WHERE sha256 NOT IN ({used})").fetchall()
+    found = sql.execute(f"SELECT sha256 FROM texts WHERE sha256 NOT IN ({_used()})").fetchall()
     (newest,) = sql.execute("SELECT coalesce(max(rowid), 0) FROM runs").fetchone()
     (active,) = sql.execute(f"SELECT coalesce(min(rowid), {newest}) FROM runs WHERE {ACTIVE}").fetchone()
     return [row["sha256"] for row in found], min(active, newest - _MARGIN)
@@ -72,7 +71,12 @@ def delete_texts(sql: Connection, sha256s: Sequence[str], *, since: int) -> int:
     For a connection that does not check foreign keys: for each text, SQLite would read all runs, which have no index
     of their texts, and keep every claim waiting.
     """
-    used = "SELECT task_sha256 FROM runs WHERE rowid >= ? AND task_sha256 NOTNULL"
     marks = ", ".join("?" * len(sha256s))
-    deleted = f"DELETE FROM texts WHERE sha256 IN ({marks}) AND sha256 NOT IN ({used})"
-    return sql.execute(deleted, (*sha256s, since)).rowcount
+    deleted = f"DELETE FROM texts WHERE sha256 IN ({marks}) AND sha256 NOT IN ({_used('rowid >= ?')})"
+    return sql.execute(deleted, (*sha256s, since, since)).rowcount
+
+
+def _used(where: str = "TRUE") -> str:
+    """The texts that runs were given."""
+    each = (f"SELECT {name} FROM runs WHERE {where} AND {name} NOTNULL" for name in ("task_sha256", "check_sha256"))
+    return " UNION ALL ".join(each)

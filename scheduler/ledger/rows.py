@@ -103,6 +103,17 @@ def insert_all(sql: Connection, table: str, rows: Sequence[Mapping[str, Any]]) -
         sql.executemany(f"INSERT INTO {table} ({names}) VALUES ({marks})", map(_bound, rows))
 
 
+def keep_text(sql: Connection, text: bytes) -> str:
+    """Keep a text once, and return its sha256. Repairs a kept one that was damaged."""
+    sha256 = sha256_of(text)
+    sql.execute(
+        "INSERT INTO texts (sha256, bytes) VALUES (?, ?)"
+        " ON CONFLICT (sha256) DO UPDATE SET bytes = excluded.bytes WHERE bytes IS NOT excluded.bytes",
+        (sha256, text),
+    )
+    return sha256
+
+
 def set_job(sql: Connection, job_id: str, **columns: Any) -> None:
     """Change a job's row. Instants become text."""
     names = ", ".join(f"{name} = ?" for name in columns)

@@ -31,6 +31,7 @@ _PINNED = (
     "revision",
     "dirty",
     "no_provenance",
+    "check_sha256",
 )
 _NO_ERRORS = (RunStatus.SUCCEEDED, RunStatus.CANCELLED)
 
@@ -73,18 +74,15 @@ def start_attempt(
     provenance: Provenance,
     runner_files: Sequence[RunnerFile] = (),
     worktree: FreshTree | None = None,
+    check_output: bytes | None = None,
     now: datetime,
 ) -> Run:
     """Pin the task to the run and open attempt `n`, before its process exists. A queued run gets its owner.
 
     Raises: EndedMeanwhileError, with nothing written.
     """
-    sha256 = task.sha256
-    sql.execute(  # repairs an existing text that was damaged
-        "INSERT INTO texts (sha256, bytes) VALUES (?, ?)"
-        " ON CONFLICT (sha256) DO UPDATE SET bytes = excluded.bytes WHERE bytes IS NOT excluded.bytes",
-        (sha256, task.text),
-    )
+    sha256 = rows.keep_text(sql, task.text)
+    check_sha256 = None if check_output is None else rows.keep_text(sql, check_output)
     opened = rows.set_run(
         sql,
         run.job_id,
@@ -105,6 +103,7 @@ def start_attempt(
         no_provenance=provenance.why_none,
         runner_files=rows.dump([each.to_json() for each in runner_files]),
         **rows.worktree_columns(worktree),
+        check_sha256=check_sha256,
     )
     if not opened:
         raise EndedMeanwhileError(f"another process ended {run.id} before it started")
@@ -112,6 +111,15 @@ def start_attempt(
     rows.insert(sql, "attempts", job_id=run.job_id, run_n=run.n, n=n, status=RunStatus.RUNNING, **opened_at)
     if n == 1:
         sql.execute("UPDATE jobs SET run_count = run_count + 1 WHERE id = ?", (run.job_id,))
+    return rows.the_run(sql, run.job_id, run.n)
+
+
+def take(sql: Connection, run: Run, *, owner: str) -> Run | None:
+    """Give a waiting run its place before its first attempt, for its check. None if somebody else has ended it."""
+    if run.status is RunStatus.QUEUED:
+        waits = "status = 'queued' AND retry_at IS NULL"
+        if not rows.set_run(sql, run.job_id, run.n, waits, status=RunStatus.CLAIMED, owner=owner):
+            return None
     return rows.the_run(sql, run.job_id, run.n)
 
 

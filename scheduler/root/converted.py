@@ -29,7 +29,7 @@ def conversions_of(files: Files, desired: Desired | None) -> dict[str, Conversio
     if desired is not None:
         named |= {path: read.path for path, read in desired.sources.items()}
         # A task that is unreadable here may be readable after a checkout.
-        tasks = {path for each in desired.found if (path := each.document.task_source_path) is not None}
+        tasks = {path for each in desired.found for path in each.document.task_paths}
         programs = {path for runner in desired.settings.runners.values() for path, _ in runner.files}
         named |= {path: files.leads_to(path) for path in sorted((tasks | programs) - named.keys())}
     return _conversions(files, named)

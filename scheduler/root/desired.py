@@ -125,6 +125,11 @@ def read_desired(
                     Problem(document.path, *place, "workdir.no-repository", message, why[1], job_id=document.id)
                 )
                 task = None
+            checked = _check_text(files, settings, document, texts)
+            if isinstance(checked, Problem):
+                problems.append(checked)
+            elif checked is not None and checked.read is not None:
+                sources[checked.path] = checked.read
             known = None if document.spec is None or isinstance(task, Fault) else task
             if known is not None and known.read is not None:
                 sources[known.path] = known.read
@@ -135,6 +140,7 @@ def read_desired(
                     provenance=provenance,
                     file_sha256=file_sha256,
                     task_dirty=None if known is None or known.read is None else known.read.provenance.dirty,
+                    check_fault=isinstance(checked, Problem),
                 )
             )
     return Desired(
@@ -162,7 +168,7 @@ class _Text:
 
 def _texts(files: Files, settings: Settings, tree: Tree, documents: Sequence[Document]) -> Mapping[str, _Text | Fault]:
     """The files that are a whole task, by the path that documents name them by. Each is read once."""
-    paths = list(dict.fromkeys(path for each in documents if (path := each.task_source_path) is not None))
+    paths = list(dict.fromkeys(path for each in documents for path in each.task_paths))
     found: dict[str, _Text | Fault] = {}
     for path, source in zip(paths, files.read_all(paths, limit=settings.limits.task_bytes), strict=True):
         if isinstance(source, Fault):
@@ -176,6 +182,24 @@ def _texts(files: Files, settings: Settings, tree: Tree, documents: Sequence[Doc
             words = "" if hidden is None else names_of(hidden, Lines(text))
             found[path] = _Text(source.stands_for or source.sha256, source.path, read, words, source.data[:1])
     return found
+
+
+def _check_text(
+    files: Files, settings: Settings, document: Document, texts: Mapping[str, _Text | Fault]
+) -> _Text | Problem | None:
+    """The text of a document's check, or what is wrong with it. None if it has none."""
+    path, inline = document.check_path, document.check_text
+    if path is None and inline is None:
+        return None
+    text = texts[path] if path is not None else _inline(inline or b"", settings)
+    if isinstance(text, Fault):
+        near = _near_file(files, path) if path is not None and text.reason == "source_missing" else ""
+        return _task_problem(document, text, near, of_check=True)
+    spec = document.spec
+    runner = None if spec is None or spec.check is None else settings.runners.get(spec.check.runner)
+    if runner is not None and runner.takes_for_option(text.start):
+        return _option_problem(document, runner.name, of_check=True)
+    return text
 
 
 def _inline(text: bytes, settings: Settings) -> _Text | Fault:
@@ -198,10 +222,11 @@ def _near_file(files: Files, path: str) -> str:
     return "" if near is None else did_you_mean(path, [posixpath.join(folder, near)])
 
 
-def _option_problem(document: Document, runner: str) -> Problem:
-    message = f"the task starts with -, so runner {runner!r} would pass it as an option"
+def _option_problem(document: Document, runner: str, *, of_check: bool = False) -> Problem:
+    place = document.check_place if of_check else document.task_place
+    message = f"the {'check' if of_check else 'task'} starts with -, so runner {runner!r} would pass it as an option"
     hint = 'start it with another character, or write "--" before "{task}" in the command of the runner'
-    return Problem(document.path, *document.task_place, "runner.task-option", message, hint, job_id=document.id)
+    return Problem(document.path, *place, "runner.task-option", message, hint, job_id=document.id)
 
 
 def _no_repository(files: Files) -> tuple[str, str] | None:
@@ -213,11 +238,14 @@ def _no_repository(files: Files) -> tuple[str, str] | None:
     return ("the repository has no commit yet", "make a first commit") if is_unborn(files.root) else None
 
 
-def _task_problem(document: Document, fault: Fault, near: str = "") -> Problem:
+def _task_problem(document: Document, fault: Fault, near: str = "", *, of_check: bool = False) -> Problem:
+    path, place = document.task_source_path, document.task_place
+    if of_check:
+        path, place = document.check_path, document.check_place
     code = "task.missing" if fault.reason == "source_missing" else "task.unreadable"
-    odd = plain_hint(document.task_source_path or "") if code == "task.missing" else ""
+    odd = plain_hint(path or "") if code == "task.missing" else ""
     hint = near or odd or _TASK_HINTS.get(fault.reason, _HINT)
-    return Problem(document.path, *document.task_place, code, fault.message, hint, job_id=document.id)
+    return Problem(document.path, *place, code, fault.message, hint, job_id=document.id)
 
 
 def _file_problem(path: str, fault: Fault) -> Problem:

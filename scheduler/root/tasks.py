@@ -20,10 +20,17 @@ JOB_FILE_BYTES = 1024 * 1024  # design section 3, Strictness
 
 
 def read_task(
-    files: Files, spec: JobSpec, job_path: str, settings: Settings, *, parsed: Parsed | None = None
+    files: Files,
+    spec: JobSpec,
+    job_path: str,
+    settings: Settings,
+    *,
+    parsed: Parsed | None = None,
+    of_check: bool = False,
 ) -> Task | Fault:
     """The text to run and the file it came from, or a Fault whose reason starts with `source_`.
 
+    of_check: the text of its check; `spec` is then `JobSpec.of_check`.
     job_path: root-relative path of the job file, read only if it contains the text.
     parsed: saves parsing a file that is byte for byte what the last pass parsed.
 
@@ -38,7 +45,7 @@ def read_task(
     # Markers anywhere in the file count: which side of a conflict a text is on would be a guess.
     if fault := _not_text(found.data) or _conflict(found.data):
         return fault
-    text = inline_text(spec.id, found, settings, parsed)
+    text = inline_text(spec.id, found, settings, parsed, of_check=of_check)
     if isinstance(text, Fault):
         return text
     if len(text) > limit:
@@ -51,8 +58,10 @@ def _task(text: bytes, source: Source) -> Task:
     return Task(text=text, source_path=source.path, source=source.data, real_path=real)
 
 
-def inline_text(job_id: str, source: Source, settings: Settings, parsed: Parsed | None) -> bytes | Fault:
-    """The text of a job that stands in its job file, or a Fault, `source_invalid`."""
+def inline_text(
+    job_id: str, source: Source, settings: Settings, parsed: Parsed | None, *, of_check: bool = False
+) -> bytes | Fault:
+    """The text of a job, or of its check, that stands in its job file; or a Fault, `source_invalid`."""
     job_file = None if parsed is None else parsed.look_up(source, settings)
     if job_file is None:
         from scheduler.core.formats.jobfile import read_job_file
@@ -61,9 +70,10 @@ def inline_text(job_id: str, source: Source, settings: Settings, parsed: Parsed 
     documents = [each for each in job_file.documents if each.id == job_id]
     match documents:
         case [document]:
-            if document.text is not None:
-                return document.text
-            why = f"has no usable task for {job_id!r}"
+            inline = document.check_text if of_check else document.text
+            if inline is not None:
+                return inline
+            why = f"has no usable {'check' if of_check else 'task'} for {job_id!r}"
         case []:
             why = f"no longer defines {job_id!r}, or cannot be parsed"
         case _:

@@ -25,7 +25,14 @@ if TYPE_CHECKING:
     from sqlite3 import Connection
 
 END_TRIES = 6  # each waits for the database as long as a command does
-BENIGN = ("overlap", "paused", "missed", "superseded", "capacity")  # skips that are nobody's fault (F7)
+BENIGN = (
+    "overlap",
+    "paused",
+    "missed",
+    "superseded",
+    "capacity",
+    "nothing_to_do",
+)  # skips that are nobody's fault (F7)
 
 _log = Log(__name__)
 

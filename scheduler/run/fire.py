@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+from scheduler.core.due.checked import with_output
 from scheduler.core.due.due import is_slot
 from scheduler.core.due.place import Cause, PlaceFault, fault_of_place
 from scheduler.core.values.facts import Fault, Job, Provenance, RunnerFile, Task
@@ -44,6 +45,20 @@ class Ready:
     provenance: Provenance
     place: Place  # of a followed root, pinned to one commit: its files exist as long as this object
     runner_files: tuple[RunnerFile, ...] = ()  # files of the root that the runner's command names
+    is_check: bool = False  # this is the job's check, with `Job.of_check`
+    check_output: bytes | None = None  # what the check printed, if that is added to the text
+
+    @property
+    def given(self) -> Task:
+        """What the runner is given: the text, and what the check printed."""
+        if self.check_output is None:
+            return self.task
+        return replace(self.task, text=with_output(self.task.text, self.check_output))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckFault(Fault):
+    """Why the check of a job could not start."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +68,13 @@ class Superseded:
     message: str
 
 
-def what_shall_run(passes: Passes, store: Store, run: Run, wait: Wait) -> Ready | Fault | Superseded | None:
-    """The input of the first attempt of a claimed run, or why there is none. None if the run was cancelled."""
+def what_shall_run(
+    passes: Passes, store: Store, run: Run, wait: Wait, *, check: bool = False
+) -> Ready | Fault | Superseded | None:
+    """The input of the first attempt of a claimed run, or why there is none. None if the run was cancelled.
+
+    check: the input of the job's check instead, if it has one.
+    """
     if fault := _of_other_branch(passes, store):
         return fault
     fresh = _fresh(passes, store, run, wait, cause="run" if run.fire_time is None else "fire")
@@ -69,15 +89,18 @@ def what_shall_run(passes: Passes, store: Store, run: Run, wait: Wait) -> Ready 
     # Look again if a task is absent or empty: during a save it is so for a moment. Likewise if it is not committed: a
     # commit writes the file before HEAD moves.
     patience, give_up = min(passes.absent_grace.total_seconds(), SAVE_S), None
+    check = check and fresh.job.file.spec.check is not None
     while True:
-        ready = _from_quiet_disk(fresh, run, wait)
+        ready = _from_quiet_disk(fresh, run, wait, check=check)
         if fresh.settings.worktree.branch and (fault := _of_other_branch(passes, store)):
             return fault  # another branch was checked out during the read
-        if not isinstance(ready, Fault) or ready.reason not in _PASSING:
-            return ready
-        give_up = give_up or time.monotonic() + patience  # from the first such look, which can itself take seconds
-        if time.monotonic() >= give_up or wait(LOOK_AGAIN_S):
-            return ready
+        if isinstance(ready, Fault) and ready.reason in _PASSING:
+            give_up = give_up or time.monotonic() + patience  # from the first such look, which can itself take seconds
+            if time.monotonic() < give_up and not wait(LOOK_AGAIN_S):
+                continue
+        if isinstance(ready, Fault) and check:
+            return CheckFault(reason=ready.reason, message=ready.message)
+        return ready
 
 
 def _of_other_branch(passes: Passes, store: Store) -> Fault | None:
@@ -86,9 +109,14 @@ def _of_other_branch(passes: Passes, store: Store) -> Fault | None:
 
 
 def lost_place(passes: Passes, store: Store, run: Run, fault: Fault) -> PlaceFault | None:
-    """The place fault that kept a run from starting. None if the fault is the job's (F7)."""
+    """The place fault that kept a run from starting. None if the fault is the job's (F7).
+
+    What only a check needs is no place of the job: its slots would wait for something else.
+    """
     job = store.read(queries.job, run.job_id)
-    return None if job is None else fault_of_place(fault, job, passes.sight(store, job))
+    found = None if job is None else fault_of_place(fault, job, passes.sight(store, job))
+    of_check = isinstance(fault, CheckFault) and found is not None and found.cause in (Cause.FOLDER, Cause.RUNNER)
+    return None if of_check else found
 
 
 def what_runs_again(passes: Passes, store: Store, run: Run, wait: Wait) -> Ready | Fault:
@@ -107,19 +135,19 @@ def what_runs_again(passes: Passes, store: Store, run: Run, wait: Wait) -> Ready
     return pinned(passes, store, job, settings, run)
 
 
-def _from_quiet_disk(fresh: Fresh, run: Run, wait: Wait) -> Ready | Fault | None:
+def _from_quiet_disk(fresh: Fresh, run: Run, wait: Wait, *, check: bool) -> Ready | Fault | None:
     """The input, read once nobody is writing the file. None if the run was cancelled."""
-    passes, job = fresh.passes, fresh.job
+    passes, job = fresh.passes, fresh.job.of_check if check else fresh.job
     runner = fresh.settings.runners.get(job.file.spec.runner)
     named = [] if runner is None else runner_paths(WorkingTree(passes.place), runner)
     paths = (job.file.spec.task_source_path or job.file.path, *named)
-    return passes.read_quiet(paths, lambda: from_disk(passes, job, fresh.settings, run.trigger), wait)
+    return passes.read_quiet(paths, lambda: from_disk(passes, job, fresh.settings, run.trigger, check=check), wait)
 
 
-def from_disk(passes: Passes, job: Job, settings: Settings, trigger: Trigger) -> Ready | Fault:
-    """What a run of this job would get now."""
-    place = passes.place
-    task = read_task(WorkingTree(place), job.file.spec, job.file.path, settings, parsed=passes.parsed)
+def from_disk(passes: Passes, job: Job, settings: Settings, trigger: Trigger, *, check: bool = False) -> Ready | Fault:
+    """What a run of this job would get now. check: what its check would get; `job` is then `Job.of_check`."""
+    place, spec = passes.place, job.file.spec
+    task = read_task(WorkingTree(place), spec, job.file.path, settings, parsed=passes.parsed, of_check=check)
     if isinstance(task, Fault):
         return task
     path = task.real_path or task.source_path
@@ -131,9 +159,11 @@ def from_disk(passes: Passes, job: Job, settings: Settings, trigger: Trigger) ->
     if only_committed and (fault := not_committed(path, tree, source)):
         return fault
     ready = _with_runner(passes, job, settings, task, source)
-    if only_committed and isinstance(ready, Ready) and (fault := not_committed_files(ready.runner_files, tree)):
+    if isinstance(ready, Fault):
+        return ready
+    if only_committed and (fault := not_committed_files(ready.runner_files, tree)):
         return fault
-    return ready
+    return replace(ready, is_check=check)
 
 
 def pinned(passes: Passes, store: Store, job: Job, settings: Settings, run: Run) -> Ready | Fault:
@@ -146,7 +176,9 @@ def pinned(passes: Passes, store: Store, job: Job, settings: Settings, run: Run)
         source=b"",
         known_source_sha256=run.source_sha256,
     )
-    return _with_runner(passes, job, settings, task, run.provenance)
+    output = None if run.check_sha256 is None else store.read(queries.text_of, run.check_sha256, store.path)
+    ready = _with_runner(passes, job, settings, task, run.provenance)
+    return ready if isinstance(ready, Fault) else replace(ready, check_output=output)
 
 
 def _with_runner(passes: Passes, job: Job, settings: Settings, task: Task, source: Provenance) -> Ready | Fault:

@@ -93,6 +93,8 @@ class Look(contextlib.AbstractContextManager["Look"]):
         if self._files is None or settings is None or tree is None:
             return None
         runner = settings.runners.get(spec.runner)
+        if spec.check is not None:
+            return None
         if runner is None or job.archived or facts.sync_state is not SyncState.SYNCED or facts.task_sha256 is None:
             return None
         data, named = self._files.read(facts.path, facts.file_sha256), self._names(runner)

@@ -157,13 +157,18 @@ def run_to_read(root: Root, name: str, *, prefix: bool = False) -> Run:
     return run
 
 
-def task(root: Root, run_id: str, *, prefix: bool = False) -> tuple[Run, bytes]:
-    """The exact text that a run received. Raises: UsageError if it never got one."""
+def task(root: Root, run_id: str, *, prefix: bool = False) -> tuple[Run, bytes, bytes | None]:
+    """The exact text that a run received, and what its check printed, if that was added to it.
+
+    Raises: UsageError if it never got one.
+    """
     run = run_of(root, run_id, prefix=prefix)
     if run.task_sha256 is None:
         raise UsageError(f"{run.id} has no text: it is {run.status.value} ({run.reason})")
     with root.open() as store:
-        return run, store.read(queries.text_of, run.task_sha256, store.path)
+        text = store.read(queries.text_of, run.task_sha256, store.path)
+        added = None if run.check_sha256 is None else store.read(queries.text_of, run.check_sha256, store.path)
+    return run, text, added
 
 
 def audit(root: Root, job_id: str | None = None, *, count: int | None = None, prefix: bool = False) -> AuditJson:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from scheduler.core.values.facts import Fault, Job
+from scheduler.core.values.instants import milliseconds
 from scheduler.core.values.problems import RefusedError, UnavailableError, UsageError
 from scheduler.core.values.runs import Run, RunStatus, Trigger
 from scheduler.core.values.settings import Settings
@@ -26,10 +27,12 @@ from scheduler.service.root import Root
 
 if TYPE_CHECKING:
     from scheduler.control.daemon_lock import Holder
-    from scheduler.core.answers import DryRunJson
+    from scheduler.core.answers import DryCheckJson, DryRunJson
     from scheduler.run.fire import Ready
     from scheduler.run.local.attempts import Attempts
     from scheduler.run.local.cancel import Cancel
+    from scheduler.run.local.prepare import Invocation
+    from scheduler.sync.passes import Passes
 
 CANCEL_WAIT = timedelta(seconds=15)  # TERM, ten seconds, KILL, and the time to record it
 _LOOK_S = 0.05
@@ -44,12 +47,14 @@ def run_job(
     wait: bool = True,
     claimed: Callable[[Run, bool], None] = lambda *_: None,
     task_of: str | None = None,
+    check: bool = False,
     synced: Callable[[int], None] = lambda _: None,
 ) -> Run:
     """Run a job now: in the daemon if one is running, otherwise in this process, whatever `wait` says.
 
     claimed: called with the run once it has a row, and whether it runs here.
     task_of: an earlier run of the job, JOB:N, whose text is used again; the new run records its origin.
+    check: let the job's check decide first, as it does for a slot. Without it, somebody who asks for a run gets one.
     synced: called with the number of created jobs, if the root was never synced and is synced first.
     The job's own file and scheduler.yaml count as they are now, synced or not (F1). The task is read last.
     Returns the finished run, or a skip if it could not start; without `wait`, a daemon's run as it is.
@@ -60,14 +65,16 @@ def run_job(
 
     sync_first(root, job_id, synced)
     origin = None if task_of is None else _origin(root, job_id, task_of)
+    if check:
+        _need_check(root, job_id, task_of)
     _refuse_other_branch(root, job_id)
     holder = root.daemon()
     if holder is None:
-        return _run_here(root, job_id, cancel, claimed, origin)
+        return _run_here(root, job_id, cancel, claimed, origin, check=check)
     with root.job(job_id, to_write=True) as (store, job):
         run: Run | None = None
         # A separate verb: a daemon of an earlier version must not run a different text.
-        what: Json = {"verb": "run"} if origin is None else {"verb": "rerun", "task_of": origin.n}
+        what: Json = {"verb": "run", "check": check} if origin is None else {"verb": "rerun", "task_of": origin.n}
         for answer in ask(holder, **what, job_id=job.id, actor=root.actor, wait=wait):
             first = run is None
             run = store.read(runs.find_run, job.id, answer["n"])
@@ -80,6 +87,15 @@ def run_job(
                 hint=f"`scheduler history {job.id}` shows how the run ended",
             )
         return run
+
+
+def _need_check(root: Root, job_id: str, task_of: str | None) -> None:
+    """Raises: UsageError if there is no check to carry out."""
+    if task_of is not None:
+        raise UsageError("the check and the text of an earlier run cannot be combined", hint="leave the check out")
+    with root.job(job_id) as (_, job):
+        if job.file.spec.check is None:
+            raise UsageError(f"job {job.id!r} has no check", hint=f"run it without one: scheduler run {job.id}")
 
 
 def _refuse_other_branch(root: Root, job_id: str) -> None:
@@ -120,7 +136,13 @@ def _origin(root: Root, job_id: str, run_id: str) -> Run:
 
 
 def _run_here(
-    root: Root, job_id: str, cancel: Cancel, claimed: Callable[[Run, bool], None], origin: Run | None = None
+    root: Root,
+    job_id: str,
+    cancel: Cancel,
+    claimed: Callable[[Run, bool], None],
+    origin: Run | None = None,
+    *,
+    check: bool = False,
 ) -> Run:
     from scheduler.ledger.owners import Owner
     from scheduler.run.local.attempts import Attempts
@@ -137,6 +159,7 @@ def _run_here(
                 job.id,
                 trigger=Trigger.MANUAL if origin is None else Trigger.RERUN,
                 task_of=None if origin is None else origin.n,
+                check=check,
                 requested_by=root.actor,
                 owner=owner.id,
                 max_running=settings.limits.max_running,
@@ -183,8 +206,6 @@ def dry_run_job(root: Root, job_id: str, *, task_of: str | None = None) -> DryRu
     Raises: RefusedError with the reason of the skip if nothing could be started.
     """
     from scheduler.run.fire import from_disk, pinned
-    from scheduler.run.local.fresh import fresh_cwd
-    from scheduler.run.local.prepare import prepare_attempt
 
     trigger = Trigger.MANUAL if task_of is None else Trigger.RERUN
     passes = root.passes()
@@ -209,10 +230,7 @@ def dry_run_job(root: Root, job_id: str, *, task_of: str | None = None) -> DryRu
                 ready = pinned(passes, store, job, settings, origin)
     if isinstance(ready, Fault):
         raise _would_be_skipped(job, ready)
-    fresh = fresh_cwd(ready.place, job.id, "N") if job.file.spec.workdir == FRESH else None
-    if isinstance(fresh, Fault):
-        raise _would_be_skipped(job, fresh)
-    process = prepare_attempt(ready, f"{job.id}:0", None, trigger, attempt=1, environ=root.environ, fresh=fresh)
+    process = _process(root, job, ready, trigger)
     if isinstance(process, Fault):
         raise _would_be_skipped(job, process)
     return {
@@ -223,6 +241,36 @@ def dry_run_job(root: Root, job_id: str, *, task_of: str | None = None) -> DryRu
         "input": ready.runner.input.value,
         "task_sha256": ready.task.sha256,
         "task": ready.task.text.decode(),
+        "check": None if job.file.spec.check is None else _dry_check(root, passes, job, settings),
+    }
+
+
+def _process(root: Root, job: Job, ready: Ready, trigger: Trigger) -> Invocation | Fault:
+    from scheduler.run.local.fresh import fresh_cwd
+    from scheduler.run.local.prepare import prepare_attempt
+
+    attempt = 0 if ready.is_check else 1
+    fresh = fresh_cwd(ready.place, job.id, "N") if ready.job.file.spec.workdir == FRESH else None
+    if isinstance(fresh, Fault):
+        return fresh
+    return prepare_attempt(ready, f"{job.id}:0", None, trigger, attempt=attempt, environ=root.environ, fresh=fresh)
+
+
+def _dry_check(root: Root, passes: Passes, job: Job, settings: Settings) -> DryCheckJson:
+    """The process that would decide at a slot whether the job runs."""
+    from scheduler.run.fire import from_disk
+
+    check = job.file.spec.check
+    assert check is not None
+    ready = from_disk(passes, job.of_check, settings, Trigger.SCHEDULE, check=True)
+    found: Invocation | Fault = ready if isinstance(ready, Fault) else _process(root, job, ready, Trigger.SCHEDULE)
+    return {
+        "runner": check.runner,
+        "task_source_path": check.task_source_path,
+        "timeout_ms": milliseconds(check.timeout),
+        "output": check.output,
+        "argv": None if isinstance(found, Fault) else list(found.argv),
+        "fault": f"{found.message} [{found.reason}]" if isinstance(found, Fault) else None,
     }
 
 

@@ -76,8 +76,8 @@ class Looked:
         """The task files of the documents that were read, each with the job files that name it."""
         users: dict[str, set[str]] = {}
         for document in (found.document for found in self.desired.found):
-            if document.task_source_path is not None:
-                users.setdefault(document.task_source_path, set()).add(document.path)
+            for path in document.task_paths:
+                users.setdefault(path, set()).add(document.path)
         return {task: frozenset(paths) for task, paths in users.items()}
 
     @property
@@ -287,9 +287,7 @@ def learnt(place: Place, looked: Looked, plan: Plan) -> tuple[FilesChange, set[s
     for found in desired.found:
         document = found.document
         said.setdefault(document.path, []).append(document.id)
-        task = document.task_source_path
-        if task is not None:
-            tasks.setdefault(document.path, set()).add(task)
+        tasks.setdefault(document.path, set()).update(document.task_paths)
         applied = None if document.id is None or document.id not in fine else after[document.id]
         if (
             applied is None

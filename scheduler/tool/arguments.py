@@ -271,7 +271,8 @@ READ_TOOL, EDIT_TOOL = "schedule_read", "schedule"
 TOOLS: Mapping[str, Mapping[str, type[Shape]]] = {READ_TOOL: READS, EDIT_TOOL: ACTS}
 WITH_KEYS = ("update", "create")
 _COLLECTIONS = ("set", "unset", "jobs", "paths")  # arguments that are not text
-_STRUCTURED = ("schedule", "tags", "env", "catch_up", "retry", "deliver", "deliver_on")  # keys that are not text
+# Keys that are not text.
+_STRUCTURED = ("schedule", "tags", "env", "catch_up", "retry", "check", "expect", "deliver", "deliver_on")
 _EARLIER = {"history": {"run_status": "status"}}  # former names of arguments
 
 

@@ -17,7 +17,7 @@ _MOST_PROBLEMS = 5
 _JOB = ("id", "status", "schedule_text", "next_fire_at", "last_run_at", "last_run_status")
 _RUN = (
     *("id", "status", "reason", "trigger", "fire_time", "requested_by", "started_at", "duration_ms", "exit_code"),
-    *("error", "result", "result_cut", "retry_at", "task_sha256", "revision", "dirty", "task_of"),
+    *("error", "result", "result_cut", "retry_at", "task_sha256", "check_sha256", "revision", "dirty", "task_of"),
     *("end_class", "cost", "model", "reset_at", "denied"),
 )
 

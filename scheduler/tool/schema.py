@@ -36,6 +36,8 @@ _BRIEF = {
     "retry": "attempts, delay, backoff, max_delay, on.",
     "expires": "Not due after this instant.",
     "expect_every": "Alarm without a success for this long.",
+    "expect": "result: nonempty or /regex/; file: PATH.",
+    "check": "runner, task or task_source_path, timeout, output: exit 0 runs it, 10 skips.",
 }
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from scheduler.run.local.engine import FILES_OF_A_RUN, FILES_OF_OURS
+from scheduler.run.local.room import FILES_OF_A_RUN, FILES_OF_OURS
 from tests.faces.conftest import Root
 from tests.faces.served import Served
 from tests.helpers import until

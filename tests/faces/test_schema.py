@@ -21,7 +21,9 @@ from scheduler.core.formats.rootfile import read_root_file
 from scheduler.core.formats.shapes import (
     AgentsShape,
     CatchUpShape,
+    CheckOfAllShape,
     DefaultsShape,
+    ExpectShape,
     JobShape,
     LimitsShape,
     PriceShape,
@@ -55,6 +57,7 @@ runners:
 
 # What a schema of values cannot see, and only the reader refuses.
 READER_ONLY = {
+    "check.append",  # the command of the runner
     # the bytes and the text, before there are values
     *("file.case", "file.character", "file.conflict-markers", "file.denied", "file.emptied", "file.encoding"),
     *("file.kind", "file.missing", "file.name", "file.not-regular", "file.outside-root", "file.too-large"),
@@ -183,6 +186,8 @@ def test_the_schemas_have_every_key_and_none_that_is_not_supported_yet() -> None
         CatchUpShape,
         WorktreeShape,
         PriceShape,
+        CheckOfAllShape,
+        ExpectShape,
     )
     assert keys("root") == {key for shape in shapes for key in shape.model_fields}
     assert set(JobShape.model_fields) <= keys("job")

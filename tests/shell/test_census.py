@@ -20,8 +20,8 @@ from scheduler.run.local.cancel import Cancel
 from scheduler.run.local.capture import Capture
 from scheduler.run.local.census import Census
 from scheduler.run.local.command import Execution
-from scheduler.run.local.engine import FILES_OF_A_RUN
 from scheduler.run.local.prepare import Invocation
+from scheduler.run.local.room import FILES_OF_A_RUN
 
 LONG = 30.0
 TOLD = {"SCHEDULER_RUN_ID": "a:1", "SCHEDULER_ROOT": "/nowhere"}

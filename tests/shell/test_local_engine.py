@@ -66,7 +66,7 @@ class Engine:
     def make_room(self) -> None:
         pass
 
-    def look_or_abandon(self, run: Run, cancel: Cancel) -> Opening | Run:
+    def look_or_abandon(self, run: Run, cancel: Cancel, checked: None) -> Opening | Run:
         if self.error is not None:
             self.started.append(run.id)
             raise self.error
@@ -500,7 +500,7 @@ def test_an_attempt_whose_end_is_written_late_is_followed_by_the_next(house: Hou
 def test_a_cancel_that_comes_just_after_the_end_of_an_attempt_is_heard(house: House) -> None:
     again = NOON + timedelta(hours=1)
 
-    def look(each: Run, cancel: Cancel) -> Run:
+    def look(each: Run, cancel: Cancel, checked: None) -> Run:
         assert house.workers.cancel(each.id)
         last = Attempt(n=1, status=RunStatus.FAILED, started_at=NOON, finished_at=NOON)
         return replace(each, status=QUEUED, retry_at=again, attempts=(last,))

@@ -501,11 +501,11 @@ def test_a_branch_that_is_switched_while_the_text_is_read_does_not_run(
 ) -> None:
     switched: list[Path] = []
 
-    def read_late(*given: Any) -> Any:
+    def read_late(*given: Any, check: bool) -> Any:
         if not switched:  # what changes while it is read is read again
             _other_branch(world.root)
             switched.append(world.root)
-        return from_disk(*given)
+        return from_disk(*given, check=check)
 
     monkeypatch.setattr("scheduler.run.fire.from_disk", read_late)
     run = world.fire()

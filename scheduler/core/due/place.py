@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 
 from scheduler.core.due.due import LATE, patience
+from scheduler.core.due.waiting import OUTAGE
 from scheduler.core.times.fires import next_fire, start_delay
 from scheduler.core.values.facts import Fault, Job, Watched
 from scheduler.core.values.instants import instant
@@ -135,3 +136,19 @@ def missed_meanwhile(job: Job, run: Run, now: datetime, *, back_at: datetime | N
         late = min(late, now - back_at)
     longest = patience(spec, run.fire_time, next_fire(spec.due_by, after=run.fire_time))
     return "its place was unavailable for longer than catch_up.within" if late > longest else ""
+
+
+def lacks_too_long(job: Job, run: Run, since: datetime, now: datetime, *, alone: bool) -> bool:
+    """True if a waiting run has lacked only capacity since then, for longer than its slot may.
+
+    alone: the runs of its job exclude each other.
+    """
+    assert run.fire_time is not None
+    if run.reason in (OUTAGE, PLACE):
+        return False
+    since = max(since, run.requested_at)  # not its slot: jitter and the outage before a catch-up are not waiting
+    last = job.runtime
+    if alone and last.last_run_at is not None:  # it may have waited for that run in an earlier daemon
+        since = max(since, last.last_run_at + timedelta(milliseconds=last.last_run_duration_ms or 0))
+    following = next_fire(job.file.spec.due_by, after=run.fire_time)
+    return now - since > patience(job.file.spec, run.fire_time, following)

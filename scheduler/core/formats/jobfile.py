@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import posixpath
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -27,31 +27,24 @@ from scheduler.core.formats.faults import (
     lookalike_problems,
     not_a_mapping,
 )
-from scheduler.core.formats.globs import matches_any, matches_job
 from scheduler.core.formats.paths import is_path
+from scheduler.core.formats.policies import catch_up_of, check_of, expect_of, retry_of
 from scheduler.core.formats.rules import ID_PATTERN
-from scheduler.core.formats.shapes import CatchUpShape, JobShape, RetryShape, ScheduleShape
+from scheduler.core.formats.runner_rules import job_fault, task_fault, timeout_fault, unknown_runner
+from scheduler.core.formats.shapes import JobShape, ScheduleShape
+from scheduler.core.formats.unopened import unopened, unopened_line
 from scheduler.core.formats.yamlfile import Path, YamlDocument, read_yaml
 from scheduler.core.times.cron import ScheduleError
 from scheduler.core.times.doubts import doubts
 from scheduler.core.times.fires import first_slot
 from scheduler.core.times.valid import MOST_ENTRIES, schedule_errors, unite, with_jitter
-from scheduler.core.values.hidden import without_hidden
 from scheduler.core.values.instants import instant
+from scheduler.core.values.interpreters import executes_its_task
 from scheduler.core.values.problems import Problem, Severity, did_you_mean
 from scheduler.core.values.settings import RunnerSpec, Settings
-from scheduler.core.values.spec import (
-    FAILURE_LIMIT,
-    MANUAL,
-    CatchUp,
-    CatchUpPolicy,
-    Concurrency,
-    JobSpec,
-    Retry,
-    Schedule,
-)
+from scheduler.core.values.spec import CHECK_TIMEOUT, FAILURE_LIMIT, MANUAL, Concurrency, JobSpec, Schedule
 from scheduler.core.values.texts import BOM, Lines, TextError, conflict_line, decode, listed, short, utf8
-from scheduler.core.values.units import format_duration, parse_duration
+from scheduler.core.values.units import parse_duration
 
 DEFAULT_TIMEOUT = timedelta(minutes=30)
 
@@ -60,13 +53,6 @@ _ID = re.compile(ID_PATTERN[1:-1])
 _OPENING = re.compile(r"---[ \t]*(?:\r?\n|\Z)")
 _BLANK_LINE = re.compile(r"^[ \t]*\r?\n", re.MULTILINE)
 _CLOSING = re.compile(r"^(?:---|\.\.\.)[ \t]*(?:\r?\n|\Z)", re.MULTILINE)
-_DASH = "[-\u2010-\u2015\u2212]"  # with what a word processor makes of a hyphen, or of two or three
-_RULER = re.compile(rf"\s*(?:(?:{_DASH}[ \t]*){{2,}}|\+{{3,}}|\N{{EM DASH}})\s*")
-_OPENS = re.compile(rf"\s*(?:{_DASH}{{3}}|\+\+\+|\N{{EM DASH}})")  # front matter, perhaps with a comment after it
-_LINE_END = re.compile(r"\r\n|\r|\n")
-_JOB_LINE = re.compile(r"""\s*["']?(?:id["']?\s*[:=]\s*\S|schedule["']?\s*[:=])""")
-_KEY_LINE = re.compile(r"""\s*["']?[a-z_]+["']?\s*[:=](?:\s|$)""")
-_CODE_FENCE = re.compile(r"\s*(?:`{3,}|~{3,})\s*\w*\s*")
 _FENCED = re.compile(rb"(?:\xef\xbb\xbf)?---[ \t]*(?:\r?\n|\Z)")
 
 
@@ -83,6 +69,14 @@ class Document:
     schedule_place: tuple[int, int]  # line and column to blame if the schedule is over
     task_source_path: str | None = None  # known even if the document has another error
     workdir_place: tuple[int, int] = (1, 1)  # line and column to blame for the working directory
+    check_text: bytes | None = None  # the text of the check, if it is here
+    check_path: str | None = None  # the file of that text otherwise
+    check_place: tuple[int, int] = (1, 1)  # line and column to blame for it
+
+    @property
+    def task_paths(self) -> tuple[str, ...]:
+        """The files that are named as a whole text."""
+        return tuple(path for path in (self.task_source_path, self.check_path) if path is not None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -158,8 +152,8 @@ def _read_markdown(path: str, data: bytes, settings: Settings) -> JobFile:
             decode(data)
         if data[:2].count(0) == 1:
             raise TextError("file.encoding", "the file looks like UTF-16", hint="save the file as UTF-8")
-        unopened = _unopened_line(utf8(data))
-        return JobFile(path=path, empty=True, problems=() if unopened is None else (_unopened(path, unopened),))
+        line = unopened_line(utf8(data))
+        return JobFile(path=path, empty=True, problems=() if line is None else (unopened(path, line),))
     text = decode(data)
     fences = fences_of(text)
     try:
@@ -188,35 +182,6 @@ def _read_markdown(path: str, data: bytes, settings: Settings) -> JobFile:
     return _job_file(path, text, documents, body, settings)
 
 
-def _unopened_line(text: str) -> int | None:
-    """The line at which front matter seems to start, if nothing opens it on the first line."""
-    if "id" not in text and "schedule" not in text:
-        return None
-    lines = _LINE_END.split(without_hidden(text))
-    first = next((number for number, line in enumerate(lines) if line.strip()), 0)
-    fenced = _CODE_FENCE.fullmatch(lines[first]) is not None
-    opened = first + 1 if fenced else first  # where a block would begin; without dashes, only the first one can
-    for number in range(first, len(lines)):
-        closes = _RULER.fullmatch(lines[number]) or (fenced and number > first and _CODE_FENCE.fullmatch(lines[number]))
-        if closes and _is_job(lines[opened:number]):
-            return opened if opened > first else first + 1
-        if closes or _OPENS.match(lines[number]):
-            opened = number + 1
-    return None
-
-
-def _is_job(block: Sequence[str]) -> bool:
-    """True if the lines are keys with their values, among them keys of a job."""
-    keys = [line for line in block if line.strip() and not line.lstrip().startswith("#")]
-    return bool(keys) and _KEY_LINE.match(keys[0]) is not None and any(_JOB_LINE.match(line) for line in keys)
-
-
-def _unopened(path: str, line: int) -> Problem:
-    message = "this looks like a job, but its front matter does not start on the first line, so the file is ignored"
-    hint = "move it to the top of the file; the first line must be three dashes and nothing else"
-    return Problem(path, line, 1, "front-matter.unopened", message, hint, severity=Severity.WARNING)
-
-
 def _job_file(path: str, text: str, found: Iterable[YamlDocument], body: _Body | None, settings: Settings) -> JobFile:
     documents: list[Document] = []
     problems = list(hidden_problems(path, text))
@@ -238,6 +203,8 @@ class _JobReader:
         self._settings = settings
         self._data: Mapping[str, Any] = found.data if isinstance(found.data, dict) else {}
         self._merged = merge({key: each for key, each in settings.defaults.items() if key != "jitter"}, self._data)
+        if "check" not in self._data and not self._at(("check",)).get("task_source_path"):
+            self._merged.pop("check", None)  # defaults of a check do not make one
         self._faults: list[KeyFault] = []
         self._doubts: list[KeyFault] = []
         self.problems: list[Problem] = []
@@ -273,6 +240,7 @@ class _JobReader:
             schedule_place=self._end_place(),
             task_source_path=self._task_source_path(),
             workdir_place=self._found.place(("workdir",)),
+            **self._check_source(),
         )
 
     def _id(self) -> str | None:
@@ -291,10 +259,14 @@ class _JobReader:
         runner = self._check_runner()
         if runner is not None:
             self._check_env(runner)
-            self._check_task_allowed(runner)
-            self._check_job_allowed(runner)
-            self._check_timeout(runner)
+            sources = self._sources()
+            source = self._data["task_source_path"] if sources == ["task_source_path"] else self._path
+            key = sources[0] if sources and sources[0] in self._data else None
+            only = source if len(sources) == 1 and isinstance(source, str) else None
+            self._check_use(runner, only, (), key, DEFAULT_TIMEOUT)
             self._check_asked(runner)
+        self._check_check()
+        self._check_expect()
         if shape is None or schedule is None:
             return None
         self._doubt_keys()
@@ -315,12 +287,14 @@ class _JobReader:
             concurrency=Concurrency(shape.concurrency or Concurrency.FORBID),
             failure_limit=FAILURE_LIMIT if shape.failure_limit is None else shape.failure_limit,
             expires=shape.expires,
-            retry=_retry(shape.retry),
+            retry=retry_of(shape.retry),
             expect_every=shape.expect_every,
-            catch_up=_catch_up(shape.catch_up),
+            catch_up=catch_up_of(shape.catch_up),
             model=shape.model,
             args=tuple(shape.args or ()),
             workdir=shape.workdir,
+            check=check_of(shape.check),
+            expect=expect_of(shape.expect),
         )
 
     def _schedule(self, given: Any) -> Schedule | None:
@@ -446,6 +420,19 @@ class _JobReader:
         path = self._data["task_source_path"]
         return path if isinstance(path, str) and is_path(path) else None
 
+    def _check_source(self) -> dict[str, Any]:
+        """The fields of a document that say where the text of its check is."""
+        given = self._at(("check",))
+        named = [key for key in ("task", "task_source_path") if given.get(key) is not None]
+        if len(named) != 1 or self._found.flawed(("check", *named)):
+            return {}
+        value, inherited = given[named[0]], named[0] not in (self._data.get("check") or {})
+        place = self._found.start if inherited else self._found.place(("check", *named))
+        if named == ["task_source_path"]:
+            return {"check_path": value, "check_place": place} if isinstance(value, str) and is_path(value) else {}
+        text = isinstance(value, str) and value.strip()
+        return {"check_text": value.encode(), "check_place": place} if text else {}
+
     def _task_place(self) -> tuple[int, int]:
         for key in ("task_source_path", "task"):
             if self._data.get(key) is not None:
@@ -454,20 +441,21 @@ class _JobReader:
             return self._body.line, 1
         return self._found.start
 
-    def _check_runner(self) -> RunnerSpec | None:
-        name = self._merged.get("runner")
+    def _check_runner(self, at: Path = ()) -> RunnerSpec | None:
+        """at: the path of the mapping that names it."""
+        name = self._at(at).get("runner")
         runners = self._settings.runners
         if name is None:
             known = f"runners in scheduler.yaml: {listed(sorted(runners))}" if runners else ""
-            message = "the job names no runner, and neither does defaults in scheduler.yaml"
+            message = f"the {'check' if at else 'job'} names no runner, and neither does defaults in scheduler.yaml"
             hint = known or "declare one under runners in scheduler.yaml"
-            self._faults.append(KeyFault((), "runner.missing", message, hint))
+            self._faults.append(KeyFault(at, "runner.missing", message, hint, at_key=bool(at)))
             return None
         if not isinstance(name, str):
             return None
         runner = runners.get(name)
         if runner is None:
-            self._faults.append(unknown_runner(("runner",), name, runners))
+            self._faults.append(unknown_runner((*at, "runner"), name, runners))
         return runner
 
     def _check_env(self, runner: RunnerSpec) -> None:
@@ -485,30 +473,6 @@ class _JobReader:
                 hint = near or f"delete it, or add it to job_env of runner {runner.name!r} in scheduler.yaml"
                 self._faults.append(KeyFault(("env", name), "env.not-allowed", message, hint, at_key=True))
 
-    def _check_task_allowed(self, runner: RunnerSpec) -> None:
-        sources = self._sources()
-        if runner.tasks is None or len(sources) != 1:
-            return
-        source = self._data["task_source_path"] if sources == ["task_source_path"] else self._path
-        if not isinstance(source, str) or matches_any(source, runner.tasks):
-            return
-        key = sources[0] if sources[0] in self._data else None
-        path: tuple[str, ...] = (key,) if key else ("runner",)
-        message = f"runner {runner.name!r} does not accept {short(source)}; allowed: {listed(runner.tasks)}"
-        hint = f"move the task, choose another runner, or extend tasks of runner {runner.name!r} in scheduler.yaml"
-        self._faults.append(KeyFault(path, "runner.task-not-allowed", message, hint))
-
-    def _check_job_allowed(self, runner: RunnerSpec) -> None:
-        job_id, tags = self._id(), self._merged.get("tags") or []
-        if runner.jobs is None or job_id is None or any(fault.path[:1] == ("tags",) for fault in self._faults):
-            return
-        if matches_job(job_id, tags, runner.jobs):
-            return
-        allowed = listed(runner.jobs)
-        message = f"job {short(job_id)} cannot use runner {runner.name!r}; allowed: {allowed}"
-        hint = f"choose another runner, or extend jobs of runner {runner.name!r} in scheduler.yaml"
-        self._faults.append(KeyFault(("runner",), "runner.job-not-allowed", message, hint))
-
     def _check_expires(self, schedule: Schedule, expires: datetime | None) -> None:
         first = None if expires is None else first_slot(schedule)
         if expires is not None and first is not None and first > expires:
@@ -516,20 +480,58 @@ class _JobReader:
             hint = f"write {instant(first)} or a later instant"
             self._faults.append(KeyFault(("expires",), "expires.invalid", message, hint))
 
-    def _check_timeout(self, runner: RunnerSpec) -> None:
-        longest = runner.max_timeout
-        if longest is None or any(fault.path == ("timeout",) for fault in self._faults):
+    def _check_use(
+        self, runner: RunnerSpec, source: str | None, at: Path, source_key: str | None, timeout: timedelta
+    ) -> None:
+        """Check what a runner allows of the job, or of its check.
+
+        source: the file of the text, if exactly one is named. at: the path of the mapping with the keys; source_key:
+        the key of the text in it, if it has one. timeout: the default.
+        """
+        job_id, tags, given = self._id(), self._merged.get("tags") or [], self._at(at)
+        blamed = {fault.path for fault in self._faults}
+        found: list[KeyFault | None] = []
+        if source is not None:
+            found.append(task_fault(runner, source, (*at, source_key or "runner")))
+        if job_id is not None and not any(path[:1] == ("tags",) for path in blamed):
+            found.append(job_fault(runner, job_id, tags, (*at, "runner")))
+        if (*at, "timeout") not in blamed:
+            written = given.get("timeout")
+            longest = timeout if written is None else parse_duration(written)
+            found.append(timeout_fault(runner, longest, (*at, "timeout"), written=written is not None))
+        self._faults += [fault for fault in found if fault is not None]
+
+    def _at(self, path: Path) -> Mapping[str, Any]:
+        found: Any = self._merged
+        for key in path:
+            found = found.get(key) if isinstance(found, dict) else None
+        return found if isinstance(found, dict) else {}
+
+    def _check_expect(self) -> None:
+        given = self._merged.get("expect")
+        if isinstance(given, dict) and all(given.get(key) is None for key in ("result", "file")):
+            message, hint = "expect names nothing to look for", "write result: nonempty, or delete the key"
+            self._faults.append(KeyFault(("expect",), "value.empty", message, hint, at_key=True))
+
+    def _check_check(self) -> None:
+        """The rules of `check`, which are those of a job's own runner and text."""
+        given, at = self._merged.get("check"), ("check",)
+        if not isinstance(given, dict):
             return
-        written = self._merged.get("timeout")
-        timeout = DEFAULT_TIMEOUT if written is None else parse_duration(written)
-        if timeout <= longest:
-            return
-        allowed = format_duration(longest)
-        message = f"timeout {format_duration(timeout)} is outside 1s-{allowed}, the range of runner {runner.name!r}"
-        if written is None:
-            message += "; it is the default, as the job sets none"
-        hint = f"write timeout: {allowed}, or raise max_timeout of runner {runner.name!r} in scheduler.yaml"
-        self._faults.append(KeyFault(("timeout",), "runner.max-timeout", message, hint))
+        runner = self._check_runner(at)
+        named = [key for key in ("task", "task_source_path") if given.get(key) is not None]
+        if len(named) != 1:
+            message = "a check needs exactly one text" + (f", but found {' and '.join(named)}" if named else "")
+            hint = "keep one of them" if named else "write task_source_path: checks/NAME.sh, or task: |"
+            self._faults.append(KeyFault((*at, *named[1:]), "task.sources", message, hint, at_key=True))
+        if runner is not None:
+            source = named[0] if len(named) == 1 else None
+            path = given[source] if source == "task_source_path" else self._path if source else None
+            self._check_use(runner, path if isinstance(path, str) else None, at, source, CHECK_TIMEOUT)
+        own = self._settings.runners.get(str(self._merged.get("runner")))
+        if given.get("output") == "append" and own is not None and executes_its_task(own.command):
+            message = f"runner {own.name!r} would execute what the check prints"
+            self._faults.append(KeyFault((*at, "output"), "check.append", message, "write output: ignore"))
 
     def _check_asked(self, runner: RunnerSpec) -> None:
         """Check the model, the arguments and the working directory, as far as they are valid in themselves."""
@@ -571,15 +573,6 @@ class _JobReader:
         return False
 
 
-def _retry(shape: RetryShape | None) -> Retry:
-    given = {} if shape is None else {name: value for name, value in shape.model_dump().items() if value is not None}
-    return Retry(**{**given, "on": tuple(given["on"])}) if given else Retry()
-
-
-def _catch_up(shape: CatchUpShape | None) -> CatchUp:
-    return CatchUp() if shape is None else CatchUp(policy=CatchUpPolicy(shape.policy), within=shape.within)
-
-
 def _schedule_fault(error: ScheduleError, path: Path, key: str) -> KeyFault:
     """key: of the entry at `path`, to blame for it; empty means the whole entry."""
     return KeyFault((*path, key) if key else path, error.code, error.message, error.hint, offset=error.offset or 0)
@@ -600,11 +593,3 @@ def merge(defaults: Mapping[str, Any], job: Mapping[str, Any]) -> dict[str, Any]
         if isinstance(defaults[key], dict) and isinstance(job[key], dict):
             merged[key] = {**defaults[key], **job[key]}
     return merged
-
-
-def unknown_runner(path: tuple[str, ...], name: str, known: Iterable[str]) -> KeyFault:
-    names = sorted(known)
-    hint = did_you_mean(name[:100], names) or (
-        f"declared: {listed(names)}" if names else "declare it under runners in scheduler.yaml"
-    )
-    return KeyFault(path, "runner.unknown", f"runner {short(name)} is not declared in scheduler.yaml", hint)

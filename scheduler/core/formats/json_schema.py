@@ -16,13 +16,14 @@ from scheduler.core.formats.yamlfile import read_yaml
 Json = dict[str, Any]
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 _NOTHING = {"type": "null"}
+_TEXTS = ("task", "task_source_path")  # at most one of them
 
 
 def job_schema() -> Json:
     """The schema of one document of a YAML job file, or of the front matter of a Markdown one."""
     found = schema_of(JobShape)
     # A Markdown job has its task in the body, so no rule here can require one.
-    found["not"] = _with_values(("task", "task_source_path"))
+    found["not"] = _with_values(_TEXTS)
     return found
 
 
@@ -47,6 +48,8 @@ def schema_of(shape: type[Shape]) -> Json:
     if "Schedule" in definitions:
         kinds = [_with_values((kind,)) for kind in ("cron", "every", "at")]
         definitions["Schedule"]["oneOf"] = kinds
+    if "Check" in definitions:
+        definitions["Check"]["not"] = _with_values(_TEXTS)
     return {"$schema": DIALECT, **found, "$defs": definitions}
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import posixpath
-import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -19,9 +18,10 @@ from scheduler.core.formats.faults import (
     lookalike_problems,
     not_a_mapping,
 )
-from scheduler.core.formats.jobfile import unknown_runner
+from scheduler.core.formats.runner_rules import unknown_runner
 from scheduler.core.formats.shapes import MOST_JOBS, MOST_TASK_BYTES, RootShape, RunnerShape
 from scheduler.core.formats.yamlfile import YamlDocument, read_yaml
+from scheduler.core.values.interpreters import is_interpreter
 from scheduler.core.values.problems import Problem, Severity
 from scheduler.core.values.settings import (
     ARGS,
@@ -39,13 +39,6 @@ from scheduler.core.values.settings import (
 from scheduler.core.values.texts import TextError, decode
 from scheduler.core.values.usage import Price, ResultFormat
 
-# Programs that run what they are given, or run another program that does.
-_INTERPRETERS = frozenset[str]().union(
-    ("ash", "bash", "busybox", "csh", "dash", "fish", "ksh", "pwsh", "sh", "tcsh", "zsh"),
-    ("awk", "bun", "deno", "lua", "make", "node", "nodejs", "osascript", "perl", "php", "pypy", "python"),
-    ("rscript", "ruby", "tclsh", "ts-node", "tsx", "uv"),
-    ("doas", "env", "nice", "nohup", "ssh", "stdbuf", "sudo", "time", "timeout", "xargs"),
-)
 # Problems of a job file that nobody can judge without the runners, the defaults and the zone of scheduler.yaml.
 NEEDS_SETTINGS = frozenset({"runner.missing", "runner.unknown", "schedule.duplicate", "schedule.never"})
 # May be empty, as a scaffold leaves them.
@@ -133,10 +126,12 @@ def _settings(path: str, found: YamlDocument) -> tuple[Settings | None, list[Pro
             place = found.place(("runners", name, "command", bare))
             problems.append(Problem(path, *place, "runner.bare-task", message, hint, severity=Severity.WARNING))
     defaults = _defaults(data)
-    default_runner = defaults.get("runner")
     declared = raw_runners if isinstance(raw_runners, dict) else {}
-    if isinstance(default_runner, str) and default_runner not in declared:
-        more.append(unknown_runner(("defaults", "runner"), default_runner, declared))
+    default_check = defaults.get("check")
+    for at, given in (((), defaults), (("check",), default_check if isinstance(default_check, dict) else {})):
+        named = given.get("runner")
+        if isinstance(named, str) and named not in declared:
+            more.append(unknown_runner(("defaults", *at, "runner"), named, declared))
     problems += [fault_problem(path, found, each) for each in (*faults, *more) if not found.flawed(each.path)]
     if shape is None:
         return None, problems
@@ -223,8 +218,7 @@ def _without_placeholder(name: str, shape: RunnerShape) -> Iterable[KeyFault]:
 def _warning(name: str, shape: RunnerShape) -> tuple[str, str, str] | None:
     """Code, message and hint for a known interpreter that any file may be passed to."""
     program = posixpath.basename(shape.command[0])
-    base = re.sub(r"[0-9.]+$", "", program.lower())
-    if shape.tasks is not None or base not in _INTERPRETERS:
+    if shape.tasks is not None or not is_interpreter(program):
         return None
     return (
         "runner.tasks",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import warnings
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -22,7 +23,7 @@ from scheduler.core.values import units
 from scheduler.core.values.instants import parse_instant
 from scheduler.core.values.problems import did_you_mean
 from scheduler.core.values.settings import ARGS, MODEL
-from scheduler.core.values.spec import MANUAL
+from scheduler.core.values.spec import MANUAL, NONEMPTY
 from scheduler.core.values.texts import short
 
 ID_PATTERN = r"^[a-z0-9][a-z0-9._-]{0,127}$"
@@ -44,6 +45,7 @@ OPTION_PATTERN = r"^--?[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
 ARGUMENT_PATTERN = r"^[^\u0000]+$"
 MOST_ARGUMENTS, LONGEST_ARGUMENT = 100, 1000
 FOLDER_PATTERN = r"^(?!\./?$)(?!~[^/])(?!\s)(?!.*\s$)(?!(\.\./)*(?!\.\.(/|$)).*/\.\.(/|$))[^\u0000-\u001f\u007f]+$"
+RESULT_PATTERN = f"^({NONEMPTY}|/.+/)$"
 JOBS_PATTERN = r"^(tag:.*\S.*|[a-z0-9._*?\[\]!-]{1,200})$"
 
 
@@ -268,6 +270,38 @@ def task_path(text: str, info: ValidationInfo) -> str:
 def inline_task(text: str) -> str:
     if not text.strip():
         raise _refuse("task.empty", "the task is blank", "write the task, or name its file with task_source_path")
+    return text
+
+
+_LONGEST_PATTERN = 500
+
+
+def expected_result(text: str) -> str:
+    if text == NONEMPTY:
+        return text
+    if not re.fullmatch(RESULT_PATTERN[1:-1], text, re.DOTALL):
+        near = f"/{text.strip('/')}/"
+        hint = f"write {NONEMPTY}, or a regular expression between slashes" + (f", such as {near}" if text else "")
+        raise _refuse("expect.result", f"{short(text)} is not {NONEMPTY} or a regular expression", hint)
+    if len(text) > _LONGEST_PATTERN:
+        message = f"the regular expression has {len(text)} characters; the maximum is {_LONGEST_PATTERN}"
+        raise _refuse("expect.result", message)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of what a later Python may read differently
+            re.compile(text[1:-1])
+    except (re.error, RecursionError, OverflowError) as error:
+        why = error.msg if isinstance(error, re.error) else "it is too complex"
+        offset = 1 + (error.pos or 0) if isinstance(error, re.error) else 0
+        raise _refuse("expect.result", f"the regular expression is not valid: {why}", offset=offset) from None
+    return text
+
+
+def expected_file(text: str, info: ValidationInfo) -> str:
+    try:
+        check_path(text, folder=(info.context or {}).get("folder", ""), what="expect.file")
+    except PathError as error:
+        raise _refuse("expect.file", error.message, error.hint) from None
     return text
 
 

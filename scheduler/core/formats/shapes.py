@@ -165,6 +165,53 @@ class CatchUpShape(Shape):
     )
 
 
+class CheckOfAllShape(Shape):
+    """The keys of a check that all jobs can share."""
+
+    model_config = ConfigDict(title="Check")
+    misplaced: ClassVar[Mapping[str, str]] = {"task": "write it in each job file, or name a file with task_source_path"}
+
+    runner: str | None = _optional("The name of the runner that carries out the check. Required.", "shell")
+    task_source_path: (
+        Annotated[str, AfterValidator(rules.task_path), _schema(PATH_PATTERN, maxLength=MAX_LENGTH)] | None
+    ) = _optional(
+        "The file that contains the text of the check, relative to the folder of scheduler.yaml. It is read at each "
+        "fire.",
+        "checks/inbox.sh",
+    )
+    timeout: Duration | None = _optional("How long the check may take. Default: 30s.", "30s")
+    output: Literal["ignore", "append"] | None = _optional(
+        "append: what the check prints is added to the task, marked as foreign. At most 64 KiB. Default: ignore."
+    )
+
+
+class CheckShape(CheckOfAllShape):
+    """Decides at each slot whether there is work: exit code 0 runs the job, 10 skips the slot."""
+
+    misplaced: ClassVar[Mapping[str, str]] = {}
+
+    task: Annotated[str, AfterValidator(rules.inline_task), _schema(rules.NOT_BLANK_PATTERN)] | None = _optional(
+        "The text of the check. Use exactly one of task and task_source_path."
+    )
+
+
+class ExpectShape(Shape):
+    """What a success must leave. A run that ends with exit code 0 without it has failed."""
+
+    result: Annotated[str, AfterValidator(rules.expected_result), _schema(rules.RESULT_PATTERN)] | None = _optional(
+        "nonempty: the result is not blank. Or a regular expression of Python between slashes that is found in it. The "
+        "result is the answer of an agent, otherwise the first 64 KiB of stdout.",
+        "nonempty",
+        "/(?m)^DONE$/",
+    )
+    file: Annotated[str, AfterValidator(rules.expected_file), _schema(PATH_PATTERN, maxLength=MAX_LENGTH)] | None = (
+        _optional(
+            "A file, relative to the folder of scheduler.yaml, that is written since the run started.",
+            "reports/daily.md",
+        )
+    )
+
+
 class SharedShape(Shape):
     """The keys that a job can set itself or inherit from scheduler.yaml."""
 
@@ -174,7 +221,7 @@ class SharedShape(Shape):
         "timezone": "write timezone at the top level of scheduler.yaml",
     }
 
-    inner = {"retry": RetryShape, "catch_up": CatchUpShape}
+    inner = {"retry": RetryShape, "catch_up": CatchUpShape, "check": CheckOfAllShape, "expect": ExpectShape}
 
     name: Line | None = _optional("A name for people. Default: the id.")
     description: str | None = _optional("What the job is for.")
@@ -239,6 +286,16 @@ class SharedShape(Shape):
         "fresh",
         "~/src/site",
     )
+    check: CheckOfAllShape | None = _optional(
+        "A program that decides at each slot whether there is work, before the job itself starts. Exit code 0: run; "
+        "10: skip the slot as nothing_to_do; anything else: check_failed, which counts as an error. "
+        "Default: every slot runs.",
+        {"runner": "shell", "task_source_path": "checks/inbox.sh"},
+    )
+    expect: ExpectShape | None = _optional(
+        "What a run that ends with exit code 0 must leave to count as a success. Default: nothing.",
+        {"result": "nonempty"},
+    )
 
 
 class DefaultsShape(SharedShape):
@@ -263,7 +320,7 @@ class JobShape(SharedShape):
         "prompt": "write the text as task, or the path of its file as task_source_path",
         "command": "write runner: NAME; the command belongs to that runner in scheduler.yaml",
     }
-    inner = {**SharedShape.inner, "schedule": ScheduleShape}
+    inner = {**SharedShape.inner, "schedule": ScheduleShape, "check": CheckShape}
 
     id: JobId = Field(
         description="The permanent identity of the job: it stays the same when the file is moved or renamed. "
@@ -289,6 +346,9 @@ class JobShape(SharedShape):
     ) = _optional(
         "The file that contains the task, relative to the folder of scheduler.yaml. It is read at each fire.",
         "prompts/heartbeat.md",
+    )
+    check: CheckShape | None = _optional(
+        SharedShape.model_fields["check"].description or "", {"runner": "shell", "task_source_path": "checks/inbox.sh"}
     )
 
 
@@ -419,7 +479,7 @@ AgentVerb = Literal[
 AgentField = Literal[
     "task", "task_source_path", "name", "description", "owner", "tags", "schedule", "enabled", "runner", "env",
     "timeout", "concurrency", "catch_up", "failure_limit", "retry", "expires", "expect_every", "model", "args",
-    "workdir",
+    "workdir", "check", "expect",
 ]  # fmt: skip
 
 

@@ -144,6 +144,8 @@ def _how_ended(run: Run, definition: Definition | None, cancelled: AuditRow | No
             told = "it is queued"
         case RunStatus.RUNNING:
             told = "it is running" + ("" if run.started_at is None else f" since {told_instant(run.started_at)}")
+        case RunStatus.FAILED if run.exit_code == 0 and run.error:
+            told = f"it failed{took}: {run.error}"
         case RunStatus.FAILED if run.exit_code is not None:
             told = f"it failed with exit code {run.exit_code}{took}"
         case _:
@@ -220,6 +222,7 @@ _SKIPPED = {
     "overlap": "the job was still running or queued at that time",
     "capacity": "the limit of concurrent runs was reached for too long",
     "superseded": "an edit removed the slot before it could run",
+    "nothing_to_do": "its check found nothing to do",
 }
 
 

@@ -11,7 +11,7 @@ from scheduler.core.due.due import first_fire, lost_while_away, unserved
 from scheduler.core.plan.desired import Found
 from scheduler.core.values.facts import Dirty, FileFacts, Job, SyncState, TaskDirty
 from scheduler.core.values.runs import Skip
-from scheduler.core.values.spec import FRESH, JobSpec
+from scheduler.core.values.spec import FRESH, CheckSpec, JobSpec
 
 Change = tuple[Any, Any]  # before, after, as plain JSON values
 
@@ -223,6 +223,14 @@ def widened(old: JobSpec, new: JobSpec) -> tuple[str, ...]:
             ("model", new.model != old.model),  # it may cost more
             ("args", not set(new.args) <= set(old.args)),
             ("workdir", new.workdir not in (old.workdir, FRESH)),
+            ("check", new.check is not None and _widens(old.check, new.check)),
         )
         if wider
     )
+
+
+def _widens(old: CheckSpec | None, new: CheckSpec) -> bool:
+    """True if a check starts something else, takes longer, or now adds what it prints to what the job is given."""
+    if old is None or (old.runner, old.task, old.task_source_path) != (new.runner, new.task, new.task_source_path):
+        return True
+    return new.timeout > old.timeout or (new.output != old.output and new.output == "append")

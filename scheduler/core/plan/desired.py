@@ -23,6 +23,7 @@ class Found:
     provenance: Provenance = field(default_factory=Provenance)
     file_sha256: str = ""
     task_dirty: Dirty | None = None  # of the task's file, if that is a different file
+    check_fault: bool = False  # the text of its check cannot be used
 
 
 @dataclass(frozen=True, slots=True)

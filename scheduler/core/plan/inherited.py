@@ -36,7 +36,9 @@ def _bare_job(settings: Settings) -> JobSpec | None:
     asked = {key: defaults[key] for key in ("model", "args", "workdir") if key in defaults}
     runner = RunnerSpec(name=name, command=("x",), input=TaskInput.STDIN, job_env=allowed)
     others = {key: value for key, value in defaults.items() if key not in asked}
-    bare = replace(settings, runners={name: runner}, defaults={**others, "runner": name})
+    check = defaults.get("check")
+    names = {name, str(check.get("runner"))} if isinstance(check, Mapping) else {name}
+    bare = replace(settings, runners=dict.fromkeys(names, runner), defaults={**others, "runner": name})
     (document,) = read_job_file("jobs/x.yaml", _BARE_JOB, bare).documents
     if document.spec is None:
         return None

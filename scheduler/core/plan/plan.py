@@ -48,17 +48,17 @@ class Plan:
         return job
 
     def users(self, runner: str) -> list[str]:
-        """The jobs that use this runner once the plan is applied."""
+        """The jobs that use this runner, also for their check, once the plan is applied."""
         after = [action.after for action in self.actions]
-        return [facts.spec.id for facts in after if facts.archived_at is None and facts.spec.runner == runner]
+        return [facts.spec.id for facts in after if facts.archived_at is None and runner in facts.spec.runners]
 
     def users_by_file(self) -> Mapping[str, Sequence[str]]:
         """For each file the jobs that it makes up, by what it says or what it runs, once the plan is applied."""
         found: defaultdict[str, list[str]] = defaultdict(list)
         for facts in (action.after for action in self.actions if action.after.archived_at is None):
-            runner = self.settings.runners.get(facts.spec.runner)
-            programs = () if runner is None else (path for path, _ in runner.files)
-            for path in {ROOT_FILE, facts.path, facts.spec.task_source_path or facts.path, *programs}:
+            runners = (self.settings.runners[name] for name in facts.spec.runners if name in self.settings.runners)
+            programs = (path for runner in runners for path, _ in runner.files)
+            for path in {ROOT_FILE, facts.path, *facts.spec.task_paths, *programs}:
                 found[path].append(facts.spec.id)
         return found
 
@@ -201,7 +201,8 @@ def _settle_claims(job_id: str, claims: Sequence[Claim], job: Job | None, now: d
         return None if job is None else to_keep(job, SyncState.INVALID)
     assert claim.found is not None
     if job is None:
-        return None if claim.found.task_sha256 is None else to_create(claim.found, now)
+        flawed = claim.found.task_sha256 is None or claim.found.check_fault
+        return None if flawed else to_create(claim.found, now)
     return to_update(job, claim.found, now)
 
 

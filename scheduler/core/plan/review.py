@@ -149,12 +149,17 @@ def review_json(plan: Plan, diffs: Sequence[TaskDiff], *, now: datetime) -> Revi
             "before": None if before is None else _times(before, now),
             "after": None if after is None else _times(after, now),
         }
-    named = {job["runner"] for job in shown.values() if job["change"] in ("created", "revived", "changed")}
+    news = {job_id for job_id, job in shown.items() if job["change"] in ("created", "revived", "changed")}
+    named = {name for each in plan.actions if each.job_id in news for name in each.after.spec.runners}
     changed = {runner for field in plan.root_changes if (runner := runner_of(field)) is not None}
     return {
         "jobs": shown,
         "runners": {name: list(runner.command) for name, runner in plan.settings.runners.items() if name in named},
-        "runner_pairs": [{"id": each.job_id, "runner": each.after.spec.runner} for each in plan.new_pairs],
+        "runner_pairs": [
+            {"id": each.job_id, "runner": name}
+            for each in plan.new_pairs
+            for name in dict.fromkeys(each.after.spec.runners)
+        ],
         "runner_jobs": {name: plan.users(name) for name in sorted(changed)},
         "task_diffs": [diff.to_json() for diff in diffs],
     }

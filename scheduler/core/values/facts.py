@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Literal, NamedTuple, Protocol
@@ -278,6 +278,11 @@ class Job:
     @property
     def workdir(self) -> str | None:
         return self.file.spec.workdir
+
+    @property
+    def of_check(self) -> Job:
+        """The job as its check runs."""
+        return replace(self, file=replace(self.file, spec=self.file.spec.of_check))
 
     @property
     def due_by(self) -> Schedule:

@@ -98,6 +98,7 @@ class Run(Stored):
     provenance: Provenance = Provenance()
     runner_files: tuple[RunnerFile, ...] | None = None  # of its last attempt; None if not known
     task_of: int | None = None  # the number of the run whose text this run reuses
+    check_sha256: str | None = None  # of what its check printed, if that was added to the text
     generation: int
     result: str | None = None
     output_bytes: int | None = None

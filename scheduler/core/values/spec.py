@@ -97,6 +97,37 @@ class Retry(Stored):
     on: tuple[str, ...] = ("failed", "timed_out")  # statuses of an attempt
 
 
+CHECK_TIMEOUT = timedelta(seconds=30)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckSpec(Stored):
+    """What decides before the first attempt of a slot whether there is work for the job."""
+
+    runner: str
+    task: str | None = None  # the text itself, if it is in the job file
+    task_source_path: str | None = None  # the file of the text otherwise
+    timeout: timedelta = CHECK_TIMEOUT
+    output: str = "ignore"  # or append: what it prints is added to what the job is given
+
+
+NONEMPTY = "nonempty"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExpectSpec(Stored):
+    """What a success must leave."""
+
+    result: str | None = None  # nonempty, or a regular expression between slashes
+    file: str | None = None  # root-relative; written since the run started
+
+    @property
+    def pattern(self) -> str:
+        """The regular expression of `result`."""
+        assert self.result is not None
+        return self.result[1:-1]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobSpec(Stored):
     """Desired state of one job: its resolved definition (defaults merged), never what happened to it.
@@ -124,6 +155,34 @@ class JobSpec(Stored):
     model: str | None = added_later(None)  # None: the runner's
     args: tuple[str, ...] = added_later(())  # words for {args} in the runner's command
     workdir: str | None = added_later(None)  # FRESH or a folder, as written; None: the runner's cwd
+    check: CheckSpec | None = added_later(None)
+    expect: ExpectSpec | None = added_later(None)
+
+    @property
+    def of_check(self) -> JobSpec:
+        """The job as its check runs: with the runner, the text and the timeout of the check."""
+        assert self.check is not None
+        check = self.check
+        return replace(
+            self,
+            runner=check.runner,
+            task_source_path=check.task_source_path,
+            timeout=check.timeout,
+            model=None,
+            args=(),
+            workdir=None,
+        )
+
+    @property
+    def runners(self) -> tuple[str, ...]:
+        """The runners that it uses: its own, and that of its check."""
+        return (self.runner,) if self.check is None else (self.runner, self.check.runner)
+
+    @property
+    def task_paths(self) -> tuple[str, ...]:
+        """The files whose whole content is a text of the job: its task, and its check."""
+        named = (self.task_source_path, None if self.check is None else self.check.task_source_path)
+        return tuple(path for path in named if path is not None)
 
     @property
     def due_by(self) -> Schedule:

@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from scheduler.core.values.runs import Ending, RunStatus
 from scheduler.core.values.usage import EndClass, ResultFormat, cost_of
+from scheduler.run.local.expectations import as_expected
 from scheduler.run.local.prepare import Invocation
 from scheduler.run.results.ending import ProcessEnd
 from scheduler.run.results.reading import read_result
@@ -23,16 +24,24 @@ _STOPPED = {
 
 
 def speaks(invocation: Invocation) -> bool:
-    """True if its output says more than its exit code does. Reading it may take long."""
-    return invocation.result_format is not ResultFormat.TEXT
+    """True if its exit code does not say how it ended: its output does, or what it has left. A look may take long."""
+    return invocation.result_format is not ResultFormat.TEXT or invocation.expected is not None
 
 
-def as_told(invocation: Invocation, ending: Ending, *, stdout: str, stderr: str, at: datetime) -> Ending:
-    """The ending of a process whose output files are complete, with what they say.
+def as_told(
+    invocation: Invocation, ending: Ending, *, stdout: str, stderr: str, at: datetime, since: datetime
+) -> Ending:
+    """The ending of a process whose output files are complete, with what they say, and by what its job expects.
 
     A program may exit with 0 and say that it has failed. An attempt that the scheduler ended stays as it is.
-    at: when the process ended.
+    at: when the process ended. since: when its run started.
     """
+    if invocation.result_format is not ResultFormat.TEXT:
+        ending = _as_read(invocation, ending, stdout=stdout, stderr=stderr, at=at)
+    return ending if invocation.expected is None else as_expected(invocation.expected, ending, since=since)
+
+
+def _as_read(invocation: Invocation, ending: Ending, *, stdout: str, stderr: str, at: datetime) -> Ending:
     found = read_result(
         invocation.result_format,
         _pieces(stdout),

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from scheduler.core.due.checked import CHECK_FAILED, NOTHING_TO_DO, WANTS_CHECK, as_text, judge_check
 from scheduler.core.due.place import PlaceFault
 from scheduler.core.values.facts import Fault, Job, Provenance
 from scheduler.core.values.problems import UnavailableError
@@ -15,6 +16,7 @@ from scheduler.core.values.runs import Ending, FreshTree, Run, RunStatus
 from scheduler.core.values.spec import FRESH
 from scheduler.ledger import places, queries, runs
 from scheduler.ledger.batches import Pinned
+from scheduler.ledger.skips import skip_alike
 from scheduler.ledger.store import Store
 from scheduler.machine import processes
 from scheduler.machine.clock import Clock
@@ -23,9 +25,10 @@ from scheduler.machine.log import Log
 from scheduler.root.place import Place, unusable
 from scheduler.run import ends
 from scheduler.run.engine import Why
-from scheduler.run.fire import Ready, Superseded, lost_place, what_runs_again, what_shall_run
+from scheduler.run.fire import CheckFault, Ready, Superseded, lost_place, what_runs_again, what_shall_run
 from scheduler.run.local.agent import as_told, speaks
 from scheduler.run.local.cancel import Cancel
+from scheduler.run.local.checks import Checked, Checking, check_here
 from scheduler.run.local.command import execute
 from scheduler.run.local.fresh import fresh_cwd, make_fresh, settle_fresh
 from scheduler.run.local.prepare import Invocation, Tools, prepare_attempt
@@ -55,6 +58,7 @@ class Opening:
             task=ready.task,
             provenance=ready.provenance,
             runner_files=ready.runner_files,
+            check_output=ready.check_output,
         )
 
     def settled(self, ending: Ending) -> Ending:
@@ -85,6 +89,7 @@ class Opening:
                 provenance=pinned.provenance,
                 runner_files=pinned.runner_files,
                 worktree=self.tree,
+                check_output=pinned.check_output,
                 now=clock.now(),
             )
         except runs.EndedMeanwhileError:  # while we waited for its files; that is already logged
@@ -117,6 +122,10 @@ class Attempts:
             crash_point("after_claim")
             claimed(run)
             found = self.look(run, cancel)
+            if isinstance(found, Checking):
+                run = found.run
+                found = self.look(run, cancel, check_here(found, scratch, cancel))
+            assert not isinstance(found, Checking)
             if isinstance(found, Opening):
                 found = self._carry_out(found, scratch, cancel)
             return ends.tell_end(self.store, found)
@@ -126,10 +135,10 @@ class Attempts:
             self._abandon(run, error)
             raise
 
-    def look_or_abandon(self, run: Run, cancel: Cancel) -> Opening | Run:
+    def look_or_abandon(self, run: Run, cancel: Cancel, checked: Checked | None = None) -> Opening | Checking | Run:
         """Like `look`. An error of ours ends the run, and is raised. Raises also: EndNotWrittenError."""
         try:
-            return self.look(run, cancel)
+            return self.look(run, cancel, checked)
         except BaseException as error:
             self._abandon(run, error)
             raise
@@ -141,12 +150,14 @@ class Attempts:
         """End a run that was stopped before its process existed, or while it waits."""
         return ends.end_unstarted(self.store, run, why, self.clock.now())
 
-    def look(self, run: Run, cancel: Cancel) -> Opening | Run:
+    def look(self, run: Run, cancel: Cancel, checked: Checked | None = None) -> Opening | Checking | Run:
         """Find out what the next attempt runs, as carefully as it takes. May wait, as for a file that is being saved.
 
+        checked: the end of the check that an earlier look has asked for. Only then the text is read: a check takes
+        time.
         Returns the run if it is over, or keeps waiting, or another process has it.
         """
-        found = self._look_again(run, cancel) if run.attempts else self._look(run, cancel)
+        found = self._look_again(run, cancel) if run.attempts else self._look(run, cancel, checked)
         if isinstance(found, Opening):
             self.make_room()
         return found
@@ -159,16 +170,33 @@ class Attempts:
         except OSError as error:
             raise unusable(self.place.outputs, error) from error
 
-    def _look(self, run: Run, cancel: Cancel) -> Opening | Run:
-        ready = what_shall_run(self.passes, self.store, run, cancel.wait)
+    def _look(self, run: Run, cancel: Cancel, checked: Checked | None) -> Opening | Checking | Run:
+        output = b""
+        if checked is not None:
+            crash_point("after_check")
+            printed = checked.read()
+            if cancel.why is not None:
+                return self.end_unstarted(run, cancel.why)
+            verdict = judge_check(checked.ending, printed)
+            if verdict.answer == NOTHING_TO_DO:
+                return self.store.write(skip_alike, run, reason=NOTHING_TO_DO, now=self.clock.now())
+            if verdict.answer == CHECK_FAILED:
+                return self._skip(run, CHECK_FAILED, verdict.why, fault=True)
+            output = as_text(printed) if checked.appends else b""
+        check = checked is None and (run.fire_time is not None or run.reason == WANTS_CHECK)
+        ready = what_shall_run(self.passes, self.store, run, cancel.wait, check=check)
         if ready is None:
             return self.end_unstarted(run, cancel.why or "cancelled")
         if isinstance(ready, Superseded):
             return self._skip(run, "superseded", ready.message, fault=False)
+        if isinstance(ready, Ready) and output:
+            ready = replace(ready, check_output=output)
         invocation, tree = (ready, None) if isinstance(ready, Fault) else self._prepare(ready, run)
         if isinstance(invocation, Fault) or isinstance(ready, Fault):
             assert isinstance(invocation, Fault)
             return self._not_started(run, invocation)
+        if ready.is_check:
+            return self._checking(run, ready, invocation)
         return Opening(run=run, job=ready.job, ready=ready, invocation=invocation, tree=tree)
 
     def _look_again(self, run: Run, cancel: Cancel) -> Opening | Run:
@@ -208,6 +236,11 @@ class Attempts:
         tools: of its runner, if somebody has looked already. fresh: its working directory in a worktree of its own.
         """
         n = run.attempts[-1].n + 1 if run.attempts else 1
+        if ready.is_check:
+            found = prepare_attempt(
+                ready, run.id, run.fire_time, run.trigger, attempt=0, environ=self.environ, tools=tools
+            )
+            return CheckFault(reason=found.reason, message=found.message) if isinstance(found, Fault) else found
         return prepare_attempt(
             ready, run.id, run.fire_time, run.trigger, attempt=n, environ=self.environ, tools=tools, fresh=fresh
         )
@@ -230,6 +263,8 @@ class Attempts:
     def _not_started(self, run: Run, fault: Fault) -> Run:
         """Handle a claimed run that cannot start: its slot waits for its place; anything else is a skip (F7)."""
         lost = lost_place(self.passes, self.store, run, fault)
+        if lost is None and isinstance(fault, CheckFault):
+            return self._skip(run, CHECK_FAILED, f"the check could not start: {fault.message}", fault=True)
         if lost is None or run.fire_time is None:
             return self._skip(run, fault.reason, fault.message, fault=lost is None)
         self.lost(lost)
@@ -238,6 +273,14 @@ class Attempts:
     def _skip(self, run: Run, reason: str, message: str, *, fault: bool) -> Run:
         """End a claimed run that could not start. A fault counts as an error and is logged (F7)."""
         return self.store.write(runs.skip, run, reason=reason, message=message, fault=fault, now=self.clock.now())
+
+    def _checking(self, run: Run, ready: Ready, invocation: Invocation) -> Checking | Run:
+        """The check of a run, which has a place from now on."""
+        taken = self.store.write(runs.take, run, owner=self.owner)
+        spec = ready.job.file.spec
+        if taken is None or spec.check is None:
+            return self.store.read(runs.find_run, run.job_id, run.n) or run
+        return Checking(run=taken, invocation=invocation, timeout=spec.timeout, appends=spec.check.output == "append")
 
     def _carry_out(self, opening: Opening, scratch: Path, cancel: Cancel) -> Run:
         """Open an attempt, run its process, and write how it ended."""
@@ -280,7 +323,8 @@ class Attempts:
         )
         if isinstance(outcome, Ending) and speaks(invocation):
             files = {name: os.fspath(self.place.output(run.job_id, run.n, n, name)) for name in ("stdout", "stderr")}
-            outcome = as_told(invocation, outcome, at=self.clock.now(), **files)
+            now = self.clock.now()
+            outcome = as_told(invocation, outcome, at=now, since=run.started_at or now, **files)
         crash_point("before_end")
         return outcome
 

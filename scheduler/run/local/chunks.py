@@ -36,6 +36,7 @@ from scheduler.run.local.agent import as_told, speaks
 from scheduler.run.local.attempts import Opening
 from scheduler.run.local.cancel import Cancel
 from scheduler.run.local.census import Census
+from scheduler.run.local.checks import Checked
 from scheduler.run.local.command import Execution
 from scheduler.run.local.prepare import Invocation
 
@@ -65,6 +66,7 @@ class Seat:
     done: Done | None = None
     since: datetime | None = None  # from when on it has lacked only capacity; None if it did not wait
     opening: Opening | None = None
+    checked: Checked | None = None
     execution: Execution | None = None
     ending: Ending | None = None
     ended_at: datetime | None = None  # not when it is written
@@ -79,7 +81,8 @@ class Seat:
     def stuck(self) -> bool:
         """True if its files are still being read some time after it was to be killed."""
         kill_at = self.cancel.kill_at
-        return self.opening is None and kill_at is not None and time.monotonic() >= kill_at + _STUCK_S
+        reads = self.opening is None and self.execution is None
+        return reads and kill_at is not None and time.monotonic() >= kill_at + _STUCK_S
 
     def notice(self) -> None:
         """Do what `cancel` asks for, if a process runs."""
@@ -362,9 +365,11 @@ class Chunks:
 
     def _read_agent(self, seat: Seat, invocation: Invocation, ending: Ending, at: datetime) -> None:
         """Elsewhere: there may be much to read, from a slow disk."""
-        output = self._output(seat.run)
+        output, since = self._output(seat.run), seat.run.started_at or at
         self._census.write(
-            lambda: as_told(invocation, ending, stdout=f"{output}.stdout", stderr=f"{output}.stderr", at=at),
+            lambda: as_told(
+                invocation, ending, stdout=f"{output}.stdout", stderr=f"{output}.stderr", at=at, since=since
+            ),
             lambda found: self._judged(seat, found),
         )
 

@@ -19,17 +19,14 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from scheduler.core.due.due import patience
-from scheduler.core.due.place import PLACE, missed_meanwhile
-from scheduler.core.due.waiting import OUTAGE, Done, Waiting, WaitingRun
-from scheduler.core.times.fires import next_fire
+from scheduler.core.due.place import PLACE, lacks_too_long, missed_meanwhile
+from scheduler.core.due.waiting import Done, Waiting, WaitingRun
 from scheduler.core.values.facts import Job
 from scheduler.core.values.problems import SchedulerError
 from scheduler.core.values.runs import Run, RunStatus, Trigger
 from scheduler.ledger import claims, places, queries, runs, syncs
 from scheduler.ledger.pool import Lend
 from scheduler.ledger.store import BUSY_TIMEOUT, Store
-from scheduler.machine import open_files
 from scheduler.machine.clock import Clock
 from scheduler.machine.crash import crash_point
 from scheduler.machine.hands import Hands
@@ -41,8 +38,10 @@ from scheduler.run.engine import Why
 from scheduler.run.local.attempts import Attempts, Opening
 from scheduler.run.local.cancel import GRACE, Cancel
 from scheduler.run.local.census import Census
+from scheduler.run.local.checks import Checking, Checks
 from scheduler.run.local.chunks import CHUNK, LOCK, Chunks, Seat, all_stuck
 from scheduler.run.local.openings import Openings
+from scheduler.run.local.room import room_for
 from scheduler.run.plain import InlineTexts
 
 if TYPE_CHECKING:
@@ -50,8 +49,6 @@ if TYPE_CHECKING:
 
     from scheduler.core.due.due import Due
 
-FILES_OF_OURS = 100
-FILES_OF_A_RUN = 8  # two pipes, two outputs of two files, what tells of its end, and what a start needs for a moment
 HANDS = 64  # threads for files that may be slow, as many for processes, and as many for outputs
 
 LOOK_AGAIN = timedelta(seconds=1)  # for the end of a run that another process carries out
@@ -90,10 +87,12 @@ class LocalEngine:
         self._to_look: deque[Seat] = deque()
         self._texts = InlineTexts()
         self._hands = Hands("files", most=HANDS)
+        # Others than for files: neither looks nor outputs that hang must keep runs from ending.
+        census = Census(self.reactor, Hands("ends", most=HANDS), Hands("output", most=HANDS))
+        self._checks = Checks(self.reactor, census, self.scratch, self._checked)
         self._chunks = Chunks(
             reactor=self.reactor,
-            # Others than for files: neither looks nor outputs that hang must keep runs from ending.
-            census=Census(self.reactor, Hands("ends", most=HANDS), Hands("output", most=HANDS)),
+            census=census,
             lend=self.lend,
             clock=self.clock,
             place=self.place,
@@ -103,7 +102,7 @@ class LocalEngine:
             unwritten=self._end_later,
         )
         self._stopping = False
-        self.max_running, self._room = 1, _room(1)
+        self.max_running, self._room = 1, room_for(1)
 
     @property
     def places(self) -> int:
@@ -209,7 +208,7 @@ class LocalEngine:
 
     def resize(self, max_running: int) -> None:
         self.max_running = max_running
-        self._room = _room(max_running)
+        self._room = room_for(max_running)
         self._fill()
 
     def forget(self, runs: Iterable[Run]) -> None:
@@ -420,6 +419,9 @@ class LocalEngine:
                     seat.opening = found
                     self.reactor.call(lambda: self._chunks.open([seat]))
                     return
+                if isinstance(found, Checking):
+                    self.reactor.call(functools.partial(self._checks.start, seat, found))
+                    return
                 finished = ends.tell_end(store, found)
         except ends.EndNotWrittenError as error:
             _log.error("end_not_written", run_id=run.id, error=str(error))
@@ -436,7 +438,13 @@ class LocalEngine:
             _log.exception("run_abandoned", run_id=run.id)
         self.reactor.call(lambda: self._over(seat, finished))
 
-    def _found(self, store: Store, seat: Seat) -> Opening | Run:
+    def _checked(self, seat: Seat) -> None:
+        """Look again, now that its check has ended. Its text is read only then."""
+        if self._stopping:
+            seat.cancel.request("interrupted", grace=timedelta(0))
+        self._look_with_care(seat)
+
+    def _found(self, store: Store, seat: Seat) -> Opening | Checking | Run:
         """What is opened for a run whose turn has come, or the run: skipped, waiting on, or another process's."""
         run, attempts = seat.run, self.attempts(store)
         if run.status is RunStatus.QUEUED:
@@ -448,7 +456,7 @@ class LocalEngine:
                 return run if run.reason == PLACE else store.write(places.keep_waiting, run)
             if self.alone(run.job_id) and store.read(claims.runs_beside, run):
                 return run
-        return attempts.look_or_abandon(run, seat.cancel)
+        return attempts.look_or_abandon(run, seat.cancel, seat.checked)
 
     # -- slots that are claimed and opened at once -----------------------------------------------------
 
@@ -578,21 +586,7 @@ class LocalEngine:
 
     def _lacks_too_long(self, job: Job, run: Run, since: datetime) -> bool:
         """since: from when on it has lacked only capacity, as far as this process has seen it wait."""
-        assert run.fire_time is not None
-        if run.reason in (OUTAGE, PLACE):
-            return False
-        since = max(since, run.requested_at)  # not its slot: jitter and the outage before a catch-up are not waiting
-        last = job.runtime
-        if self.alone(job.id) and last.last_run_at is not None:  # it may have waited for that run in an earlier daemon
-            since = max(since, last.last_run_at + timedelta(milliseconds=last.last_run_duration_ms or 0))
-        following = next_fire(job.file.spec.due_by, after=run.fire_time)
-        return self.clock.now() - since > patience(job.file.spec, run.fire_time, following)
-
-
-def _room(runs: int) -> int:
-    """How many runs the limit of open files allows, once it is raised for so many."""
-    files = open_files.allow(FILES_OF_OURS + runs * FILES_OF_A_RUN)
-    return max(1, (files - FILES_OF_OURS) // FILES_OF_A_RUN)
+        return lacks_too_long(job, run, since, self.clock.now(), alone=self.alone(job.id))
 
 
 def _is_of_a_slot(run: Run) -> bool:

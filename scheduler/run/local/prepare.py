@@ -17,12 +17,14 @@ from scheduler.core.formats.asked import allowing_folder, model_of, refusals
 from scheduler.core.formats.globs import matches_any, matches_job
 from scheduler.core.values.facts import Fault, Task
 from scheduler.core.values.instants import instant
+from scheduler.core.values.interpreters import executes_its_task
 from scheduler.core.values.settings import RunnerSpec, Settings, TaskInput
 from scheduler.core.values.spec import ROOT_FOLDER, JobSpec
 from scheduler.core.values.texts import listed
 from scheduler.core.values.units import format_duration
 from scheduler.core.values.usage import Price, ResultFormat
 from scheduler.machine.mounts import may_hang
+from scheduler.run.local.expectations import Expected
 
 if TYPE_CHECKING:
     from scheduler.run.fire import Ready
@@ -59,6 +61,7 @@ class Invocation:
     task_file: bytes | None  # the content of the file that replaces {task_file}
     result_format: ResultFormat = ResultFormat.TEXT
     prices: tuple[Price, ...] = ()
+    expected: Expected | None = None
 
     def of(self, run_id: str) -> Invocation:
         """The same for another run."""
@@ -141,10 +144,17 @@ def prepare_attempt(
         fresh=fresh,
     )
     tools = tools or Tools(ready.runner, ready.place.root, environ)
-    found = prepare(tools, ready.job.file.spec, ready.task, context)
-    if isinstance(found, Fault) or found.result_format is ResultFormat.TEXT:
+    if ready.check_output is not None and executes_its_task(ready.runner.command):
+        return cannot_start("not_allowed", f"runner {ready.runner.name!r} would execute what the check printed")
+    spec = ready.job.file.spec
+    if ready.is_check:  # of the job's variables it gets those that its own runner allows
+        spec = replace(spec, env=tuple(each for each in spec.env if each[0] in ready.runner.job_env))
+    found = prepare(tools, spec, ready.given, context)
+    if isinstance(found, Fault):
         return found
-    return replace(found, prices=ready.settings.prices)
+    if spec.expect is not None and not ready.is_check:
+        found = replace(found, expected=Expected(spec=spec.expect, folder=tools.root))
+    return found if found.result_format is ResultFormat.TEXT else replace(found, prices=ready.settings.prices)
 
 
 def prepare(tools: Tools, spec: JobSpec, task: Task, context: Context) -> Invocation | Fault:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from scheduler.core.values.runs import Run, RunStatus
-from scheduler.ledger import owners
+from scheduler.ledger import owners, queries
 from scheduler.ledger.put_back import OF_COPY
 from scheduler.ledger.runs import ActiveRun
 from scheduler.ledger.store import Store
@@ -39,7 +39,7 @@ class LocalRecovery:
                 continue
             left: list[int] = []
             started = each.run.reason == OF_COPY or each.may_have_started(boot_id())
-            if started and each.run.status is RunStatus.RUNNING:
+            if _has_processes(store, each, started=started):
                 told, followed = {"SCHEDULER_RUN_ID": each.run.id}, self.place.followed
                 if followed is None:
                     told["SCHEDULER_ROOT"] = str(self.place.root)
@@ -51,3 +51,11 @@ class LocalRecovery:
             ended.append(end_orphan(store, each.run, now, left=left) if started else start_anew(store, each.run, now))
             crash_point("between_recovered")
         return ended
+
+
+def _has_processes(store: Store, each: ActiveRun, *, started: bool) -> bool:
+    """True if something of a dead owner's run may still run: an attempt, or the check of a run that has not begun."""
+    if each.run.status is RunStatus.RUNNING or started:
+        return started and each.run.status is RunStatus.RUNNING
+    job = store.read(queries.job, each.run.job_id)
+    return job is not None and job.file.spec.check is not None

@@ -18,7 +18,15 @@ from scheduler.core.values.settings import Agents
 from scheduler.ledger import syncs
 from scheduler.root.place import INSIDE_A_RUN
 from scheduler.root.settings import read_settings
-from scheduler.service.edit.trees import EditFiles, document_after, is_job_path, open_job, own_files, sharing
+from scheduler.service.edit.trees import (
+    EditFiles,
+    document_after,
+    is_job_path,
+    is_own_check,
+    open_job,
+    own_files,
+    sharing,
+)
 from scheduler.service.root import Root
 
 if TYPE_CHECKING:
@@ -83,6 +91,7 @@ class Permission:
             elif path != own:
                 self._need(self._new_file(files, path))
             if path != own:
+                fields += ["check"] * is_own_check(files, path, job_id)
                 self._check_sharing(files, path, job_id)
         self._need(agents.check_fields(self.policy, tuple(dict.fromkeys(fields))))
 

@@ -164,12 +164,20 @@ def own_files(files: EditFiles, before: Opened | None) -> tuple[str | None, str 
 
 
 def sharing(files: EditFiles, path: str, job_id: str) -> Iterator[str]:
-    """Other jobs that run the text of this file, under any name."""
+    """Other jobs that run the text of this file, also as their check, under any name."""
     real = files.leads_to(path)
     for document in files.documents():
-        source = document.task_source_path
-        if source is not None and document.id not in (None, job_id) and files.leads_to(source) == real:
+        if document.id in (None, job_id):
+            continue
+        if any(files.leads_to(source) == real for source in document.task_paths):
             yield str(document.id)
+
+
+def is_own_check(files: EditFiles, path: str, job_id: str) -> bool:
+    """True if this file is the text of the job's check."""
+    real = files.leads_to(path)
+    own = (each.check_path for each in files.documents() if each.id == job_id)
+    return any(each is not None and files.leads_to(each) == real for each in own)
 
 
 def task_fault(files: EditFiles, path: str) -> Fault | None:

@@ -228,7 +228,7 @@ def _read_row(kind: str, row: dict[str, Any], job: Exported, number: int) -> Non
             if slot in job.slots:
                 raise ValueError(f"the slot of run {row['n']} appears twice")
             job.slots |= set() if slot is None else {slot}
-        if row["task_sha256"] is not None and row["task_sha256"] not in job.texts:
+        if not {row["task_sha256"], row.get("check_sha256")} - {None} <= job.texts.keys():
             raise ValueError(f"the text of run {row['n']} is missing")
         if all(row["generation"] != each["generation"] for each in job.rows["definition"]):
             raise ValueError(f"the definition of run {row['n']} is missing")

@@ -17,7 +17,7 @@ from scheduler.core.formats.shapes import DefaultsShape, JobShape, ScheduleShape
 from scheduler.core.times.fires import next_fire
 from scheduler.core.values.problems import Severity
 from scheduler.core.values.settings import Settings
-from scheduler.core.values.spec import CatchUp, CatchUpPolicy, JobSpec, Retry
+from scheduler.core.values.spec import CatchUp, CatchUpPolicy, CheckSpec, ExpectSpec, JobSpec, Retry
 from tests.core.problem_text import GOLDEN, check_golden, check_places
 
 ROOT = b"""\
@@ -809,6 +809,8 @@ defaults:
   model: small
   args: [--fast]
   workdir: root
+  check: {runner: s, task_source_path: checks/all.sh, timeout: 10s}
+  expect: {result: nonempty}
 runners:
   r:
     command: [cat, "{model}", "{args}"]
@@ -852,6 +854,11 @@ def test_every_key_that_may_have_a_default_takes_it() -> None:
     assert resolved("retry: null").retry == Retry()
     assert spec.expect_every == timedelta(hours=26)
     assert (spec.model, spec.args, spec.workdir) == ("small", ("--fast",), "root")
+    of_all = CheckSpec(runner="s", task_source_path="checks/all.sh", timeout=timedelta(seconds=10))
+    assert (spec.check, resolved("check: null").check) == (of_all, None)
+    assert resolved("check: {runner: r}").check == replace(of_all, runner="r")
+    assert resolved("expect: {file: out/a.md}").expect == ExpectSpec(result="nonempty", file="out/a.md")
+    assert (spec.expect, resolved("expect: null").expect) == (ExpectSpec(result="nonempty"), None)
     assert set(EVERY_DEFAULT.defaults) == set(DefaultsShape.model_fields)
 
 
@@ -1031,3 +1038,119 @@ def test_the_jitter_of_the_defaults_holds_where_a_schedule_writes_none_and_as_fa
     assert jitter('"* * * * *"') == timedelta(seconds=29)
     (problem,) = job("jitter: 1m").problems
     assert (problem.code, "under schedule" in problem.hint) == ("key.unknown", True)
+
+
+# -- the check that decides whether there is work ----------------------------------------------
+
+
+def check(keys: str, extra: str = "", *, root: bytes = ROOT) -> JobFile:
+    text = f"id: a\nschedule: '@daily'\ntask: x\ncheck: {{{keys}}}\n{extra}\n"
+    return read(text.encode(), settings=sound(root))
+
+
+def test_a_check_has_a_runner_a_text_and_a_time() -> None:
+    document = only(check("runner: shell, task_source_path: scripts/inbox.sh"))
+    assert document.spec is not None
+    assert document.spec.check == CheckSpec(runner="shell", task_source_path="scripts/inbox.sh")
+    assert document.spec.check.timeout == timedelta(seconds=30)
+    assert (document.check_path, document.check_text, document.check_place) == ("scripts/inbox.sh", None, (4, 42))
+    assert document.task_paths == ("scripts/inbox.sh",)
+    inline = only(check("runner: shell, task: exit 10, timeout: 5s, output: append"))
+    assert inline.spec is not None
+    assert inline.spec.check == CheckSpec(runner="shell", task="exit 10", timeout=timedelta(seconds=5), output="append")
+    assert (inline.check_text, inline.check_path, inline.text) == (b"exit 10", None, b"x")
+    assert JobSpec.from_json(inline.spec.to_json()) == inline.spec
+    assert inline.spec.of_check.runner == "shell"
+
+
+def test_a_definition_without_a_check_keeps_the_digest_that_it_had_before_the_key_was_known() -> None:
+    spec = spec_of(job())
+    stored = {name: value for name, value in spec.to_json().items() if name != "check"}
+    assert JobSpec.from_json(stored) == spec
+    assert replace(spec, check=CheckSpec(runner="shell", task="exit 10")).digest != spec.digest
+
+
+@pytest.mark.parametrize(
+    ("keys", "code", "column"),
+    [
+        ("task: exit 0", "runner.missing", 1),
+        ("runner: shel, task: exit 0", "runner.unknown", 17),
+        ("runner: shell", "task.sources", 1),
+        ("runner: shell, task: exit 0, task_source_path: scripts/a.sh", "task.sources", 38),
+        ("runner: shell, task: ' '", "task.empty", 30),
+        ("runner: shell, task_source_path: ../a.sh", "task.path", 42),
+        ("runner: shell, task_source_path: prompts/a.md", "runner.task-not-allowed", 42),
+        ("runner: nightly, task: hi", "runner.job-not-allowed", 17),
+        ("runner: nightly, task: hi, timeout: 3h", "runner.max-timeout", 45),
+        ("runner: shell, task: exit 0, timeout: 30", "duration.invalid", 47),
+        ("runner: shell, task: exit 0, output: add", "value.choice", 46),
+        ("runner: shell, task: exit 0, argv: [x]", "key.unknown", 38),
+    ],
+)
+def test_a_check_has_the_problems_of_a_job(keys: str, code: str, column: int) -> None:
+    assert (code, 4, column) in told(check(keys))
+
+
+def test_a_check_may_not_add_what_it_prints_to_what_an_interpreter_executes() -> None:
+    found = check("runner: shell, task: exit 0, output: append", "runner: shell\nenv: {MODE: null}")
+    assert told(found) == [("check.append", 4, 46)]
+    assert found.problems[0].message == "runner 'shell' would execute what the check prints"
+    assert check("runner: shell, task: exit 0, output: append", "runner: claude").problems == ()
+
+
+def test_defaults_can_say_how_checks_run_but_not_what_they_are() -> None:
+    shared = ROOT.replace(b"{timeout: 20m,", b"{check: {runner: shell, timeout: 9s}, timeout: 20m,")
+    assert spec_of(read(YAML, settings=sound(shared))).check is None, "they do not make a check"
+    found = only(check("task: exit 0", root=shared)).spec
+    assert found is not None
+    assert found.check == CheckSpec(runner="shell", task="exit 0", timeout=timedelta(seconds=9))
+    inline = ROOT.replace(b"{timeout: 20m,", b"{check: {runner: shell, task: exit 0}, timeout: 20m,")
+    assert [each.code for each in read_root_file(inline)[1]] == ["key.unknown"]
+    unknown = ROOT.replace(b"{timeout: 20m,", b"{check: {runner: shel}, timeout: 20m,")
+    assert [each.code for each in read_root_file(unknown)[1]] == ["runner.unknown"]
+
+
+# -- what a success must leave -----------------------------------------------------------------
+
+
+def test_a_job_says_what_a_success_must_leave() -> None:
+    assert spec_of(job()).expect is None
+    found = spec_of(job("expect: {result: '/(?m)^DONE$/', file: reports/daily.md}"))
+    assert found.expect == ExpectSpec(result="/(?m)^DONE$/", file="reports/daily.md")
+    assert found.expect.pattern == "(?m)^DONE$"
+    assert JobSpec.from_json(found.to_json()) == found
+    assert found.digest != spec_of(job()).digest
+
+
+@pytest.mark.parametrize(
+    ("keys", "code", "column"),
+    [
+        ("{}", "value.empty", 1),
+        ("{result: null}", "value.empty", 1),
+        ("{result: DONE}", "expect.result", 18),
+        ("{result: ''}", "expect.result", 18),
+        ("{result: //}", "expect.result", 18),
+        ("{result: '/a(b/'}", "expect.result", 21),
+        ("{result: /a(b/}", "expect.result", 20),
+        ("{result: '/" + "a" * 600 + "/'}", "expect.result", 18),
+        ("{file: ../report.md}", "expect.file", 16),
+        ("{file: /tmp/report.md}", "expect.file", 16),
+        ("{file: .scheduler/state.db}", "expect.file", 16),
+        ("{result: true}", "value.type", 18),
+        ("{output: nonempty}", "key.unknown", 10),
+    ],
+)
+def test_an_expectation_that_cannot_be_met_is_a_problem(keys: str, code: str, column: int) -> None:
+    assert (code, 4, column) in told(job(f"expect: {keys}"))
+
+
+@pytest.mark.parametrize("pattern", ["[[a]", "(?i)done", "a{1,1000}", "[a-z&&[b]]", "\\d+ of \\d+"])
+def test_a_regular_expression_warns_nobody(pattern: str) -> None:
+    assert spec_of(job(f"expect: {{result: '/{pattern}/'}}")).expect == ExpectSpec(result=f"/{pattern}/")
+
+
+def test_a_regular_expression_that_is_not_one_says_where() -> None:
+    (problem,) = job("expect: {result: /a(b/}").problems
+    assert problem.message == "the regular expression is not valid: missing ), unterminated subpattern"
+    (problem,) = job("expect: {result: DONE}").problems
+    assert problem.hint == "write nonempty, or a regular expression between slashes, such as /DONE/"

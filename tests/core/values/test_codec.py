@@ -14,7 +14,16 @@ import pytest
 
 from scheduler.core.values.problems import Problem, Severity
 from scheduler.core.values.settings import Agents, Limits, Prune, Retention, RunnerSpec, Settings, TaskInput, Worktree
-from scheduler.core.values.spec import CatchUp, CatchUpPolicy, Concurrency, JobSpec, Retry, Schedule
+from scheduler.core.values.spec import (
+    CatchUp,
+    CatchUpPolicy,
+    CheckSpec,
+    Concurrency,
+    ExpectSpec,
+    JobSpec,
+    Retry,
+    Schedule,
+)
 from scheduler.core.values.usage import Price, ResultFormat
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "values"
@@ -59,6 +68,10 @@ PRICE = Price(
     as_of="2026-12-01",
 )
 
+CHECK = CheckSpec(
+    runner="sh", task="exit 10", task_source_path="checks/a.sh", timeout=timedelta(seconds=5), output="append"
+)
+EXPECT = ExpectSpec(result="/done/", file="out/a.md")
 VALUES: dict[str, Any] = {
     "schedule-cron": CRON,
     "schedule-every": EVERY,
@@ -93,7 +106,13 @@ VALUES: dict[str, Any] = {
         model="sonnet",
         args=("--max-turns", "5"),
         workdir="~/src/site",
+        check=CHECK,
+        expect=EXPECT,
     ),
+    "expect": ExpectSpec(),
+    "expect-full": EXPECT,
+    "check": CheckSpec(runner="sh", task="exit 10"),
+    "check-full": CHECK,
     "settings": Settings(),
     "settings-full": Settings(
         version=2,
@@ -122,7 +141,18 @@ JSON_OF = {name: value.to_json() for name, value in VALUES.items()}
 LATER = {
     "schedule-union": {"any", "jitter_ms"},
     "schedule-every": {"every_ms", "phase_ms", "starts", "ends", "jitter_ms"},
-    "job-full": {"failure_limit", "expires", "retry", "expect_every_ms", "catch_up", "model", "args", "workdir"},
+    "job-full": {
+        "failure_limit",
+        "expires",
+        "retry",
+        "expect_every_ms",
+        "catch_up",
+        "model",
+        "args",
+        "workdir",
+        "check",
+        "expect",
+    },
     "settings-full": {"retention", "agents", "worktree", "prices"},
 }
 
@@ -199,6 +229,7 @@ def test_unknown_keys_of_a_definition_are_passed_over() -> None:
         ("retry", {}),
         ("catch_up", {"policy": "latest"}),
         ("expect_every_ms", "1d"),
+        ("check", {"runner": "sh"}),
         ("schedule", None),
         ("schedule", {}),
         ("schedule", {"timezone": "UTC", "any": [{}]}),
