@@ -35,6 +35,11 @@ class Manager:
         self._withheld: tuple[str, ...] = ()
 
     @property
+    def listens(self) -> bool:
+        """True if there is one."""
+        return self._address is not None
+
+    @property
     def turn_s(self) -> float:
         """How often `turn` must be called: often until READY, which is all that a starting unit waits for."""
         if not self._ready and self._address is not None:

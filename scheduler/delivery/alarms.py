@@ -47,6 +47,7 @@ class Alarms:
         self._told: set[tuple[str, str]] | None = None  # None: not read yet
         self._ringing: dict[tuple[str, str], tuple[JobSummary, Alarm]] = {}  # at the last look
         self._again: dict[str, datetime] = {}  # when each job must be looked at again, unless it changes
+        self._soonest = _NEVER  # the first of these
         self._ticket = 0  # of the newest change of a job that a look has seen
         self._looked_at = _NEVER
         self._whole_at: datetime | None = None  # when all jobs were looked at
@@ -98,8 +99,9 @@ class Alarms:
         if whole:
             ids = store.read(queries.job_ids)
         else:
-            due = {job_id for job_id, at in self._again.items() if at <= now}
-            ids = sorted(due.union(store.read(queries.job_ids, since=self._ticket)))
+            due = {job_id for job_id, at in self._again.items() if at <= now} if self._soonest <= now else set[str]()
+            changed = () if ticket == self._ticket else store.read(queries.job_ids, since=self._ticket)
+            ids = sorted(due.union(changed))
         ringing = dict(self._ringing)
         for first in range(0, len(ids), SLICE):
             if first and self.loop.stopping.wait(REST_S):
@@ -109,6 +111,8 @@ class Alarms:
                     ringing.pop((job.id, kind.value), None)
                 ringing |= {(job.id, alarm.kind.value): (job, alarm) for alarm in overdue}
                 self._again[job.id] = _NEVER if again is None else again
+        if ids:
+            self._soonest = min(self._again.values())
         if whole:
             self._whole_at = now
         self._ringing, self._ticket, self._looked_at = ringing, ticket, now

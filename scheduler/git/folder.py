@@ -185,7 +185,7 @@ def git_folder(root: Path) -> Path | None:
             pass  # as below
         git = folder / ".git"
         if git.is_dir():
-            return git.resolve()  # it may be a link
+            return Path(os.path.realpath(git))  # it may be a link; Path.resolve takes twice as long
         if git.is_file():  # a linked worktree or a submodule
             with contextlib.suppress(OSError, ValueError):
                 return (folder / git.read_text().removeprefix("gitdir:").strip()).resolve()

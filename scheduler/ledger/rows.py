@@ -70,8 +70,12 @@ def sha256_of(data: object) -> str:
     return hashlib.sha256(data).hexdigest() if isinstance(data, bytes) else ""
 
 
+@functools.lru_cache(maxsize=256)
 def stamp(moment: datetime) -> str:
-    """An instant as text of fixed width, so that SQL can compare instants as text."""
+    """An instant as text of fixed width, so that SQL can compare instants as text.
+
+    Cached: the rows of one pass or one fire share their instants.
+    """
     return f"{moment.astimezone(UTC).isoformat(timespec='microseconds')[:26]}Z"
 
 

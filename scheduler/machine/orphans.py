@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic, sleep
 from typing import TYPE_CHECKING, Any, TypeVar
-from weakref import WeakValueDictionary
+from weakref import ref
 
 from scheduler.machine import spawning
 from scheduler.machine.proc import all_pids, environ_of, every_pid, group_of, is_dying, is_living, name_of, started_at
@@ -33,7 +33,7 @@ _DIES_WITHIN_S, _LOOK_S = 1.0, 0.001
 
 _lock = threading.Lock()
 _starting = 0
-_started: WeakValueDictionary[int, Child | Popen[bytes]] = WeakValueDictionary()
+_started: dict[int, ref[Child | Popen[bytes]]] = {}  # also some that have ended, until the next look
 _adopts = False
 _named: set[int] = set()  # pids of processes without a run's id
 
@@ -83,31 +83,38 @@ def start(argv: Sequence[str | bytes], **options: Any) -> Popen[bytes]:
     """Start a child that the caller waits for, as `subprocess.Popen` does."""
     import subprocess
 
-    with _being_started():
+    _begin_start()
+    try:
         return _known(subprocess.Popen(argv, **options))
+    finally:
+        _end_start()
 
 
 def spawn(argv: Sequence[bytes], *, cwd: str, env: Mapping[str, str], stdin: int, stdout: int, stderr: int) -> Child:
     """Start a child that the caller reaps. Raises: OSError, ValueError, as `spawning.spawn`."""
-    with _being_started():
+    _begin_start()
+    try:
         return _known(spawning.spawn(argv, cwd=cwd, env=env, stdin=stdin, stdout=stdout, stderr=stderr))
+    finally:
+        _end_start()
 
 
-@contextlib.contextmanager
-def _being_started() -> Iterator[None]:
+def _begin_start() -> None:
     global _starting
     with _lock:
         _starting += 1
-    try:
-        yield
-    finally:
-        with _lock:
-            _starting -= 1
+
+
+def _end_start() -> None:
+    global _starting
+    with _lock:
+        _starting -= 1
 
 
 def _known(child: AnyChild) -> AnyChild:
-    with _lock:
-        _started[child.pid] = child
+    if _adopts:  # nobody else asks
+        with _lock:
+            _started[child.pid] = ref(child)
     return child
 
 
@@ -230,9 +237,11 @@ def _run_id(carried: set[bytes]) -> str | None:
 def _children() -> list[int] | None:
     """Children of the main thread, which gets the orphans; None where the kernel does not list them."""
     try:
-        return [int(each) for each in Path(f"/proc/self/task/{os.getpid()}/children").read_bytes().split()]
+        file = os.open(f"/proc/self/task/{os.getpid()}/children", os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
         return None
+    with os.fdopen(file, "rb", buffering=0) as found:  # a daemon looks each second
+        return [int(each) for each in found.readall().split()]
 
 
 def _adopted() -> list[int]:
@@ -253,8 +262,10 @@ def _adopted() -> list[int]:
 def _running_adopted() -> tuple[list[int], bool]:
     """Adopted children that are still running, and whether others were reaped."""
     with _lock:
-        ours = {pid for pid, process in _started.items() if process.returncode is None}
-        found = [pid for pid in _children() or () if pid not in ours]
+        for pid, child in list(_started.items()):
+            if (process := child()) is None or process.returncode is not None:
+                del _started[pid]
+        found = [pid for pid in _children() or () if pid not in _started]
         _named.intersection_update(found)
         if _starting:  # one of them may be a new child whose pid is not recorded yet
             return found, False

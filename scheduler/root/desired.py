@@ -9,9 +9,9 @@ from __future__ import annotations
 import hashlib
 import itertools
 import posixpath
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from scheduler.core.plan.desired import Desired, Found, Read
 from scheduler.core.values.facts import Fault, Provenance
@@ -26,6 +26,7 @@ from scheduler.git.tree import Tree
 from scheduler.root.files import Files, WorkingTree
 from scheduler.root.listing import Listing, is_text, list_job_files
 from scheduler.root.parsed import Parsed
+from scheduler.root.reading import Source
 from scheduler.root.tasks import JOB_FILE_BYTES, check_text, unmerged
 
 if TYPE_CHECKING:
@@ -53,6 +54,7 @@ _TASK_HINTS = {
     "source_empty": "write the task into it",
     "source_conflict_markers": "resolve the conflict and delete its markers",
 }
+_MANY_FILES = 1_000  # from so many on, a second process pays
 _MOST_NAMES = 1_000  # names of a folder searched for the one that was meant
 
 
@@ -64,11 +66,13 @@ def read_desired(
     only: str | None = None,
     listed: Listing | None = None,
     parsed: Parsed | None = None,
+    shared: bool = False,
 ) -> Desired:
     """The desired state from the files as they are now.
 
     only: one root-relative job file instead of all that `jobs` matches (the partial pass of F1).
     listed: the job files to read, and what was found on the way to them, instead of listing them here.
+    shared: a second process reads half of many files: only where nothing else needs the processor.
     Raises: UnavailableError if the root itself cannot be listed.
     """
     parsed = parsed if parsed is not None else Parsed()
@@ -80,28 +84,32 @@ def read_desired(
     read: list[tuple[JobFile, Provenance, str]] = []
     broken: set[str] = set()
     empty: set[str] = set()
-    seen: set[str] = set()
     sources: dict[str, Read] = {}
-    for name, source in zip(listing.paths, files.read_all(listing.paths, limit=JOB_FILE_BYTES), strict=True):
+
+    def judge(source: Source | Fault) -> _Judged | Fault:
         if isinstance(source, Fault):
-            if only is None or source.reason != "source_missing":
+            return source
+        sha256 = source.sha256
+        provenance = tree.provenance(source.real, source.data)
+        return _Judged(parsed.read(source, sha256, settings), Read(source.real, provenance, sha256))
+
+    for name, judged in zip(listing.paths, _judge_all(judge, files, listing.paths, shared=shared), strict=True):
+        if isinstance(judged, Fault):
+            if only is None or judged.reason != "source_missing":
                 # Its jobs are known under one of the two: a file that a link replaced held them under its own name.
                 broken |= {name, files.leads_to(name)}
-                problems.append(_file_problem(name, source))
+                problems.append(_file_problem(name, judged))
             continue
-        if source.path in seen:
+        job_file = judged.job_file
+        if job_file.path in sources:
             continue  # a symlink beside its target: one file, counted once
-        seen.add(source.path)
-        file_sha256 = source.sha256
-        job_file = parsed.read(source, file_sha256, settings)
+        sources[job_file.path] = judged.read
         problems.extend(job_file.problems)
         if job_file.broken:
-            broken.add(source.path)
+            broken.add(job_file.path)
         if job_file.empty:
-            empty.add(source.path)
-        provenance = tree.provenance(source.real, source.data)
-        sources[source.path] = Read(source.real, provenance, file_sha256)
-        read.append((job_file, provenance, file_sha256))
+            empty.add(job_file.path)
+        read.append((job_file, judged.read.provenance, judged.read.sha256))
     texts = _texts(files, settings, tree, [document for job_file, *_ in read for document in job_file.documents])
     found: list[Found] = []
     for job_file, provenance, file_sha256 in read:
@@ -153,6 +161,24 @@ def read_desired(
         problems=tuple(sorted(set(problems))),
         sources=sources,
     )
+
+
+class _Judged(NamedTuple):
+    """What is kept of a job file. A tuple: thousands of them may come from another process."""
+
+    job_file: JobFile
+    read: Read
+
+
+def _judge_all(
+    judge: Callable[[Source | Fault], _Judged | Fault], files: Files, paths: Sequence[str], *, shared: bool
+) -> Iterable[_Judged | Fault]:
+    if shared and len(paths) >= _MANY_FILES:
+        from scheduler.core.formats import jobfile  # noqa: F401 - slow to import: once, for both
+        from scheduler.machine.forks import in_two
+
+        return in_two(lambda path: judge(files.read(path, limit=JOB_FILE_BYTES)), paths)
+    return map(judge, files.read_all(paths, limit=JOB_FILE_BYTES))
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+import itertools
+import re
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from scheduler.core.values.facts import Fault, Provenance, RunnerFile, Task
@@ -79,6 +82,46 @@ def inline_text(
         case _:
             why = f"defines {job_id!r} {len(documents)} times"
     return Fault(reason="source_invalid", message=f"{source.path!r} {why}")
+
+
+_TASK_LINE = re.compile(rb"^task:[ \t]*([^\n]*)\n?", re.MULTILINE)
+_MOST_GUESSES, _MOST_GUESSED_BYTES = 8, 64 * 1024
+
+
+def guessed_text(data: bytes, sha256: str) -> bytes | None:
+    """The text with this sha256 in a job file, as most of them are written. None: only the parser can find it.
+
+    Nothing depends on how YAML is read here: another text has another sha256.
+    """
+    for text in itertools.islice(_guesses(data) if len(data) <= _MOST_GUESSED_BYTES else (), _MOST_GUESSES):
+        if hashlib.sha256(text).hexdigest() == sha256:
+            return text
+    return None
+
+
+def _guesses(data: bytes) -> Iterator[bytes]:
+    if data.startswith(b"---\n") and (end := data.find(b"\n---\n", 3)) >= 0:
+        yield data[end + 5 :]  # Markdown
+    for found in _TASK_LINE.finditer(data):
+        value = found[1].strip()
+        if value in (b"|", b"|-"):
+            yield _block(data, found.end()) + b"\n" * (value == b"|")
+        elif value[:1] in (b"'", b'"'):
+            yield value[1:-1]
+        else:
+            yield value
+
+
+def _block(data: bytes, start: int) -> bytes:
+    """The lines from there on that are indented like the first one, or empty, without their indentation."""
+    first = data[start : data.find(b"\n", start) + 1]
+    indent = first[: len(first) - len(first.lstrip(b" "))]
+    lines = []
+    for line in data[start:].split(b"\n"):
+        if line and not line.startswith(indent):
+            break
+        lines.append(line[len(indent) :])
+    return b"\n".join(lines).rstrip(b"\n")
 
 
 def check_text(data: bytes) -> Fault | None:

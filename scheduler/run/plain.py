@@ -20,7 +20,7 @@ from scheduler.git.tree import Tree
 from scheduler.machine.mounts import may_hang
 from scheduler.root.reading import Source
 from scheduler.root.settings import read_settings
-from scheduler.root.tasks import inline_text, not_committed, not_committed_files
+from scheduler.root.tasks import guessed_text, inline_text, not_committed, not_committed_files
 from scheduler.root.unchanged import Unchanged
 from scheduler.run.fire import Ready, what_it_names
 from scheduler.sync.passes import Passes
@@ -125,11 +125,16 @@ class Look(contextlib.AbstractContextManager["Look"]):
         assert facts.task_sha256 is not None
         text: bytes | Fault | None
         if path is None:
-            source = Source(path=facts.path, data=data, real=facts.path)
-            text = self._texts.get(facts.task_sha256, lambda: inline_text(job.id, source, settings, self.passes.parsed))
+            sha256 = facts.task_sha256
+            text = self._texts.get(sha256, lambda: self._inline(job.id, facts.path, data, sha256, settings))
             return None if isinstance(text, Fault) else Task(text=text, source_path=facts.path, source=data)
         text = self._files.read(path, facts.task_sha256)
         return None if text is None else Task(text=text, source_path=path, source=text)
+
+    def _inline(self, job_id: str, path: str, data: bytes, sha256: str, settings: Settings) -> bytes | Fault:
+        if (guess := guessed_text(data, sha256)) is not None:
+            return guess
+        return inline_text(job_id, Source(path=path, data=data, real=path), settings, self.passes.parsed)
 
     def _names(self, runner: RunnerSpec) -> tuple[RunnerFile, ...] | None:
         """The files that a runner names. None if somebody may still be writing one of them."""

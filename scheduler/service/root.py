@@ -174,7 +174,7 @@ class Root:
     def passes(self) -> Passes:
         from scheduler.sync.passes import Passes
 
-        return Passes(place=self.place, clock=self.clock, absent_grace=self.absent_grace)
+        return Passes(place=self.place, clock=self.clock, absent_grace=self.absent_grace, shared=True)
 
     def recover(self, store: Store) -> list[Run]:
         """End the runs of processes that are gone, and return them."""

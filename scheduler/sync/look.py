@@ -162,10 +162,11 @@ def look(
     *,
     problems: Iterable[Problem] = (),
     parsed: Parsed | None = None,
+    shared: bool = False,
 ) -> Looked:
     """Read what has changed, and everything in the database and the files that a plan of it depends on.
 
-    problems: of scheduler.yaml.
+    problems: of scheduler.yaml. shared: as for `read_desired`.
     Raises: StaleError if the database has changed since `basis` was read.
     """
     files, parsed = WorkingTree(place), Parsed() if parsed is None else parsed
@@ -176,7 +177,7 @@ def look(
             raise StaleError  # HEAD has moved meanwhile
     commit = changes.tree or Tree()
     while True:
-        desired = read_desired(files, settings, commit, listed=listing, parsed=parsed)
+        desired = read_desired(files, settings, commit, listed=listing, parsed=parsed, shared=shared)
         ids = {found.document.id for found in desired.found if found.document.id is not None}
         read = {*listing.paths, *changes.out}
         elsewhere = {

@@ -71,6 +71,7 @@ class Passes:
     # Makes a pass that must read more than `most` files; called with this, the store, and what `sync` was given.
     large: Callable[..., Synced] | None = None
     most: int | None = None
+    shared: bool = False  # as for `read_desired`
 
     def _here(self) -> Passes:
         """In a followed root, the same for its current commit, so that one look reads one commit."""
@@ -146,7 +147,7 @@ class Passes:
                 )
                 looked = look(
                     here.place, self.index, known, store, settings, changes, basis, here.tree,
-                    problems=root_problems, parsed=self.parsed,
+                    problems=root_problems, parsed=self.parsed, shared=self.shared,
                 )  # fmt: skip
                 if settled is not None:
                     slots = [job.last_slot for job in looked.observed.jobs.values() if job.last_slot is not None]
@@ -289,7 +290,7 @@ class Passes:
             return None, root_problems, ""
         tree = self.tree()
         files = WorkingTree(self.place)
-        desired = read_desired(files, settings, tree, parsed=self.parsed)
+        desired = read_desired(files, settings, tree, parsed=self.parsed, shared=self.shared)
         converted = conversion_problems(conversions_here(files, desired, only_differing=True))
         desired = replace(desired, problems=tuple(sorted({*root_problems, *desired.problems, *converted})))
         found = plan(desired, observed.jobs, previous=observed.settings, now=now, confirmed=confirmed)

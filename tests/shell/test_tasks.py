@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import shutil
 import socket
@@ -27,7 +28,7 @@ from scheduler.root.files import WorkingTree
 from scheduler.root.parsed import Parsed
 from scheduler.root.place import Place
 from scheduler.root.reading import identities, read_file, read_source
-from scheduler.root.tasks import check_text, read_task
+from scheduler.root.tasks import check_text, guessed_text, read_task
 
 SETTINGS = Settings(
     runners={"sh": RunnerSpec(name="sh", command=("sh", "{task_file}"), input=TaskInput.FILE)},
@@ -702,3 +703,47 @@ def test_a_job_file_that_is_gone_is_missing(root: Path) -> None:
 def test_reading_opens_nothing_for_writing(root: Path) -> None:
     (root / "prompts/a.md").chmod(stat.S_IRUSR)
     assert read_file(root, "prompts/a.md", limit=100) == b"do it\n"
+
+
+HEAD = b"id: a\nschedule: {every: 1h}\n"
+USUAL = {
+    "a line": HEAD + b"task: say hello\n",
+    "the last line": HEAD + b"task: say hello",
+    "in quotes": HEAD + b"task: 'say: hello'\nname: x\n",
+    "in double quotes": HEAD + b'task: "say: hello"\n',
+    "a block": HEAD + b"task: |\n  say\n    hello\n\n  twice\n\nname: x\n",
+    "a block without its line end": HEAD + b"task: |-\n    say\n    hello\n",
+    "the second document": HEAD + b"task: other\n---\nid: b\nschedule: {every: 1h}\ntask: say hello\n",
+    "Markdown": b"---\n" + HEAD + b"---\n# Hello\n\n---\n\nSay it.\n",
+}
+
+
+def texts_of(data: bytes) -> list[bytes]:
+    name = "a.md" if data.startswith(b"---\nid") else "a.yaml"
+    found = read_job_file(name, data, replace(SETTINGS, defaults={"runner": "sh"}))
+    return [each.text for each in found.documents if each.text is not None]
+
+
+@pytest.mark.parametrize("data", USUAL.values(), ids=USUAL)
+def test_a_text_that_is_written_as_usual_is_found_without_the_parser(data: bytes) -> None:
+    text = texts_of(data)[-1]
+    assert guessed_text(data, hashlib.sha256(text).hexdigest()) == text
+
+
+@pytest.mark.parametrize(
+    "task",
+    [b"task: >\n  say\n  hello\n", b"task: say\n  hello\n", b'task: "say\\n"\n', b"task: 'it''s'\n", b"task: a # b\n"],
+)
+def test_a_text_that_is_written_otherwise_is_left_to_the_parser(task: bytes) -> None:
+    (text,) = texts_of(HEAD + task)
+    assert guessed_text(HEAD + task, hashlib.sha256(text).hexdigest()) is None
+
+
+@given(
+    st.lists(
+        st.sampled_from([b"task:", b" |", b"|-", b"\n", b"  ", b"a", b"'", b'"', b"---", b"#", b"\r"]), max_size=30
+    )
+)
+def test_no_guess_is_believed_that_is_another_text(pieces: list[bytes]) -> None:
+    wanted = hashlib.sha256(b"a").hexdigest()
+    assert guessed_text(b"".join(pieces), wanted) in (None, b"a")

@@ -225,7 +225,7 @@ def _past(action: Action, claims: Sequence[Claim], now: datetime) -> Iterable[Pr
 
 def root_changes(previous: Settings | None, settings: Settings) -> dict[str, Change]:
     """Settings that differ, by dotted name: `runners.shell.command`, `defaults.timeout`. None on a first pass."""
-    if previous is None:
+    if previous is None or previous == settings:
         return {}
     old, new = _flat(previous.to_json()), _flat(settings.to_json())
     return {
