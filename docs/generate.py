@@ -24,6 +24,7 @@ from scheduler.core.formats import rules
 from scheduler.core.formats.json_schema import SCHEMAS
 from scheduler.core.formats.shapes import (
     AgentsShape,
+    BudgetShape,
     CatchUpShape,
     CheckShape,
     DefaultsShape,
@@ -34,6 +35,7 @@ from scheduler.core.formats.shapes import (
     PruneShape,
     RetentionShape,
     RetryShape,
+    RootBudgetShape,
     RootShape,
     RunnerShape,
     ScheduleShape,
@@ -58,6 +60,7 @@ def pages() -> dict[str, dict[str, str]]:
             "catch-up-keys": key_table(CatchUpShape),
             "check-keys": key_table(CheckShape),
             "expect-keys": key_table(ExpectShape),
+            "budget-keys": key_table(BudgetShape),
             "job-not-yet": not_yet(JobShape),
         },
         "scheduler-yaml.md": {
@@ -70,6 +73,7 @@ def pages() -> dict[str, dict[str, str]]:
             "agents-keys": key_table(AgentsShape),
             "worktree-keys": key_table(WorktreeShape),
             "price-keys": key_table(PriceShape),
+            "root-budget-keys": key_table(RootBudgetShape),
             "root-not-yet": not_yet(RootShape),
         },
         "tool.md": {
@@ -159,6 +163,8 @@ def _kind(found: Mapping[str, Any]) -> str:
             return "`true`, `false`"
         case {"type": "integer" | "number", "minimum": low, "maximum": high}:
             return f"{low} to {high}"
+        case {"type": "number", "exclusiveMinimum": low, "maximum": high}:
+            return f"above {low}, to {high}"
         case {"type": "integer"}:
             return "number"
         case {"type": "array", "items": items}:

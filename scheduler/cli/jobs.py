@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from datetime import datetime
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -26,6 +27,7 @@ from scheduler.cli.group import (
     say_held,
     say_never_synced,
 )
+from scheduler.core.values.budget import amount_text
 from scheduler.core.values.facts import Status
 from scheduler.core.values.problems import Problem
 from scheduler.core.values.runs import is_fault
@@ -34,6 +36,7 @@ from scheduler.service.jobs import FILTERS, held, list_jobs, next_fires, show_jo
 
 if TYPE_CHECKING:
     from scheduler.core.answers import JobJson, JobRowJson
+    from scheduler.core.spent import BudgetJson, SpendingJson
 
 
 @cli.command("list")
@@ -144,6 +147,7 @@ def show_command(given: Globals, job: str) -> None:
         else None,
         "stopped": render.in_zone(about["stop_reason"] or ""),
         "expects": "; ".join(_expectations(about)),
+        **_spending(about["budget"], found["spending"]),
         "overdue": render.in_zone("; ".join(alarm["message"] for alarm in about["alarms"])),
         "paused": render.pause_text(about["paused"]) if about["paused"] else None,
         "created": f"{render.local_time(about['created_at'])} by {about['created_by']}",
@@ -168,6 +172,30 @@ def _expectations(about: JobJson) -> Iterator[str]:
     for name, value in (about["expect"] or {}).items():
         if value:
             yield f"{name} {value}"
+
+
+def _spending(budget: BudgetJson | None, spending: SpendingJson | None) -> dict[str, str]:
+    if spending is None:
+        return {}
+    currency = spending["currency"]
+    limits = {name.replace("_", " "): amount for name, amount in (budget or {}).items() if amount is not None}
+    spent = [("today", spending["today"]), ("this month", spending["this_month"])]
+    reserved = f"; {_amount(spending['reserved'], currency)} reserved" if spending["reserved"] != "0" else ""
+    of_root = [
+        f"{_amount(each['limit'], currency)} {each['key'].replace('_', ' ')}, {_amount(each['spent'], currency)} spent"
+        for each in spending["limits"]
+        if each["of"] == "root"
+    ]
+    return {
+        "budget": ", ".join(f"{_amount(str(amount), currency)} {name}" for name, amount in limits.items()),
+        "spent": ", ".join(f"{_amount(amount, currency)} {when}" for when, amount in spent) + reserved,
+        "all jobs": "; ".join(of_root),
+        "no run now": render.in_zone(spending["refused"] or ""),
+    }
+
+
+def _amount(text: str, currency: str) -> str:
+    return amount_text(Decimal(text), currency)
 
 
 @cli.command("next")
@@ -210,6 +238,8 @@ def _status_text(job: JobRowJson) -> str:
     if job["consecutive_errors"] and job["status"] != "archived":
         marks.append(f"failing {job['consecutive_errors']}")
     marks += dict.fromkeys("overdue" for _ in job["alarms"])
+    if job["last_skip_reason"] == "budget" and (job["last_skip_at"] or "") > (job["last_run_at"] or ""):
+        marks.append("over budget")
     if job["status"] == "completed" and not job["run_count"]:
         marks.append("never ran")
     return "/".join([job["status"], *marks])

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
-from scheduler.cli.render import field_text, schedule_written, value_text
+from scheduler.cli.render import cost_change, field_text, schedule_written, value_text
 from scheduler.core.plan.headline import (
     Power,
     common_zone,
@@ -74,6 +74,8 @@ def comment(shown: Json, diffs: Sequence[TaskDiff], *, folder: str = "", read: b
     page.diffs("#### Prompts and scripts", texts, share=0.6)
     for title, jobs in _sections(shown):
         page.each("jobs", f"#### {title}", [_job(job_id, job, shown) for job_id, job in jobs], share=0.5)
+    costs = [f"- {code(each['id'])}: {cost_change(each)}" for each in shown.get("costs", ())]
+    page.bullets("costs", "#### Costs", costs, share=0.5)
     settings = [_setting(change) for change in shown["root_changed"] if not change["widens"]]
     page.bullets("settings", "#### Other settings", settings, share=0.5)
     warnings = [_problem(each) for each in shown["problems"] if each["severity"] != "error"]

@@ -366,6 +366,18 @@ def cost(found: Mapping[str, Any] | None) -> str:
     return "-" if found is None else money(found["amount"], found["currency"])
 
 
+def cost_change(change: Mapping[str, Any]) -> str:
+    """What a job may cost in 30 days, before and after a change."""
+
+    def pair(before: str | None, after: str | None, unknown: str) -> str:
+        sides = [unknown if each is None else money(float(each), change["currency"]) for each in (before, after)]
+        return " -> ".join(dict.fromkeys(sides))
+
+    probably = pair(change["before"], change["after"], "unknown")
+    most = pair(change["most_before"], change["most_after"], "no limit")
+    return f"{probably} in 30 days" + ("" if most == "no limit" else f", at most {most}")
+
+
 def tokens(found: Mapping[str, Any] | None) -> str | None:
     """Tokens by kind, without those that are unknown or none."""
     words = {name.replace("_", " "): number for name, number in (found or {}).items() if number}

@@ -288,6 +288,8 @@ def _print_synced(given: Globals, found: SyncReport, root: Root, *, dry: bool, r
         wider = "  [widens]" if of_root["widens"] else ""
         changed = render.change_text(field, of_root)
         click.echo(render.clean(f"! {render.setting_name(field)}: {changed}{wider}{render.users_text(of_root)}"))
+    for cost in shown.get("costs", ()):
+        click.echo(f"cost of {cost['id']}: {render.cost_change(cost)}")
     _print_guard(given, root, shown["guard"], " --now" if held(root) else "")
     counts = [(len(shown[kind]), kind) for kind in ("created", "updated", "moved", "archived", "revived")]
     counts.append((len(shown["task_changed"]), "task changed"))

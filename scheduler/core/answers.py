@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NotRequired, TypedDict
 
+from scheduler.core.spent import BudgetJson, ReservationJson, SpendingJson
+
 Instant = str  # RFC 3339, UTC, ending in Z
 Values = Mapping[str, Any]  # of job files and of scheduler.yaml, by key
 
@@ -106,6 +108,7 @@ class SpecJson(TypedDict):
     workdir: str | None
     check: dict[str, Any] | None
     expect: dict[str, Any] | None
+    budget: BudgetJson | None
 
 
 class JobRowJson(TypedDict):
@@ -179,6 +182,7 @@ class ShowJson(TypedDict):
     job: JobJson
     next_fires: list[FireJson]
     held: str | None
+    spending: SpendingJson | None  # None without a budget
     result_format: str | None  # of its runner; None if scheduler.yaml has no such runner
 
 
@@ -269,6 +273,7 @@ class RunJson(RevisionJson):
     cost: CostJson | None  # of all attempts; None is unknown
     cost_usd: float | None  # the amount, if its currency is USD
     tokens: TokensJson | None
+    reserved: ReservationJson | None  # None without a budget
     model: str | None  # served, or else asked for
     model_asked: str | None
     model_served: str | None

@@ -62,7 +62,23 @@ class DriftJson(TypedDict):
     at: Instant | None
 
 
-class PlanJson(RevisionJson):
+class CostChangeJson(TypedDict):
+    """What a job may cost in 30 days before and after a change. Amounts are exact, as text."""
+
+    id: str
+    currency: str
+    median: str | None  # cost of its recent runs; None is unknown
+    before: str | None  # its runs in 30 days times that
+    after: str | None
+    most_before: str | None  # what its budget allows; None without one
+    most_after: str | None
+
+
+class CostsJson(TypedDict, total=False):
+    costs: list[CostChangeJson]  # of a plan, if any changes
+
+
+class PlanJson(RevisionJson, CostsJson):
     held: str | None
     created: list[str]
     schedule_texts: dict[str, str]

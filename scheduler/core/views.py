@@ -5,8 +5,10 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any, cast
 
+from scheduler.core.due.budgets import Spending
 from scheduler.core.due.due import next_to_fire, start_of
 from scheduler.core.due.expected import Alarm
 from scheduler.core.due.place import PlaceFault
@@ -29,6 +31,7 @@ if TYPE_CHECKING:  # a plan imports the file readers, which reading commands nev
     from scheduler.core.plan.action import Action
     from scheduler.core.plan.guard import Guard
     from scheduler.core.plan.plan import Plan
+    from scheduler.core.spent import SpendingJson
 
 Json = dict[str, Any]
 NEXT_FIRES = 5
@@ -221,6 +224,34 @@ def cost_json(cost: Cost | None) -> answers.CostJson | None:
     return {"amount": float(cost.amount), "currency": cost.currency, "basis": cost.basis.value}
 
 
+def spending_json(found: Spending | None) -> SpendingJson | None:
+    if found is None:
+        return None
+    return {
+        "currency": found.currency,
+        "today": _amount(found.today),
+        "this_month": _amount(found.this_month),
+        "reserved": _amount(found.reserved),
+        "limits": [
+            {
+                "key": each.key,
+                "of": "root" if each.of_root else "job",
+                "limit": _amount(each.limit),
+                "spent": _amount(each.spent),
+                "reserved": _amount(each.reserved),
+                "frees_at": instant(each.frees_at),
+            }
+            for each in found.standings
+        ],
+        "refused": found.refused or None,
+        "frees_at": _instant(found.frees_at),
+    }
+
+
+def _amount(amount: Decimal) -> str:
+    return f"{amount.normalize():f}"
+
+
 def runner_files_json(found: Sequence[RunnerFile] | None) -> list[answers.RunnerFileJson] | None:
     return None if found is None else [cast("answers.RunnerFileJson", each.to_json()) for each in found]
 
@@ -344,14 +375,20 @@ def widens_root(field: str) -> bool:
         "worktree",
         "agents",
         "prices",
-    ) or (first == "defaults" and rest.split(".")[0] in ("runner", "env", "timeout", "model", "args", "workdir"))
+        "budget",
+        "currency",
+    ) or (
+        first == "defaults" and rest.split(".")[0] in ("runner", "env", "timeout", "model", "args", "workdir", "budget")
+    )
 
 
 def _narrows(field: str, before: Any, after: Any, plan: Plan) -> bool:
-    """True if a change of such a setting only takes power away: a shorter default timeout, a runner that is gone."""
+    """True if a change of such a setting only takes power away: a shorter timeout, a lower budget, a lost runner."""
     first, _, rest = field.partition(".")
     if (first, rest) == ("defaults", "timeout") and before and after:
         return parse_duration(after) < parse_duration(before)
+    if first == "budget" or (first == "defaults" and rest.startswith("budget")):
+        return before is None or (after is not None and Decimal(str(after)) < Decimal(str(before)))
     runner = runner_of(field)
     return runner is not None and plan.root_changes.get(f"runners.{runner}.command", ("", ""))[1] is None
 

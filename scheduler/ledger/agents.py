@@ -9,6 +9,7 @@ from decimal import Decimal
 from sqlite3 import Row
 from typing import Any
 
+from scheduler.core.values.budget import Reservation
 from scheduler.core.values.runs import Attempt, Ending, Run
 from scheduler.core.values.usage import AgentResult, Cost, CostBasis, Tokens
 
@@ -58,6 +59,20 @@ def cost_of_row(row: Row | Mapping[str, Any]) -> Cost | None:
     if row["cost_nano"] is None:
         return None
     return Cost(amount=amount_of(row["cost_nano"]), currency=row["currency"], basis=CostBasis(row["cost_basis"]))
+
+
+def reservation_of_row(row: Row | Mapping[str, Any]) -> Reservation | None:
+    """What a run was claimed with."""
+    if row["reserved_nano"] is None:
+        return None
+    return Reservation(amount=amount_of(row["reserved_nano"]), currency=row["reserved_currency"])
+
+
+def reserved_columns(reserved: Reservation | None) -> dict[str, Any]:
+    """The columns of a run that is claimed with so much."""
+    if reserved is None:
+        return {"reserved_nano": None, "reserved_currency": None}
+    return {"reserved_nano": int(reserved.amount.scaleb(_NANO)), "reserved_currency": reserved.currency}
 
 
 def tokens_of_row(row: Row | Mapping[str, Any]) -> Tokens | None:

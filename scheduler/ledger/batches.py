@@ -12,13 +12,16 @@ from datetime import datetime
 from sqlite3 import Connection
 from typing import TYPE_CHECKING, Any
 
+from scheduler.core.values.budget import Reservation
 from scheduler.core.values.facts import Provenance, RunnerFile, Task
 from scheduler.core.values.instants import milliseconds
 from scheduler.core.values.runs import Attempt, AuditRow, Ending, Run, RunStatus, Trigger
 from scheduler.core.values.spec import Concurrency
 from scheduler.core.values.usage import EndClass
 from scheduler.ledger import rows
+from scheduler.ledger.agents import reserved_columns
 from scheduler.ledger.audit import append_audit
+from scheduler.ledger.budgets import Funds, Refused
 from scheduler.ledger.cursor import StaleError
 from scheduler.ledger.runs import finish
 from scheduler.machine.clock import boot_id
@@ -46,7 +49,7 @@ def begin_due(
     """Claim a slot each of different jobs, and open the first attempt of its run, before anything is started (F3, F4).
 
     places: how many may start. None for one that must be claimed by `claims.claim_due`: its job has a run under way
-    and excludes others, or no place is left for it.
+    and excludes others, no place is left for it, or a budget refuses it.
     Raises: StaleError if somebody else has moved a cursor.
     """
     ids = json.dumps([due.job.id for due, _ in dues])
@@ -65,6 +68,7 @@ def begin_due(
     }
     begun: list[tuple[Due, Run]] = []
     found: list[Run | None] = []
+    funds = Funds(sql, now)
     for due, pinned in dues:
         row = known[due.job.id]
         if row["next_run_at"] != rows.stamp_or_none(due.job.next_run_at):
@@ -73,7 +77,11 @@ def begin_due(
         if excluded or len(begun) >= places:
             found.append(None)
             continue
-        run = _begun(due, row["last_n"] + 1, pinned, now)
+        reserved = funds.reserve(due.job.file.spec)
+        if isinstance(reserved, Refused):
+            found.append(None)
+            continue
+        run = _begun(due, row["last_n"] + 1, pinned, reserved, now)
         begun.append((due, run))
         found.append(run)
     texts = {pinned.task.sha256: pinned.task.text for _, pinned in dues}
@@ -90,7 +98,8 @@ def begin_due(
     sql.executemany(
         'INSERT INTO runs (job_id, n, "trigger", status, fire_time, fire_time_last, requested_at, started_at,'
         " generation, task_sha256, task_bytes, source_path, source_sha256, source_blob, revision, dirty, no_provenance,"
-        " runner_files, owner) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        " runner_files, owner, reserved_nano, reserved_currency)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         [_row(run, rows.stamp_or_none(run.fire_time), at, owner) for _, run in begun],
     )
     sql.executemany(
@@ -100,7 +109,7 @@ def begin_due(
     return found
 
 
-def _begun(due: Due, n: int, pinned: Pinned, now: datetime) -> Run:
+def _begun(due: Due, n: int, pinned: Pinned, reserved: Reservation | None, now: datetime) -> Run:
     task = pinned.task
     return Run(
         job_id=due.job.id,
@@ -119,6 +128,7 @@ def _begun(due: Due, n: int, pinned: Pinned, now: datetime) -> Run:
         provenance=pinned.provenance,
         runner_files=pinned.runner_files,
         attempts=(Attempt(n=1, status=RunStatus.RUNNING, started_at=now),),
+        reserved=reserved,
     )
 
 
@@ -145,6 +155,7 @@ def _row(run: Run, slot: str | None, at: str, owner: str) -> tuple[Any, ...]:
         source.why_none,
         files,
         owner,
+        *reserved_columns(run.reserved).values(),
     )
 
 

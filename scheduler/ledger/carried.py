@@ -29,6 +29,7 @@ from scheduler.core.past.past import (
 )
 from scheduler.core.values.facts import SyncState
 from scheduler.core.values.instants import instant, parse_instant
+from scheduler.ledger.budgets import count_past
 from scheduler.ledger.cursor import next_ticket
 from scheduler.ledger.rows import ACTIVE, AUDIT_ROWS, insert, set_job, stamp
 
@@ -201,6 +202,7 @@ def add_past(sql: Connection, job_id: str, carried: Carried, *, now: datetime) -
         insert(sql, "runs", job_id=job_id, **_stored(run, RUN))
         for attempt in run["attempts"]:
             insert(sql, "attempts", job_id=job_id, run_n=run["n"], **_stored(attempt, ATTEMPT))
+    count_past(sql, job_id)
     for row in past.audit:
         stored = {"job_id": job_id, **_stored(row, AUDIT)}
         commit = row.get("commit")

@@ -8,13 +8,17 @@ from datetime import datetime
 from sqlite3 import Connection
 from typing import TYPE_CHECKING, Any
 
+from scheduler.core.due.budgets import OVER
 from scheduler.core.due.checked import WANTS_CHECK
 from scheduler.core.due.policy import Active, Admission, admit
 from scheduler.core.due.waiting import OUTAGE
+from scheduler.core.values.budget import Reservation
 from scheduler.core.values.facts import Job
 from scheduler.core.values.problems import RefusedError
 from scheduler.core.values.runs import Run, RunStatus, Skip, Trigger
 from scheduler.core.values.spec import CatchUpPolicy, Concurrency
+from scheduler.ledger.agents import reserved_columns
+from scheduler.ledger.budgets import Funds, Refused
 from scheduler.ledger.cursor import StaleError, move_cursor, next_number
 from scheduler.ledger.rows import ACTIVE, JOBS, find_runs, insert, stamp, the_run, to_job
 from scheduler.ledger.skips import add_skip
@@ -51,8 +55,8 @@ def claim_manual(
 
     task_of: the number of the job's run whose text it runs again. Pinned here, so that nothing deletes it.
     check: whether the job's check decides first, as it does for a slot.
-    Raises: RefusedError, leaving no row, if the job's `concurrency` forbids the run now, the job is archived, or the
-    limit of concurrent runs is reached.
+    Raises: RefusedError, leaving no row, if the job's `concurrency` or a budget forbids the run now, the job is
+    archived, or the limit of concurrent runs is reached.
     """
     job = to_job(sql.execute(f"{JOBS} WHERE jobs.id = ?", (job_id,)).fetchone())
     if job.archived:
@@ -75,6 +79,12 @@ def claim_manual(
             f"the limit of concurrent runs is reached: {running} are running, and limits.max_running is {max_running}",
             hint="wait until one ends, or raise limits.max_running in scheduler.yaml",
         )
+    reserved = Funds(sql, now).reserve(job.file.spec, gives_way=found.gives_way)
+    if isinstance(reserved, Refused):
+        raise RefusedError(
+            f"the budget allows no run of job {job_id!r} now: {reserved.message}",
+            hint="wait until then, or change the budget in the job's file or in scheduler.yaml",
+        )
     gave_way = _give_way(sql, job_id, found.gives_way, now)
     run = _insert_run(
         sql,
@@ -84,6 +94,7 @@ def claim_manual(
         now=now,
         by=requested_by,
         reason=WANTS_CHECK if check else None,
+        reserved=reserved,
     )
     if task_of is not None:
         run = _pin(sql, run, task_of)
@@ -95,8 +106,9 @@ def claim_due(
 ) -> Claimed:
     """Claim all slots of one instant, before anything of them is read or started (F4).
 
-    `concurrency` decides about a slot whose job is still running. Beyond the limit of concurrent runs, a slot is
-    `queued` without an owner; so are catch-up slots. paced: catch-up runs are to start a second apart.
+    `concurrency` decides about a slot whose job is still running, then the budgets about one that would start or wait.
+    Beyond the limit of concurrent runs, a slot is `queued` without an owner; so are catch-up slots.
+    paced: catch-up runs are to start a second apart.
     Of slots of one instant, jobs that have not run for longest come first; otherwise the same ones would find no
     capacity every time.
     seen: the ticket at which `dues` were read. The runs are in the order of their slots.
@@ -106,7 +118,7 @@ def claim_due(
     gave_way: list[Run] = []
     replaced: list[str] = []
     need_seen(sql, seen)
-    running = max_running - free_places(sql, max_running, now)
+    running, funds = max_running - free_places(sql, max_running, now), Funds(sql, now)
     for due in in_turn(sql, dues):
         move_cursor(sql, due.job.id, seen=due.job.next_run_at, to=due.next_run_at)
         for skip in due.skips:
@@ -127,14 +139,25 @@ def claim_due(
                 overlap = Skip(first=slot, last=slot, slots=1, reason="overlap")
                 add_skip(sql, due.job.id, due.job.file, overlap, now)
                 continue
+            reserved = funds.reserve(due.job.file.spec, gives_way=found.gives_way)
+            if isinstance(reserved, Refused):
+                over = Skip(first=slot, last=slot, slots=1, reason=OVER)
+                add_skip(sql, due.job.id, due.job.file, over, now, error=reserved.message)
+                continue
             gave_way += _give_way(sql, due.job.id, found.gives_way, now)
             replaced += [f"{due.job.id}:{n}" for n in found.replaced]
             starts = found.answer == "start" and not late and running < max_running
             running += starts
-            reason = OUTAGE if late and paced else None
             runs.append(
                 _insert_run(
-                    sql, due.job, slot=slot, trigger=trigger, owner=owner if starts else None, now=now, reason=reason
+                    sql,
+                    due.job,
+                    slot=slot,
+                    trigger=trigger,
+                    owner=owner if starts else None,
+                    now=now,
+                    reason=OUTAGE if late and paced else None,
+                    reserved=reserved,
                 )
             )
     return Claimed(runs=tuple(runs), gave_way=tuple(gave_way), replaced=tuple(replaced))
@@ -189,6 +212,7 @@ def _insert_run(
     slot: datetime | None = None,
     by: str | None = None,
     reason: str | None = None,
+    reserved: Reservation | None = None,
 ) -> Run:
     """Insert a run that has capacity (owner), or waits for it."""
     columns: dict[str, Any] = {
@@ -203,8 +227,8 @@ def _insert_run(
         "requested_by": by,
         "generation": job.file.generation,
     }
-    insert(sql, "runs", **columns, owner=owner)
-    return Run(**columns)
+    insert(sql, "runs", **columns, owner=owner, **reserved_columns(reserved))
+    return Run(**columns, reserved=reserved)
 
 
 def _active_of(sql: Connection, job_id: str) -> list[Active]:

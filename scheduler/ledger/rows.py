@@ -26,7 +26,7 @@ from scheduler.core.values.instants import parse_instant
 from scheduler.core.values.runs import Attempt, AuditRow, FreshTree, Run
 from scheduler.core.values.settings import Settings
 from scheduler.core.values.spec import JobSpec, Schedule
-from scheduler.ledger.agents import agent_of_row, cost_of_row, tokens_of_row
+from scheduler.ledger.agents import agent_of_row, cost_of_row, reservation_of_row, tokens_of_row
 
 T = TypeVar("T")
 ACTIVE = "status IN ('queued', 'claimed', 'running')"
@@ -273,4 +273,5 @@ def to_run(sql: Connection, row: Row) -> Run:
         agent=agent_of_row(row, tried),
         cost=cost_of_row(row),
         tokens=tokens_of_row(row),
+        reserved=reservation_of_row(row),
     )

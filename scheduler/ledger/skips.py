@@ -11,10 +11,15 @@ from scheduler.ledger.cursor import next_number
 from scheduler.ledger.rows import ACTIVE, JOBS, SLOTS, insert, set_run, stamp, the_run, to_job
 
 
-def add_skip(sql: Connection, job_id: str, facts: FileFacts, skip: Skip, now: datetime) -> None:
-    """Cover slots that no run served. Consecutive ones with the same reason share a row (F4)."""
-    if _extended(sql, job_id, facts, skip, now) is None:
-        insert_skip(sql, job_id, facts, skip, now)
+def add_skip(
+    sql: Connection, job_id: str, facts: FileFacts, skip: Skip, now: datetime, *, error: str | None = None
+) -> None:
+    """Cover slots that no run served. Consecutive ones with the same reason share a row (F4).
+
+    error: a sentence about the newest of them, if skips for this reason always have one.
+    """
+    if _extended(sql, job_id, facts, skip, now, error=error) is None:
+        insert_skip(sql, job_id, facts, skip, now, error=error)
 
 
 def skip_alike(sql: Connection, run: Run, *, reason: str, now: datetime) -> Run:
@@ -36,12 +41,22 @@ def skip_alike(sql: Connection, run: Run, *, reason: str, now: datetime) -> Run:
 
 
 def _extended(
-    sql: Connection, job_id: str, facts: FileFacts, skip: Skip, now: datetime, *, beside: int | None = None
+    sql: Connection,
+    job_id: str,
+    facts: FileFacts,
+    skip: Skip,
+    now: datetime,
+    *,
+    error: str | None = None,
+    beside: int | None = None,
 ) -> int | None:
-    """The number of the row that a skip has joined. beside: a row that does not stand between the two."""
+    """The number of the row that a skip has joined. error: as in `add_skip`.
+
+    beside: a row that does not stand between the two.
+    """
     row = sql.execute(
-        "UPDATE runs SET fire_time_last = ?, slots = slots + ?, finished_at = ?"
-        " WHERE status = 'skipped' AND reason = ? AND error IS NULL AND generation = ?"
+        "UPDATE runs SET fire_time_last = ?, slots = slots + ?, finished_at = ?, error = ?"
+        " WHERE status = 'skipped' AND reason = ? AND (error IS NULL) = (? IS NULL) AND generation = ?"
         " AND coalesce(fire_time_last, fire_time) > ? AND coalesce(fire_time_last, fire_time) < ?"
         " AND (job_id, n) = (SELECT job_id, n FROM runs WHERE job_id = ?"
         f" AND {SLOTS} AND n IS NOT ? ORDER BY fire_time DESC LIMIT 1)"
@@ -51,7 +66,9 @@ def _extended(
             stamp(skip.last),
             skip.slots,
             stamp(now),
+            error,
             skip.reason,
+            error,
             facts.generation,
             stamp(facts.activated_at),  # slots in between, while it was away or stopped, were not due
             stamp(skip.first),

@@ -22,7 +22,7 @@ from scheduler.core.values.instants import instant, parse_instant
 from scheduler.core.values.problems import SchedulerError
 from scheduler.core.values.runs import AuditRow
 from scheduler.core.values.settings import ROOT_JOB_ID, Settings
-from scheduler.ledger import gc, queries, syncs
+from scheduler.ledger import budgets, gc, queries, syncs
 from scheduler.ledger.audit import append_audit
 from scheduler.ledger.pool import Lend
 from scheduler.ledger.store import Store
@@ -33,6 +33,7 @@ from scheduler.maintenance.worktrees import collect_worktrees
 from scheduler.root.place import Place
 
 EVERY = timedelta(days=1)  # when it runs by itself
+BUDGETED = timedelta(days=62)  # longer than any month that a budget may still ask about
 BATCH = 500  # rows in one transaction: a claim never waits for more
 _OUTPUT = re.compile(r"(?P<n>\d+)\.\d+\.(?:stdout|stderr)")  # as named by Place.output
 
@@ -72,6 +73,8 @@ def collect(place: Place, store: Store, *, now: datetime, actor: str, dry_run: b
             gone = set(surplus)
             outputs |= {(job_id, n): files for n, files in _outputs(place, job_id).items() if n in gone}
         texts = 0 if dry_run else _delete_texts(store)  # including the remains of an interrupted run of this
+    if not dry_run:
+        store.write(budgets.forget_spending, now - BUDGETED)
     if retention.output_days:
         outputs |= _aged(place, store, before=now - timedelta(days=retention.output_days))
     output_bytes = 0

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+from scheduler.core.due.budgets import OVER, affords_retry
 from scheduler.core.due.due import may_still_start
 from scheduler.core.due.place import PLACE
 from scheduler.core.due.policy import retry_at
@@ -32,6 +33,7 @@ BENIGN = (
     "superseded",
     "capacity",
     "nothing_to_do",
+    OVER,
 )  # skips that are nobody's fault (F7)
 
 _log = Log(__name__)
@@ -76,7 +78,7 @@ def end_attempt(store: Store, run: Run, ending: Ending, job: Job, why: Why | Non
 
 def retried_at(run: Run, ending: Ending, job: Job, why: Why | None, now: datetime) -> datetime | None:
     """When a run whose attempt ended so is tried again; None if it is not. why: somebody ended it."""
-    if why in ("cancelled", "replaced"):
+    if why in ("cancelled", "replaced") or not affords_retry(run.reserved, run.attempts[:-1], ending):
         return None
     return retry_at(job.file.spec.retry, attempts=run.attempts[-1].n, status=ending.status, now=now)
 
@@ -170,7 +172,8 @@ def end_orphan(store: Store, run: Run, now: datetime, *, left: Sequence[int] = (
     ending = Ending(status=RunStatus.INTERRUPTED, reason="owner_died", error=error)
     again = None
     job = store.read(queries.job, run.job_id)
-    if job is not None and run.attempts and run.reason != OF_COPY:
+    may = run.reason != OF_COPY and affords_retry(run.reserved, run.attempts[:-1], ending)
+    if job is not None and run.attempts and may:
         again = retry_at(job.file.spec.retry, attempts=run.attempts[-1].n, status=ending.status, now=now)
     return _write_end(store, run, ending, again, now)
 

@@ -17,7 +17,7 @@ from scheduler.core.values.last_lines import TAIL_BYTES, last_lines
 from scheduler.core.values.problems import RefusedError, Remedy, UnavailableError, UsageError
 from scheduler.core.values.runs import Run, RunStatus, Trigger
 from scheduler.core.values.settings import ROOT_JOB_ID, Settings
-from scheduler.ledger import lives, places, queries, runs, syncs
+from scheduler.ledger import budgets, lives, places, queries, runs, syncs
 from scheduler.ledger.audit import read_audit
 from scheduler.service.jobs import held_in
 from scheduler.service.presence import find_daemon
@@ -277,6 +277,7 @@ def _ledger(root: Root, store: Store, job: Job, moment: datetime, now: datetime)
     from scheduler.core.past.explain import MOST_EVIDENCE, Ledger
 
     around, kept_from = store.read(queries.slots_around, job.id, moment)
+    spending = store.read(budgets.spending_of, job.file.spec, now) if moment > now else None
     return Ledger(
         job=job,
         definitions=store.read(queries.definitions, job.id),
@@ -286,6 +287,8 @@ def _ledger(root: Root, store: Store, job: Job, moment: datetime, now: datetime)
         lives=store.read(lives.lives, now),
         daemon=root.daemon(of_any_root=True) is not None,
         kept_from=kept_from,
+        refused="" if spending is None else spending.refused,
+        refused_until=None if spending is None else spending.frees_at,
         places=store.read(places.told_faults),
     )
 

@@ -21,7 +21,7 @@ from scheduler.core.values.runs import Run, RunStatus
 from scheduler.core.values.settings import Settings
 from scheduler.core.values.spec import Schedule
 from scheduler.core.values.texts import short
-from scheduler.ledger import evidence, places, queries, syncs
+from scheduler.ledger import budgets, evidence, places, queries, syncs
 from scheduler.ledger.store import Store
 from scheduler.root.files import WorkingTree
 from scheduler.root.settings import read_settings
@@ -172,6 +172,7 @@ def show_job(root: Root, job_id: str, *, prefix: bool = False) -> ShowJson:
             "job": _Files(root).job_json(job, row),
             "next_fires": [{"job_id": job.id, **views.fire_json(fire, job.file.spec.due_by)} for fire in coming],
             "held": held_in(root, store),
+            "spending": views.spending_json(store.read(budgets.spending_of, job.file.spec, now)),
             "result_format": None if runner is None else runner.prints.value,
         }
 

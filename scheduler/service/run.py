@@ -246,6 +246,7 @@ def dry_run_job(root: Root, job_id: str, *, task_of: str | None = None) -> DryRu
 
 
 def _process(root: Root, job: Job, ready: Ready, trigger: Trigger) -> Invocation | Fault:
+    from scheduler.core.due.budgets import left_for_attempt
     from scheduler.run.local.fresh import fresh_cwd
     from scheduler.run.local.prepare import prepare_attempt
 
@@ -253,7 +254,9 @@ def _process(root: Root, job: Job, ready: Ready, trigger: Trigger) -> Invocation
     fresh = fresh_cwd(ready.place, job.id, "N") if ready.job.file.spec.workdir == FRESH else None
     if isinstance(fresh, Fault):
         return fresh
-    return prepare_attempt(ready, f"{job.id}:0", None, trigger, attempt=attempt, environ=root.environ, fresh=fresh)
+    budget = left_for_attempt(None, job.file.spec.budget)
+    run_id, environ = f"{job.id}:0", root.environ
+    return prepare_attempt(ready, run_id, None, trigger, attempt=attempt, environ=environ, fresh=fresh, budget=budget)
 
 
 def _dry_check(root: Root, passes: Passes, job: Job, settings: Settings) -> DryCheckJson:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +20,8 @@ from scheduler.root.trusted import state_problems, tracked_here
 from scheduler.service.root import Root
 
 if TYPE_CHECKING:
+    from scheduler.core.changes import CostChangeJson
+    from scheduler.core.plan.plan import Plan
     from scheduler.scaffold import Scaffold
     from scheduler.sync.synced import SyncReport
 
@@ -101,8 +104,25 @@ def _below_root(root: Root, path: Path) -> str:
 
 def plan_sync(root: Root, *, confirmed: str | None = None, now_anyway: bool = False) -> SyncReport:
     """What a sync would change now. Writes nothing."""
-    found = root.passes().plan(root.observed(), confirmed=confirmed, now_anyway=now_anyway).report()
-    return _with_way_back(root, found)
+    from scheduler.core.plan.costs import costs_json
+
+    found = root.passes().plan(root.observed(), confirmed=confirmed, now_anyway=now_anyway)
+    report = found.report()
+    report = replace(report, json={**report.json, **costs_json(cost_changes(root, found.plan))})
+    return _with_way_back(root, report)
+
+
+def cost_changes(root: Root, plan: Plan) -> list[CostChangeJson]:
+    """What a plan changes in the cost of its jobs, by what their recent runs have cost."""
+    from scheduler.core.plan.costs import changed_costs, costly
+    from scheduler.ledger import budgets
+
+    ids = [action.job_id for action in costly(plan)]
+    if not ids:
+        return []
+    with root.store() or contextlib.nullcontext() as store:
+        recent = {} if store is None else store.read(budgets.recent_costs, ids, plan.settings.currency)
+    return changed_costs(plan, recent, now=root.clock.now())
 
 
 def _with_way_back(root: Root, found: SyncReport) -> SyncReport:

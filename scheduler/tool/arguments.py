@@ -272,7 +272,7 @@ TOOLS: Mapping[str, Mapping[str, type[Shape]]] = {READ_TOOL: READS, EDIT_TOOL: A
 WITH_KEYS = ("update", "create")
 _COLLECTIONS = ("set", "unset", "jobs", "paths")  # arguments that are not text
 # Keys that are not text.
-_STRUCTURED = ("schedule", "tags", "env", "catch_up", "retry", "check", "expect", "deliver", "deliver_on")
+_STRUCTURED = ("schedule", "tags", "env", "catch_up", "retry", "check", "expect", "budget", "deliver", "deliver_on")
 _EARLIER = {"history": {"run_status": "status"}}  # former names of arguments
 
 

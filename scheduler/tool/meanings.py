@@ -12,6 +12,7 @@ _BELOW_SCHEDULE = ("cron", "every", "at", "timezone", "jitter", "starts", "ends"
 _BELOW = {
     **dict.fromkeys(_BELOW_SCHEDULE, "schedule"),
     **dict.fromkeys(("attempts", "backoff", "max_delay"), "retry"),
+    **dict.fromkeys(("per_run", "per_day", "per_month"), "budget"),
     "within": "catch_up",
 }
 # Names that others use. The first meaning that the action accepts is suggested.

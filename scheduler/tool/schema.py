@@ -38,6 +38,7 @@ _BRIEF = {
     "expect_every": "Alarm without a success for this long.",
     "expect": "result: nonempty or /regex/; file: PATH.",
     "check": "runner, task or task_source_path, timeout, output: exit 0 runs it, 10 skips.",
+    "budget": "per_run, per_day, per_month: amounts.",
 }
 
 

@@ -20,6 +20,7 @@ from scheduler.core.formats.json_schema import SCHEMAS, job_schema
 from scheduler.core.formats.rootfile import read_root_file
 from scheduler.core.formats.shapes import (
     AgentsShape,
+    BudgetShape,
     CatchUpShape,
     CheckOfAllShape,
     DefaultsShape,
@@ -30,6 +31,7 @@ from scheduler.core.formats.shapes import (
     PruneShape,
     RetentionShape,
     RetryShape,
+    RootBudgetShape,
     RootShape,
     RunnerShape,
     Shape,
@@ -58,6 +60,7 @@ runners:
 # What a schema of values cannot see, and only the reader refuses.
 READER_ONLY = {
     "check.append",  # the command of the runner
+    *("budget.missing", "budget.never", "budget.currency"),
     # the bytes and the text, before there are values
     *("file.case", "file.character", "file.conflict-markers", "file.denied", "file.emptied", "file.encoding"),
     *("file.kind", "file.missing", "file.name", "file.not-regular", "file.outside-root", "file.too-large"),
@@ -188,6 +191,8 @@ def test_the_schemas_have_every_key_and_none_that_is_not_supported_yet() -> None
         PriceShape,
         CheckOfAllShape,
         ExpectShape,
+        BudgetShape,
+        RootBudgetShape,
     )
     assert keys("root") == {key for shape in shapes for key in shape.model_fields}
     assert set(JobShape.model_fields) <= keys("job")

@@ -15,6 +15,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from scheduler.core.formats.asked import refusals
+from scheduler.core.formats.budgets import budget_doubts, budget_faults, budget_of
 from scheduler.core.formats.faults import (
     KeyFault,
     check,
@@ -267,9 +268,10 @@ class _JobReader:
             self._check_asked(runner)
         self._check_check()
         self._check_expect()
+        self._faults += budget_faults(self._merged.get("budget"), runner, self._settings)
         if shape is None or schedule is None:
             return None
-        self._doubt_keys()
+        self._doubt_keys(shape, runner)
         self._check_expires(schedule, shape.expires)
         env = {name: value for name, value in (shape.env or {}).items() if value is not None}
         return JobSpec(
@@ -295,6 +297,7 @@ class _JobReader:
             workdir=shape.workdir,
             check=check_of(shape.check),
             expect=expect_of(shape.expect),
+            budget=budget_of(shape.budget),
         )
 
     def _schedule(self, given: Any) -> Schedule | None:
@@ -359,12 +362,14 @@ class _JobReader:
             self._doubts.append(KeyFault((*path, each.key), each.code, each.message, each.hint, at_key=each.at_key))
         return schedule
 
-    def _doubt_keys(self) -> None:
+    def _doubt_keys(self, shape: JobShape, runner: RunnerSpec | None) -> None:
         """The job's own keys that have no effect beside others."""
         retry, catch_up = self._merged.get("retry"), self._merged.get("catch_up")
         if isinstance(retry, dict) and (retry.get("attempts") or 1) == 1:
             for key in ("delay", "backoff", "max_delay", "on"):
                 self._doubt_key(("retry", key), "attempts is 1, so no run is retried", "write attempts: 3")
+        for path, why, hint in budget_doubts(budget_of(shape.budget), runner, retry_of(shape.retry)):
+            self._doubt_key(path, why, hint)
         if isinstance(catch_up, dict) and catch_up.get("policy") == "none":
             self._doubt_key(
                 ("catch_up", "within"), "catch_up.policy is none", "write policy: latest, or delete the key"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from scheduler.core.formats.faults import (
@@ -21,6 +21,7 @@ from scheduler.core.formats.faults import (
 from scheduler.core.formats.runner_rules import unknown_runner
 from scheduler.core.formats.shapes import MOST_JOBS, MOST_TASK_BYTES, RootShape, RunnerShape
 from scheduler.core.formats.yamlfile import YamlDocument, read_yaml
+from scheduler.core.values.budget import RootBudget
 from scheduler.core.values.interpreters import is_interpreter
 from scheduler.core.values.problems import Problem, Severity
 from scheduler.core.values.settings import (
@@ -36,11 +37,13 @@ from scheduler.core.values.settings import (
     TaskInput,
     Worktree,
 )
-from scheduler.core.values.texts import TextError, decode
+from scheduler.core.values.texts import TextError, decode, short
 from scheduler.core.values.usage import Price, ResultFormat
 
 # Problems of a job file that nobody can judge without the runners, the defaults and the zone of scheduler.yaml.
-NEEDS_SETTINGS = frozenset({"runner.missing", "runner.unknown", "schedule.duplicate", "schedule.never"})
+NEEDS_SETTINGS = frozenset(
+    {"budget.missing", "runner.missing", "runner.unknown", "schedule.duplicate", "schedule.never"}
+)
 # May be empty, as a scaffold leaves them.
 SECTIONS = ("defaults", "runners", "limits", "prune", "retention", "worktree", "prices")
 
@@ -135,6 +138,10 @@ def _settings(path: str, found: YamlDocument) -> tuple[Settings | None, list[Pro
     problems += [fault_problem(path, found, each) for each in (*faults, *more) if not found.flawed(each.path)]
     if shape is None:
         return None, problems
+    problems += (
+        Problem(path, *found.place(("prices", model)), *doubt, severity=Severity.WARNING)
+        for model, doubt in _other_currencies(shape)
+    )
     settings = Settings(
         version=shape.version,
         jobs=tuple(shape.jobs),
@@ -147,9 +154,22 @@ def _settings(path: str, found: YamlDocument) -> tuple[Settings | None, list[Pro
         retention=Retention(**shape.retention.model_dump()),
         agents=None if shape.agents is None else Agents.from_json(shape.agents.model_dump()),
         worktree=Worktree(**shape.worktree.model_dump()),
+        currency=shape.currency,
+        budget=None if shape.budget is None else RootBudget(**shape.budget.model_dump()),
         prices=tuple(Price(model=model, **shape.prices[model].model_dump()) for model in sorted(shape.prices)),
     )
     return settings, problems
+
+
+def _other_currencies(shape: RootShape) -> Iterator[tuple[str, tuple[str, str, str]]]:
+    """Models priced in another currency than that of the budgets: code, message and hint for each."""
+    if shape.budget is None and shape.defaults.budget is None:
+        return
+    for model, price in shape.prices.items():
+        if price.currency != shape.currency:
+            message = f"the prices of {short(model)} are in {price.currency}, but budgets are in {shape.currency}"
+            hint = f"write them in {shape.currency}: until then, the cost of its runs counts as unknown"
+            yield model, ("budget.currency", message, hint)
 
 
 def _defaults(data: dict[str, Any]) -> dict[str, Any]:

@@ -46,6 +46,8 @@ ARGUMENT_PATTERN = r"^[^\u0000]+$"
 MOST_ARGUMENTS, LONGEST_ARGUMENT = 100, 1000
 FOLDER_PATTERN = r"^(?!\./?$)(?!~[^/])(?!\s)(?!.*\s$)(?!(\.\./)*(?!\.\.(/|$)).*/\.\.(/|$))[^\u0000-\u001f\u007f]+$"
 RESULT_PATTERN = f"^({NONEMPTY}|/.+/)$"
+MOST_SPENT = 1_000_000
+SPENT_DIGITS = 6  # decimals of an amount of a budget
 JOBS_PATTERN = r"^(tag:.*\S.*|[a-z0-9._*?\[\]!-]{1,200})$"
 
 
@@ -140,6 +142,31 @@ def amount(value: Any) -> Decimal:
         message = f"the price {short(str(value))[1:-1]} is outside 0-{MOST_PRICE}"
         raise _refuse("value.range", message, "write the price of a million tokens")
     return Decimal(str(value))
+
+
+def spending(value: Any) -> Decimal:
+    """An amount of a budget. It counts as it is written: the digits allowed fit a float exactly."""
+    example = "write one like 2.50"
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        near = re.sub(r"[$€£ ]|[A-Z]{3}", "", value) if isinstance(value, str) else ""
+        told = f"write {near}" if re.fullmatch(r"[0-9]{1,7}(\.[0-9]{1,6})?", near) else example
+        message = f"an amount must be a number, not {shown(value)}"
+        raise _refuse("value.type", message, f"{told}; scheduler.yaml names the currency")
+    if not 0 <= value <= MOST_SPENT:
+        raise _refuse("value.range", f"the amount {short(str(value))[1:-1]} is outside 0-{MOST_SPENT:,}", example)
+    found = Decimal(str(value))
+    if found != round(found, SPENT_DIGITS):
+        message = f"the amount {short(str(value))[1:-1]} has more than {SPENT_DIGITS} decimals"
+        raise _refuse("value.range", message, f"write {max(round(found, SPENT_DIGITS), Decimal('0.000001')):f}")
+    return found
+
+
+def limit(value: Any) -> Decimal:
+    """An amount that limits what may be spent in a day or a month."""
+    found = spending(value)
+    if not found:
+        raise _refuse("value.range", "with 0, no run would ever start", "write an amount, or enabled: false")
+    return found
 
 
 def currency(text: str) -> str:
@@ -427,6 +454,8 @@ def runner_command(words: list[str]) -> list[str]:
     if not words or not words[0].strip():
         raise _refuse("runner.command", "the command names no program", 'write one like [sh, "{task_file}"]')
     program = words[0]
+    if "{budget}" in program:
+        raise _refuse("runner.command", "the program itself cannot be {budget}", "write {budget} as an argument")
     if "{task" in program:
         message = "the program itself cannot be the task"
         raise _refuse("runner.command", message, 'name the program that reads it: command: [sh, "{task_file}"]')

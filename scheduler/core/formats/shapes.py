@@ -64,6 +64,14 @@ Amount = Annotated[
     BeforeValidator(rules.amount),
     WithJsonSchema({"type": "number", "minimum": 0, "maximum": rules.MOST_PRICE}),
 ]
+_Spent = WithJsonSchema({"type": "number", "minimum": 0, "maximum": rules.MOST_SPENT})
+Spending = Annotated[Decimal, BeforeValidator(rules.spending), _Spent]
+Limit = Annotated[
+    Decimal,
+    BeforeValidator(rules.limit),
+    WithJsonSchema({"type": "number", "exclusiveMinimum": 0, "maximum": rules.MOST_SPENT}),
+]
+Currency = Annotated[str, AfterValidator(rules.currency), _schema(rules.CURRENCY_PATTERN)]
 Size = Annotated[
     int,
     BeforeValidator(rules.size),
@@ -212,6 +220,22 @@ class ExpectShape(Shape):
     )
 
 
+class BudgetShape(Shape):
+    """What a job may spend, in the currency of scheduler.yaml. A run that would exceed it is skipped."""
+
+    per_run: Spending | None = _optional(
+        "What one run may spend, with all its attempts. Reserved while the run is under way, and counted if its cost "
+        "is unknown. 0: its program spends nothing. A runner can pass it to its program as {budget}.",
+        0.5,
+    )
+    per_day: Limit | None = _optional(
+        "What the job may spend in a day of the time zone of scheduler.yaml. Requires per_run.", 5
+    )
+    per_month: Limit | None = _optional(
+        "What the job may spend in a calendar month of that time zone. Requires per_run.", 50
+    )
+
+
 class SharedShape(Shape):
     """The keys that a job can set itself or inherit from scheduler.yaml."""
 
@@ -221,7 +245,13 @@ class SharedShape(Shape):
         "timezone": "write timezone at the top level of scheduler.yaml",
     }
 
-    inner = {"retry": RetryShape, "catch_up": CatchUpShape, "check": CheckOfAllShape, "expect": ExpectShape}
+    inner = {
+        "retry": RetryShape,
+        "catch_up": CatchUpShape,
+        "check": CheckOfAllShape,
+        "expect": ExpectShape,
+        "budget": BudgetShape,
+    }
 
     name: Line | None = _optional("A name for people. Default: the id.")
     description: str | None = _optional("What the job is for.")
@@ -296,6 +326,10 @@ class SharedShape(Shape):
         "What a run that ends with exit code 0 must leave to count as a success. Default: nothing.",
         {"result": "nonempty"},
     )
+    budget: BudgetShape | None = _optional(
+        "What the job may spend. Merged by key with the defaults; null removes a limit. Default: any amount.",
+        {"per_run": 0.5, "per_day": 5},
+    )
 
 
 class DefaultsShape(SharedShape):
@@ -362,8 +396,8 @@ class RunnerShape(Shape):
     ] = Field(
         description="The program and its arguments, never a shell line. The program is an absolute path, a name found "
         "on PATH, or a path in the root that starts with ./. An argument may contain {task_file}, the path of a "
-        "private copy of the task, or {task}, its text; and {model}, the model to ask for. {args} as a whole argument "
-        "stands for the args of the job.",
+        "private copy of the task, or {task}, its text; {model}, the model to ask for; and {budget}, what the run may "
+        "spend. {args} as a whole argument stands for the args of the job.",
         examples=['[sh, "{task_file}"]'],
     )
     input: Literal["stdin", "file", "arg"] | None = _optional(
@@ -479,7 +513,7 @@ AgentVerb = Literal[
 AgentField = Literal[
     "task", "task_source_path", "name", "description", "owner", "tags", "schedule", "enabled", "runner", "env",
     "timeout", "concurrency", "catch_up", "failure_limit", "retry", "expires", "expect_every", "model", "args",
-    "workdir", "check", "expect",
+    "workdir", "check", "expect", "budget",
 ]  # fmt: skip
 
 
@@ -542,11 +576,22 @@ class PriceShape(Shape):
     cache_write: Annotated[Amount | None, BeforeValidator(rules.given, json_schema_input_type=Amount)] = _optional(
         "The price of a million input tokens that were written to a cache. Default: the price of input.", 1.5
     )
-    currency: Annotated[str, AfterValidator(rules.currency), _schema(rules.CURRENCY_PATTERN)] = Field(
-        default="USD", description="The currency of these prices: its three-letter code."
-    )
+    currency: Currency = Field(default="USD", description="The currency of these prices: its three-letter code.")
     as_of: Annotated[str, AfterValidator(rules.day), _schema(rules.DAY_PATTERN)] = Field(
         description="The day on which these prices were looked up.", examples=["2026-12-01"]
+    )
+
+
+class RootBudgetShape(Shape):
+    """What all jobs together may spend. Every job then needs budget.per_run."""
+
+    misplaced = {"per_run": "write it in a job file, or under defaults.budget"}
+
+    per_day: Annotated[Limit | None, BeforeValidator(rules.given, json_schema_input_type=Limit)] = _optional(
+        "What they may spend in a day of the time zone of this file.", 20
+    )
+    per_month: Annotated[Limit | None, BeforeValidator(rules.given, json_schema_input_type=Limit)] = _optional(
+        "What they may spend in a calendar month of that time zone.", 200
     )
 
 
@@ -556,7 +601,7 @@ class RootShape(Shape):
     model_config = ConfigDict(title="scheduler.yaml")
     not_yet = frozenset({"channels"})
     misplaced = {
-        **dict.fromkeys(DefaultsShape.model_fields, "write it in a job file, or under defaults"),
+        **dict.fromkeys(DefaultsShape.model_fields.keys() - {"budget"}, "write it in a job file, or under defaults"),
         "schedule": "write it in a job file",
         "id": "write it in a job file",
     }
@@ -569,6 +614,7 @@ class RootShape(Shape):
         "worktree": WorktreeShape,
         "runners": type("RunnersShape", (Shape,), {"inner": {"*": RunnerShape}}),
         "prices": type("PricesShape", (Shape,), {"inner": {"*": PriceShape}}),
+        "budget": RootBudgetShape,
     }
 
     version: Annotated[Literal[1], BeforeValidator(rules.format_version)] = Field(
@@ -608,6 +654,13 @@ class RootShape(Shape):
         default={},
         description="What models cost, by name as their program prints it. Used for programs that report no price.",
         examples=[{"gpt-5": {"input": 1.25, "output": 10, "as_of": "2026-12-01"}}],
+    )
+    currency: Currency = Field(
+        default="USD",
+        description="The currency of all budgets: its three-letter code. A cost in another currency counts as unknown.",
+    )
+    budget: Annotated[RootBudgetShape | None, BeforeValidator(rules.given, json_schema_input_type=RootBudgetShape)] = (
+        _optional("What all jobs together may spend. Default: any amount.", {"per_month": 200})
     )
 
 

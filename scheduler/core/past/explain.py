@@ -39,6 +39,8 @@ class Ledger:
     lives: Sequence[Life] = ()  # by when they began
     daemon: bool = False  # one is running now: that of the last life
     places: Sequence[AuditRow] = ()  # when faults of the place began and ended, oldest first
+    refused: str = ""  # why the budget allows no run now
+    refused_until: datetime | None = None  # None: as long as nothing is changed
     kept_from: datetime | None = None  # slots before this may have had rows that were deleted since
 
 
@@ -150,8 +152,21 @@ def _how_ended(run: Run, definition: Definition | None, cancelled: AuditRow | No
             told = f"it failed with exit code {run.exit_code}{took}"
         case _:
             told = f"it ended as {_end(run)}"
-    tries = 1 if definition is None else definition.spec.retry.attempts
-    return told if tries == 1 or not run.attempts else f"{told}, in attempt {len(run.attempts)} of {tries}"
+    if definition is None or definition.spec.retry.attempts == 1 or not run.attempts:
+        return told
+    retry = definition.spec.retry
+    unpaid = "" if run.status not in retry.on or len(run.attempts) >= retry.attempts else _unpaid(run)
+    return f"{told}, in attempt {len(run.attempts)} of {retry.attempts}{unpaid}"
+
+
+def _unpaid(run: Run) -> str:
+    """That a run was not tried again because nothing of its budget was left."""
+    reserved, cost = run.reserved, run.cost
+    if reserved is None or not reserved.amount or not run.status.finished:
+        return ""
+    if cost is None or cost.currency != reserved.currency:
+        return "; not tried again, as its cost is unknown and could be all of budget.per_run"
+    return "; not tried again, as budget.per_run is spent" if cost.amount >= reserved.amount else ""
 
 
 def _attempt(attempt: Attempt) -> Evidence:
@@ -221,6 +236,7 @@ _SKIPPED = {
     "paused": "it was paused",
     "overlap": "the job was still running or queued at that time",
     "capacity": "the limit of concurrent runs was reached for too long",
+    "budget": "the budget did not allow a run",
     "superseded": "an edit removed the slot before it could run",
     "nothing_to_do": "its check found nothing to do",
 }
@@ -404,6 +420,8 @@ def _to_come(ledger: Ledger, definition: Definition, at: datetime, delay: timede
         )
     if silent := ledger.lives[-1].silent:
         return Answer("will_not_fire_here", f"the daemon here fires no jobs: {silent}")
+    if ledger.refused and (ledger.refused_until is None or at < ledger.refused_until):
+        return Answer("budget", f"it is due then, and skipped if the budget is as it is now: {ledger.refused}")
     return Answer("will_fire", f"it is due then{start}")
 
 

@@ -27,7 +27,7 @@ RUN = (
     "requested_by", "started_at", "finished_at", "duration_ms", "exit_code", "error", "task_sha256",
     "task_bytes", "source_path", "source_sha256", "source_blob", "revision", "dirty", "generation", "result",
     "output_bytes", "truncated", "no_provenance", "task_of", "runner_files", "agent", "end_class", "cost_nano",
-    "currency", "cost_basis", "tokens", "check_sha256",
+    "currency", "cost_basis", "tokens", "check_sha256", "reserved_nano", "reserved_currency",
 )  # fmt: skip
 ATTEMPT = (
     "n", "status", "reason", "started_at", "finished_at", "exit_code", "end_class", "cost_nano", "currency",
@@ -41,10 +41,12 @@ JSON = frozenset({"spec", "before", "after", "runner_files", "agent", "tokens"})
 _WHOLE = frozenset({
     "run_count", "consecutive_errors", "errors_at_arm", "last_run_duration_ms", "n", "slots", "duration_ms",
     "task_bytes", "generation", "output_bytes", "truncated", "task_of", "exit_code", "line", "cost_nano",
+    "reserved_nano",
 })  # fmt: skip
 _OF_AGENTS = ("agent", "end_class", "cost_nano", "currency", "cost_basis", "tokens")
+_OF_BUDGETS = ("reserved_nano", "reserved_currency")
 # Absent in older exports.
-_LATER = frozenset({"no_commit", "no_provenance", "task_of", "runner_files", "check_sha256", *_OF_AGENTS})
+_LATER = frozenset({"no_commit", "no_provenance", "task_of", "runner_files", "check_sha256", *_OF_AGENTS, *_OF_BUDGETS})
 _SIGNED = frozenset({"exit_code"})
 # Columns that are never null.
 _NEEDED = {

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from scheduler.core.due.due import first_fire, lost_while_away, unserved
 from scheduler.core.plan.desired import Found
+from scheduler.core.values.budget import limits_of, wider_budget
 from scheduler.core.values.facts import Dirty, FileFacts, Job, SyncState, TaskDirty
 from scheduler.core.values.runs import Skip
 from scheduler.core.values.spec import FRESH, CheckSpec, JobSpec
@@ -224,6 +225,7 @@ def widened(old: JobSpec, new: JobSpec) -> tuple[str, ...]:
             ("args", not set(new.args) <= set(old.args)),
             ("workdir", new.workdir not in (old.workdir, FRESH)),
             ("check", new.check is not None and _widens(old.check, new.check)),
+            ("budget", wider_budget(limits_of(old.budget), limits_of(new.budget))),
         )
         if wider
     )

@@ -176,7 +176,7 @@ def _times(facts: FileFacts, now: datetime) -> dict[str, Any]:
         "next_fires": [
             {"fire_time": instant(fire), **_local(fire, on_the_wall(schedule, fire).timezone)} for fire in fires
         ],
-        "runs_per_month": _slots(schedule.timing, now) if facts.spec.enabled else 0,
+        "runs_per_month": slots_ahead(schedule.timing, now) if facts.spec.enabled else 0,
     }
 
 
@@ -187,15 +187,15 @@ def runs_factor(before: FileFacts, after: FileFacts, now: datetime) -> float | N
     old, new = before.spec.due_by.timing, after.spec.due_by.timing
     if old == new:
         return None
-    was, now_are = _slots(old, now), _slots(new, now)
+    was, now_are = slots_ahead(old, now), slots_ahead(new, now)
     if min(was, now_are) < _FEW:
-        was, now_are = _slots(old, now, _YEAR), _slots(new, now, _YEAR)
+        was, now_are = slots_ahead(old, now, _YEAR), slots_ahead(new, now, _YEAR)
     if not was or now_are / was < _NOTEWORTHY:
         return None
     return round(now_are / was, 1)
 
 
-def _slots(schedule: Schedule, now: datetime, window: timedelta = MONTH) -> int:
+def slots_ahead(schedule: Schedule, now: datetime, window: timedelta = MONTH) -> int:
     """Slots of the 30 days from now. For several dense entries, 720 times those of an hour: counting takes minutes."""
 
     def count(each: Schedule, window: timedelta) -> int:

@@ -8,6 +8,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
+from scheduler.core.values.budget import Reservation
 from scheduler.core.values.codec import Stored, unsaid
 from scheduler.core.values.facts import Commit, Lookup, NoCommit, Provenance, RunnerFile
 from scheduler.core.values.spec import JobSpec
@@ -108,6 +109,7 @@ class Run(Stored):
     agent: AgentResult | None = None  # what the program of its last attempt said; None for plain text
     cost: Cost | None = None  # of all its attempts
     tokens: Tokens | None = None  # of all its attempts
+    reserved: Reservation | None = None  # what it may spend; None if its job had no budget
 
     @property
     def id(self) -> str:

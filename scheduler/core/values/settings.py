@@ -8,10 +8,12 @@ from datetime import timedelta
 from enum import StrEnum
 from typing import Any, Literal
 
+from scheduler.core.values.budget import RootBudget
 from scheduler.core.values.codec import Stored, added_later, unsaid
 from scheduler.core.values.usage import Price, ResultFormat, told_format
 
 ROOT_FILE = "scheduler.yaml"
+BUDGET = "{budget}"  # in a runner's command: what the run may spend
 ROOT_JOB_ID = "@root"  # audit rows about scheduler.yaml itself; no job id can start with @
 
 
@@ -57,20 +59,26 @@ class RunnerSpec(Stored):
     def takes_args(self) -> bool:
         return ARGS in self.command
 
-    def words(self, model: str | None, args: Sequence[str]) -> tuple[str, ...]:
+    def words(self, model: str | None, args: Sequence[str], budget: str | None = None) -> tuple[str, ...]:
         """The command after its program, with what a job asks for. The task is still missing."""
         found: list[str] = []
         for word in self.command[1:]:
             if word == ARGS:
                 found += args
             else:
-                found.append(word if model is None else word.replace(MODEL, model))
+                asked = word if model is None else word.replace(MODEL, model)
+                found.append(asked if budget is None else asked.replace(BUDGET, budget))
         return tuple(found)
 
     @property
     def prints(self) -> ResultFormat:
         """The format of what the program prints: as written, or told from its name."""
         return self.result_format or told_format(self.command)
+
+    @property
+    def takes_budget(self) -> bool:
+        """True if the command tells the program what it may spend."""
+        return any(BUDGET in word for word in self.command)
 
     @property
     def bare_task(self) -> int | None:
@@ -154,6 +162,8 @@ class Settings(Stored):
     agents: Agents | None = unsaid(None)  # None: they can only read
     worktree: Worktree = added_later(Worktree())
     prices: tuple[Price, ...] = unsaid(())  # sorted by model
+    currency: str = unsaid("USD")  # of all budgets; ISO 4217
+    budget: RootBudget | None = unsaid(None)  # of all jobs together; None: no limit
 
 
 # Settings that differ have dotted names, such as runners.agent.command and runners.agent.files.bin/agent.sh.

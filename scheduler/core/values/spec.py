@@ -15,6 +15,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
+from scheduler.core.values.budget import Budget
 from scheduler.core.values.codec import Stored, added_later, later_defaults, unsaid
 
 
@@ -157,6 +158,7 @@ class JobSpec(Stored):
     workdir: str | None = added_later(None)  # FRESH or a folder, as written; None: the runner's cwd
     check: CheckSpec | None = added_later(None)
     expect: ExpectSpec | None = added_later(None)
+    budget: Budget | None = added_later(None)  # None: it may spend anything
 
     @property
     def of_check(self) -> JobSpec:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from scheduler.core.due.budgets import left_for_attempt
 from scheduler.core.due.checked import CHECK_FAILED, NOTHING_TO_DO, WANTS_CHECK, as_text, judge_check
 from scheduler.core.due.place import PlaceFault
 from scheduler.core.values.facts import Fault, Job, Provenance
@@ -235,15 +236,21 @@ class Attempts:
 
         tools: of its runner, if somebody has looked already. fresh: its working directory in a worktree of its own.
         """
-        n = run.attempts[-1].n + 1 if run.attempts else 1
-        if ready.is_check:
-            found = prepare_attempt(
-                ready, run.id, run.fire_time, run.trigger, attempt=0, environ=self.environ, tools=tools
-            )
-            return CheckFault(reason=found.reason, message=found.message) if isinstance(found, Fault) else found
-        return prepare_attempt(
-            ready, run.id, run.fire_time, run.trigger, attempt=n, environ=self.environ, tools=tools, fresh=fresh
+        n = 0 if ready.is_check else run.attempts[-1].n + 1 if run.attempts else 1
+        found = prepare_attempt(
+            ready,
+            run.id,
+            run.fire_time,
+            run.trigger,
+            attempt=n,
+            environ=self.environ,
+            tools=tools,
+            fresh=fresh,
+            budget=left_for_attempt(run.reserved, ready.job.file.spec.budget, run.attempts),
         )
+        if ready.is_check and isinstance(found, Fault):
+            return CheckFault(reason=found.reason, message=found.message)
+        return found
 
     def _prepare(self, ready: Ready, run: Run) -> tuple[Invocation | Fault, FreshTree | None]:
         """The same, and its worktree, made last: where anything else is wrong, none is needed."""

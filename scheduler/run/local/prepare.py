@@ -9,6 +9,7 @@ import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
+from decimal import Decimal
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,7 +19,7 @@ from scheduler.core.formats.globs import matches_any, matches_job
 from scheduler.core.values.facts import Fault, Task
 from scheduler.core.values.instants import instant
 from scheduler.core.values.interpreters import executes_its_task
-from scheduler.core.values.settings import RunnerSpec, Settings, TaskInput
+from scheduler.core.values.settings import BUDGET, RunnerSpec, Settings, TaskInput
 from scheduler.core.values.spec import ROOT_FOLDER, JobSpec
 from scheduler.core.values.texts import listed
 from scheduler.core.values.units import format_duration
@@ -48,6 +49,7 @@ class Context:
     revision: str | None
     task_sha256: str
     fresh: Path | None = None  # the working directory of a job that asks for a new worktree; it need not exist yet
+    budget: Decimal | None = None  # what the attempt may spend; None: anything
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,10 +130,11 @@ def prepare_attempt(
     environ: Mapping[str, str],
     tools: Tools | None = None,
     fresh: Path | None = None,
+    budget: Decimal | None = None,
 ) -> Invocation | Fault:
     """The process for one attempt, or why there is none.
 
-    tools: of its runner, if somebody has looked already. fresh: see `Context`.
+    tools: of its runner, if somebody has looked already. fresh, budget: see `Context`.
     """
     context = Context(
         run_id=run_id,
@@ -142,6 +145,7 @@ def prepare_attempt(
         revision=ready.provenance.revision,
         task_sha256=ready.task.sha256,
         fresh=fresh,
+        budget=budget,
     )
     tools = tools or Tools(ready.runner, ready.place.root, environ)
     if ready.check_output is not None and executes_its_task(ready.runner.command):
@@ -189,7 +193,11 @@ def prepare(tools: Tools, spec: JobSpec, task: Task, context: Context) -> Invoca
     program = tools.program(env.get("PATH", os.defpath))
     if isinstance(program, Fault):
         return program
-    arguments = runner.words(model_of(spec, runner), spec.args)
+    if runner.takes_budget and context.budget is None:
+        message = f"runner {runner.name!r} passes {BUDGET} to its program, and the job has no budget.per_run"
+        return cannot_start("not_allowed", message)
+    budget = None if context.budget is None else f"{context.budget.normalize():f}"
+    arguments = runner.words(model_of(spec, runner), spec.args, budget)
     if runner.takes_for_option(task.text):
         return cannot_start(
             "task_option",

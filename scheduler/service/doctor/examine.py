@@ -22,7 +22,7 @@ from scheduler.core.values.runs import RunStatus
 from scheduler.core.values.settings import Settings
 from scheduler.core.values.texts import counted, how_held_ends, names
 from scheduler.git.tree import read_tree
-from scheduler.ledger import clock_steps, evidence, owners, places, queries, runs, syncs
+from scheduler.ledger import budgets, clock_steps, evidence, owners, places, queries, runs, syncs
 from scheduler.ledger.clock_steps import Clocked
 from scheduler.ledger.store import Store
 from scheduler.machine.disks import cannot_write, lack_of_room
@@ -256,6 +256,7 @@ def _database(place: Place, now: datetime, *, fires: bool) -> Iterator[Check]:
         for text in place_texts(store.read(places.open_faults)):
             yield Check("place", "error", text, "restore it; firing resumes by itself")
         yield from _jobs(summaries, now)
+        yield from _budgets(store, now)
         dead = [
             each.run.id
             for each in store.read(runs.active)
@@ -334,6 +335,18 @@ def _jobs(known: Iterable[JobSummary], now: datetime) -> Iterator[Check]:
     ]
     active = sum(job.status(now) is Status.ACTIVE for job in jobs)
     yield from found or [Check("jobs", "ok", f"{counted(len(jobs), 'job')}, {active} active")]
+
+
+def _budgets(store: Store, now: datetime) -> Iterator[Check]:
+    refused = store.read(budgets.refused_now, now)
+    if refused is None:
+        return
+    if refused:
+        first, spending = next(iter(refused.items()))
+        message = f"the budget allows no run now of {names(list(refused))}; {first}: {spending.refused}"
+        yield Check("budget", "warning", message, "`scheduler show JOB` has the figures")
+    else:
+        yield Check("budget", "ok", "every job with a budget can start a run")
 
 
 def _can_be_made(folder: Path) -> bool:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from scheduler.core import views
 from scheduler.core.formats.checkout import conversion_problems
 from scheduler.core.plan.action import Change
+from scheduler.core.plan.costs import changed_costs, costs_json
 from scheduler.core.plan.marks import Marks
 from scheduler.core.plan.plan import Plan, plan
 from scheduler.core.plan.review import (
@@ -42,10 +43,11 @@ from scheduler.root.tasks import read_task
 from scheduler.service.review.marking import marked
 from scheduler.service.review.revisions import Compared, Snapshot, compare, folder_in_repository, snapshot
 from scheduler.service.root import Root
+from scheduler.service.sync import cost_changes
 from scheduler.sync.synced import Synced, SyncReport
 
 if TYPE_CHECKING:
-    from scheduler.core.changes import ReviewJson
+    from scheduler.core.changes import CostChangeJson, ReviewJson
 
 
 MOST_COMPARED = 1024 * 1024  # size of a program
@@ -75,7 +77,9 @@ def review(
     Raises: UsageError for an unknown revision, UnavailableError if git or the root cannot be used.
     """
     if base is None:
-        return _with_review(root.passes().plan(root.observed()), root.place, now=root.clock.now(), marks=marks)
+        synced = root.passes().plan(root.observed())
+        costs = cost_changes(root, synced.plan)
+        return _with_review(synced, root.place, costs, now=root.clock.now(), marks=marks)
     place, clock = root.place, root.clock
     started = clock.now()
     ends = compare(place.root, base, head, direct=direct)
@@ -104,6 +108,7 @@ def review(
     now = clock.now()
     told: ReviewJson = {
         **views.plan_json(shown, now=started, duration_ms=max(0, milliseconds(now - started))),
+        **costs_json(changed_costs(shown, {}, now=started)),
         "base": {"name": base, "revision": ends.base, "tip": ends.base_tip},
         "head": {"name": head, "revision": ends.head},
         "notes": notes,
@@ -220,7 +225,7 @@ def _notes(ends: Compared, base: str, before: Snapshot, after: Snapshot) -> list
     return notes
 
 
-def _with_review(found: Synced, place: Place, *, now: datetime, marks: bool) -> Review:
+def _with_review(found: Synced, place: Place, costs: list[CostChangeJson], *, now: datetime, marks: bool) -> Review:
     """The plan against a database, for the formats of a review. Earlier texts are not looked up."""
     files, planned, report = WorkingTree(place), found.plan, found.report()
     disk = Snapshot(files=files, settings=planned.settings, desired=None, problems=())
@@ -230,7 +235,14 @@ def _with_review(found: Synced, place: Place, *, now: datetime, marks: bool) -> 
     folder = ""
     with contextlib.suppress(GitError):
         folder = folder_in_repository(place.root)
-    told: ReviewJson = {**report.json, "base": None, "head": None, "notes": [], **review_json(planned, diffs, now=now)}
+    told: ReviewJson = {
+        **report.json,
+        **costs_json(costs),
+        "base": None,
+        "head": None,
+        "notes": [],
+        **review_json(planned, diffs, now=now),
+    }
     return Review(
         json=told,
         problems=report.problems,

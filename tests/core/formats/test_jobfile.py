@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from scheduler.core.formats.jobfile import Document, JobFile, merge, read_job_fi
 from scheduler.core.formats.rootfile import read_root_file
 from scheduler.core.formats.shapes import DefaultsShape, JobShape, ScheduleShape
 from scheduler.core.times.fires import next_fire
+from scheduler.core.values.budget import Budget
 from scheduler.core.values.problems import Severity
 from scheduler.core.values.settings import Settings
 from scheduler.core.values.spec import CatchUp, CatchUpPolicy, CheckSpec, ExpectSpec, JobSpec, Retry
@@ -811,6 +813,7 @@ defaults:
   workdir: root
   check: {runner: s, task_source_path: checks/all.sh, timeout: 10s}
   expect: {result: nonempty}
+  budget: {per_run: 0, per_day: 5}
 runners:
   r:
     command: [cat, "{model}", "{args}"]
@@ -859,6 +862,9 @@ def test_every_key_that_may_have_a_default_takes_it() -> None:
     assert resolved("check: {runner: r}").check == replace(of_all, runner="r")
     assert resolved("expect: {file: out/a.md}").expect == ExpectSpec(result="nonempty", file="out/a.md")
     assert (spec.expect, resolved("expect: null").expect) == (ExpectSpec(result="nonempty"), None)
+    assert spec.budget == Budget(per_run=Decimal(0), per_day=Decimal(5))
+    assert resolved("budget: {per_day: null}").budget == Budget(per_run=Decimal(0)), "merged by key"
+    assert resolved("budget: null").budget is None
     assert set(EVERY_DEFAULT.defaults) == set(DefaultsShape.model_fields)
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from scheduler.core.values.budget import Budget, RootBudget
 from scheduler.core.values.problems import Problem, Severity
 from scheduler.core.values.settings import Agents, Limits, Prune, Retention, RunnerSpec, Settings, TaskInput, Worktree
 from scheduler.core.values.spec import (
@@ -108,6 +109,7 @@ VALUES: dict[str, Any] = {
         workdir="~/src/site",
         check=CHECK,
         expect=EXPECT,
+        budget=Budget(per_run=Decimal("0.50"), per_day=Decimal(5), per_month=Decimal("62.5")),
     ),
     "expect": ExpectSpec(),
     "expect-full": EXPECT,
@@ -130,6 +132,8 @@ VALUES: dict[str, Any] = {
         agents=Agents(jobs=("a", "tag:b"), verbs=(), fields=("task",), paths=("jobs/**",), edits="commit"),
         worktree=Worktree(branch="main", dirty="skip"),
         prices=(PRICE,),
+        currency="EUR",
+        budget=RootBudget(per_day=Decimal(20), per_month=Decimal(200)),
     ),
     "settings-with-agents": Settings(agents=Agents(jobs=("*",))),
     "problem": Problem("a.yaml", 1, 2, "key.unknown", "unknown key 'x'"),
@@ -152,8 +156,9 @@ LATER = {
         "workdir",
         "check",
         "expect",
+        "budget",
     },
-    "settings-full": {"retention", "agents", "worktree", "prices"},
+    "settings-full": {"retention", "agents", "worktree", "prices", "currency", "budget"},
 }
 
 
