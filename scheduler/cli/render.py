@@ -583,5 +583,8 @@ def value_text(value: Any) -> str:
     if isinstance(value, str):
         return value
     if isinstance(value, Mapping):
-        return ", ".join(f"{key.removesuffix('_ms')} {field_text(key, each)}" for key, each in value.items()) or "-"
+        told = {
+            key.removesuffix("_ms"): field_text(key, each) for key, each in value.items() if each not in (None, [], {})
+        }
+        return ", ".join(f"{key} {each}" for key, each in told.items()) or "-"
     return json_text(value)

@@ -48,9 +48,10 @@ if TYPE_CHECKING:
 @click.option("--dry-run", is_flag=True, help="Show argv, folder, environment names and text; run nothing.")
 @global_options
 def run_command(given: Globals, job: str, wait: bool, task_of: str | None, check: bool, dry_run: bool) -> None:
-    """Run a job now, whatever its check would say.
+    """Run a job now.
 
-    It gets the text that its file holds now. The daemon runs it; without one, this command does, in the foreground.
+    It gets the text that its file holds now. Its check is not asked, unless with --check. The daemon runs it; without
+    one, this command does, in the foreground.
     """
     root = given.find_root()
     if dry_run:

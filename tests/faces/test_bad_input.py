@@ -701,7 +701,8 @@ def unlistable(folder: Path) -> Iterator[None]:
     real = os.scandir
 
     def scandir(path: Any = ".") -> Any:
-        if Path(os.fspath(path)) == folder:
+        at = str(Path(f"/proc/self/fd/{path}").readlink()) if isinstance(path, int) else os.fspath(path)
+        if Path(at) == folder.resolve():
             raise PermissionError(13, "Permission denied", str(folder))
         return real(path)
 
