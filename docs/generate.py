@@ -22,25 +22,27 @@ from scheduler.cli.group import cli
 from scheduler.cli.helping import GLOBAL
 from scheduler.core.formats import rules
 from scheduler.core.formats.json_schema import SCHEMAS
-from scheduler.core.formats.shapes import (
+from scheduler.core.formats.root_shapes import (
     AgentsShape,
+    LimitsShape,
+    PriceShape,
+    PruneShape,
+    RetentionShape,
+    RootBudgetShape,
+    RootShape,
+    RunnerShape,
+    WorktreeShape,
+)
+from scheduler.core.formats.shapes import (
     BudgetShape,
     CatchUpShape,
     CheckShape,
     DefaultsShape,
     ExpectShape,
     JobShape,
-    LimitsShape,
-    PriceShape,
-    PruneShape,
-    RetentionShape,
     RetryShape,
-    RootBudgetShape,
-    RootShape,
-    RunnerShape,
     ScheduleShape,
     Shape,
-    WorktreeShape,
 )
 from scheduler.core.values import units
 from scheduler.tool.arguments import CALLS, EDIT_TOOL, READ_TOOL, TOOLS, WITH_KEYS

@@ -150,6 +150,7 @@ def show_command(given: Globals, job: str) -> None:
         **_spending(about["budget"], found["spending"]),
         "overdue": render.in_zone("; ".join(alarm["message"] for alarm in about["alarms"])),
         "paused": render.pause_text(about["paused"]) if about["paused"] else None,
+        "waiting": render.in_zone(about["waiting"]["message"]) if about["waiting"] else None,
         "created": f"{render.local_time(about['created_at'])} by {about['created_by']}",
     }
     click.echo(about["id"])
@@ -235,6 +236,8 @@ def _status_text(job: JobRowJson) -> str:
     marks = [] if job["sync_state"] in ("synced", "archived") else [job["sync_state"]]
     if job["paused"] and job["paused"]["reason"]:
         marks.append(job["paused"]["reason"])
+    if job["waiting"]:
+        marks.append(job["waiting"]["reason"])
     if job["consecutive_errors"] and job["status"] != "archived":
         marks.append(f"failing {job['consecutive_errors']}")
     marks += dict.fromkeys("overdue" for _ in job["alarms"])

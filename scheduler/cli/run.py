@@ -32,12 +32,13 @@ from scheduler.core.values.texts import counted
 from scheduler.core.views import run_json
 from scheduler.machine.signals import is_ignored
 from scheduler.run.local.cancel import Cancel
+from scheduler.service.accounts import resume_account
 from scheduler.service.history import output
 from scheduler.service.pause import known_jobs, pause_job, resume_job
 from scheduler.service.run import cancel_run, dry_run_job, run_job
 
 if TYPE_CHECKING:
-    from scheduler.core.answers import DryRunJson, ShowJson
+    from scheduler.core.answers import AccountJson, DryRunJson, ShowJson
 
 
 @cli.command("run")
@@ -150,14 +151,23 @@ def pause_command(
 
 
 @cli.command("resume")
-@click.argument("jobs", metavar="JOB...", nargs=-1, required=True, type=JobType())
+@click.argument("jobs", metavar="[JOB...]", nargs=-1, type=JobType())
+@click.option("--account", metavar="NAME", help="Probe this parked account now; its jobs go on if it works again.")
 @global_options
-def resume_command(given: Globals, jobs: tuple[str, ...]) -> None:
+def resume_command(given: Globals, jobs: tuple[str, ...], account: str | None) -> None:
     """End the pause of jobs, or restart stopped ones.
 
     Slots that have passed are not made up for; the next one runs.
     """
+    if (account is None) == (not jobs):
+        raise UsageError(
+            "JOB and --account cannot be combined" if jobs else "neither a job nor an account was given",
+            hint="`scheduler resume JOB`, or `scheduler resume --account NAME`",
+        )
     root = given.find_root()
+    if account is not None:
+        _print_account(given, resume_account(root, account))
+        return
     known_jobs(root, jobs)
     _print_jobs(given, [resume_job(root, job) for job in jobs])
 
@@ -175,6 +185,15 @@ def _say_job(given: Globals, found: ShowJson) -> None:
     coming = found["next_fires"]
     state = f"{job['status']} until {render.local_time(until)}" if until else job["status"]
     say(given, f"{job['id']} is {state}; next fire {render.local_time(coming[0]['fire_time']) if coming else '-'}")
+
+
+def _print_account(given: Globals, found: AccountJson) -> None:
+    if printed(given, found):
+        return
+    if found["waiting"] is None:
+        say(given, f"account {found['account']!r} is not parked; nothing was changed")
+    else:
+        say(given, f"account {found['account']!r}: its next run is the probe")
 
 
 def _print_dry_run(given: Globals, found: DryRunJson) -> None:

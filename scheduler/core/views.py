@@ -130,7 +130,12 @@ def pause_json(pause: Pause | None) -> answers.PauseJson | None:
 def waiting_json(lost: PlaceFault | None) -> answers.WaitingJson | None:
     if lost is None:
         return None
-    return {"reason": lost.cause.value, "message": lost.message, "since": _instant(lost.since), "until": None}
+    return {
+        "reason": lost.reason,
+        "message": lost.message,
+        "since": _instant(lost.since),
+        "until": _instant(lost.until),
+    }
 
 
 def problems_json(problems: Iterable[Problem]) -> list[answers.ProblemJson]:

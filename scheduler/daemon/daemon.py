@@ -164,7 +164,9 @@ class Daemon:
             holds=self.places.holds,
             back_at=self.places.back_at,
             known=self.agenda.get,
+            gate=self.places.accounts,
         )
+        self.places.accounts.hasten, self.places.accounts.changed = self.engine.hasten, self.engine.hurry
         self.duties = Duties(
             place=place,
             clock=clock,
@@ -369,6 +371,7 @@ class Daemon:
 
     def _applied(self) -> None:
         self.agenda.poke()
+        self.places.ring()
         self.lookups.loop.bell.set()
 
     def _announce(self, job_ids: Sequence[str]) -> None:

@@ -62,6 +62,10 @@ class Duties:
     def back_at(self, job: Job) -> datetime | None:
         return None if self.places is None else self.places.back_at(job)
 
+    def probe_of(self, job: Job) -> tuple[str, str] | None:
+        """The parked account of a job, and the run that probes it now. None if none does."""
+        return None if self.places is None else self.places.accounts.probe_of(job)
+
     def unusable(self) -> str:
         """Why nothing may be claimed now. Empty if it may."""
         gone = self.stores.trouble()

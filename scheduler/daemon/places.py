@@ -16,6 +16,7 @@ from scheduler.core.due.place import Cause, PlaceFault
 from scheduler.core.values.facts import Job
 from scheduler.core.values.problems import SchedulerError
 from scheduler.core.values.settings import Settings
+from scheduler.daemon.accounts import Accounts
 from scheduler.ledger import places, syncs
 from scheduler.ledger.pool import Lend
 from scheduler.ledger.store import Store
@@ -57,23 +58,36 @@ class Places:
     steady_s: float = STEADY_S
 
     def __post_init__(self) -> None:
+        self.accounts = Accounts(clock=self.clock, lend=self.lend, rings=self.ring, changed=self.changed)
         self._lock = threading.Lock()
         self._known: dict[str, _Known] = {}
         self._ended: dict[str, tuple[PlaceFault, datetime]] = {}
         self._back_at: datetime | None = None  # of everything, after the database was gone
         self._database_gone = False
-        self.ends = 0  # how many have ended
+        self._ends = 0
         self.loop = Loop("places", self._turns, _log, retry_s=RETRY_S)
 
     def begin(self, store: Store) -> None:
         """Take over the faults that an earlier daemon reported, and end those that are over."""
         now = time.monotonic()
-        self._known = {each.key: _Known(each, now, told=True) for each in store.read(places.open_faults)}
+        lost = [each for each in store.read(places.open_faults) if each.park is None]
+        self._known = {each.key: _Known(each, now, told=True) for each in lost}
         self._look(store, steady_s=0.0)
+        self.accounts.look(store)
 
     def look_once(self, store: Store) -> None:
         """Report what is gone if nobody looks again: at the end of `serve --once`."""
         self._look(store, steady_s=0.0, told_after_s=0.0)
+        self.accounts.look(store)
+
+    @property
+    def ends(self) -> int:
+        """How many have ended."""
+        return self._ends + self.accounts.changes
+
+    def ring(self) -> None:
+        """Look at once."""
+        self.loop.bell.set()
 
     def lost(self, fault: PlaceFault) -> None:
         """Note a fault that a fire has met."""
@@ -95,6 +109,8 @@ class Places:
 
     def holds(self, job: Job) -> bool:
         """True if the slots of a job wait for its place."""
+        if self.accounts.holds(job):
+            return True
         if not self._known:
             return False
         with self._lock:
@@ -104,7 +120,8 @@ class Places:
         """When the place of a job last came back. None if it was never gone."""
         with self._lock:
             found = [at for fault, at in self._ended.values() if fault.holds(job)]
-            return max([*found, *([] if self._back_at is None else [self._back_at])], default=None)
+        found += [at for at in (self._back_at, self.accounts.back_at(job)) if at is not None]
+        return max(found, default=None)
 
     def look(self, store: Store) -> None:
         """Look at what is gone, and report faults that have begun or ended. Raises: UnavailableError."""
@@ -148,6 +165,8 @@ class Places:
             case Cause.WORKDIR:
                 found = workdir_fault(fault.name, place.root, self.environ.get("HOME", ""))
                 return "" if found is None else found.message
+            case Cause.ACCOUNT:
+                return ""  # `accounts` looks after them
 
     def _tell_begin(self, store: Store, known: _Known) -> None:
         store.write(places.tell, [known.fault], begins=True, now=self.clock.now())
@@ -170,7 +189,7 @@ class Places:
             for each in over:
                 del self._known[each.fault.key]
                 self._ended[each.fault.key] = each.fault, now
-            self.ends += 1
+            self._ends += 1
         for fault in told:
             since = fault.since or now
             _log.warning(
@@ -185,12 +204,14 @@ class Places:
     def _turns(self) -> Iterator[float]:
         while True:
             self.loop.bell.clear()
+            again: float | None = None
+            try:
+                with self.lend() as store:
+                    self.look(store)
+                    again = self.accounts.look(store)
+                self.loop.succeed()
+            except SchedulerError:  # the database is gone with its root, or locked: whoever needs it reports it
+                again = RETRY_S if self.accounts.any else None
             if self._known:
-                try:
-                    with self.lend() as store:
-                        self.look(store)
-                    self.loop.succeed()
-                except SchedulerError:
-                    pass  # the database is gone with its root, or locked: whoever needs it reports it
                 self.loop.stopping.wait(LOOK_S)  # not cut short by every fire that meets the same fault
-            yield 0.0 if self._known else IDLE_S
+            yield 0.0 if self._known else min(IDLE_S, IDLE_S if again is None else again)

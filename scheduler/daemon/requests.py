@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from scheduler.control.server import Handler
 from scheduler.core.values.instants import instant
-from scheduler.core.values.problems import UnavailableError, UsageError
+from scheduler.core.values.problems import RefusedError, UnavailableError, UsageError
 from scheduler.core.values.runs import Trigger
 from scheduler.core.values.settings import Settings
 from scheduler.core.views import Json
@@ -75,6 +75,7 @@ class Requests:
     def wake(self) -> Json:
         """Look at once: the database has changed."""
         self.daemon.agenda.poke()
+        self.daemon.places.ring()
         return {}
 
     def sync(self, actor: str, confirmed: str | None, *, now_anyway: bool) -> Json:
@@ -96,8 +97,13 @@ class Requests:
             raise UnavailableError(trouble, hint="nothing was started")
         with daemon.stores.lend() as store:
             daemon.recover(store)
-            if store.read(queries.job, job_id) is None:
+            if (job := store.read(queries.job, job_id)) is None:
                 raise UsageError(f"there is no job {job_id!r}")
+            if (probed := daemon.duties.probe_of(job)) is not None:
+                raise RefusedError(
+                    f"account {probed[0]!r} is parked, and {probed[1]} is probing it; nothing was started",
+                    hint=f"wait for it: `scheduler output {probed[1]} --follow`",
+                )
             with store.writing() as sql:
                 claim = claims.claim_manual(
                     sql,

@@ -234,13 +234,17 @@ def _insert_run(
 def _active_of(sql: Connection, job_id: str) -> list[Active]:
     """The active and waiting runs of this job, oldest first."""
     rows = sql.execute(
-        f'SELECT n, "trigger", status, retry_at FROM runs WHERE job_id = ? AND {ACTIVE} ORDER BY +n', (job_id,)
+        f'SELECT n, "trigger", status, retry_at, EXISTS (SELECT 1 FROM attempts WHERE attempts.job_id = runs.job_id'
+        " AND run_n = runs.n AND end_class IN ('quota', 'credential')) AS delayed"
+        f" FROM runs WHERE job_id = ? AND {ACTIVE} ORDER BY +n",
+        (job_id,),
     ).fetchall()
     return [
         Active(
             n=row["n"],
             trigger=Trigger(row["trigger"]),
             waits=row["status"] == RunStatus.QUEUED and row["retry_at"] is None,
+            delayed=bool(row["delayed"]),
         )
         for row in rows
     ]

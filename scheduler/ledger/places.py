@@ -38,7 +38,17 @@ def told_faults(sql: Connection) -> list[AuditRow]:
     return [to_audit_row(row) for row in sql.execute(f"{AUDIT_ROWS} AND {told} ORDER BY audit.seq").fetchall()]
 
 
-def tell(sql: Connection, faults: Sequence[PlaceFault], *, begins: bool, now: datetime) -> None:
+def tell(
+    sql: Connection,
+    faults: Sequence[PlaceFault],
+    *,
+    begins: bool,
+    now: datetime,
+    at: datetime | None = None,
+    actor: str = "scheduler",
+    cause: str = "fire",
+) -> None:
+    """at: when they began or changed. None: when each of them began."""
     append_audit(
         sql,
         [
@@ -46,11 +56,11 @@ def tell(sql: Connection, faults: Sequence[PlaceFault], *, begins: bool, now: da
                 job_id=ROOT_JOB_ID,
                 action=LOST if begins else BACK,
                 field=each.key,
-                before=None if begins else each.message,
-                after=each.message if begins else None,
-                at=(each.since or now) if begins else now,
-                actor="scheduler",
-                cause="fire",
+                before=None if begins else each.told,
+                after=each.told if begins else None,
+                at=(at or each.since or now) if begins else now,
+                actor=actor,
+                cause=cause,
             )
             for each in faults
         ],

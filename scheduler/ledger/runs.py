@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from sqlite3 import Connection, Row
 from typing import Any
 
+from scheduler.core.due.accounts import PARKING, counts_as_error
 from scheduler.core.values.facts import Provenance, RunnerFile, Task
 from scheduler.core.values.instants import milliseconds
 from scheduler.core.values.problems import RefusedError
@@ -34,6 +35,7 @@ _PINNED = (
     "check_sha256",
 )
 _NO_ERRORS = (RunStatus.SUCCEEDED, RunStatus.CANCELLED)
+_ELSEWHERE = ("agent", "account", "worktree")  # of an ending: not among its own columns
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,7 +138,9 @@ def take_back(sql: Connection, run: Run, *, now: datetime) -> None:
         key = (run.job_id, run.n, run.attempts[-1].n)
         sql.execute("DELETE FROM attempts WHERE job_id = ? AND run_n = ? AND n = ?", key)
         if len(run.attempts) > 1:  # keep it waiting for its retry
-            waits = {"status": RunStatus.QUEUED, "owner": None, "reason": "retry", "retry_at": now}
+            before = run.attempts[-2]
+            reason = before.reason if before.end_class in PARKING else "retry"
+            waits = {"status": RunStatus.QUEUED, "owner": None, "reason": reason, "retry_at": now}
         else:
             waits["worktree"] = None  # made anew when it starts
             sql.execute("UPDATE jobs SET run_count = run_count - 1 WHERE id = ?", (run.job_id,))
@@ -179,8 +183,9 @@ def finish(
         over: dict[str, Any] = {"finished_at": now, "duration_ms": duration_ms, "owner": None, "retry_at": None}
         rows.set_run(sql, run.job_id, run.n, **_ended(run, ending), **over)
         _end_last_attempt(sql, run, ending, now)
-        # A run that a person ended, or that ended before it started, says nothing about the job.
+        # A run that a person ended, or its account, or that ended before it started, says nothing about the job.
         errs = started_at is not None and status not in _NO_ERRORS and ending.reason != "shutdown"
+        errs = errs and counts_as_error(ending)
         if errs or status is RunStatus.SUCCEEDED:
             _audit_streak(sql, run, status, ending.reason, now)
         sql.execute("UPDATE jobs SET consecutive_errors = consecutive_errors + ? WHERE id = ?", (errs, run.job_id))
@@ -201,12 +206,14 @@ def finish(
     return rows.the_run(sql, run.job_id, run.n)
 
 
-def end_try(sql: Connection, run: Run, ending: Ending, *, retry_at: datetime, now: datetime) -> Run:
+def end_try(
+    sql: Connection, run: Run, ending: Ending, *, retry_at: datetime, reason: str = "retry", now: datetime
+) -> Run:
     """End an attempt that is followed by another: its row. The run waits, `queued`, without an owner.
 
     Counters wait for the end of the run. Changes nothing if the run has already ended.
     """
-    waits = {"status": RunStatus.QUEUED, "reason": "retry", "owner": None, "retry_at": retry_at}
+    waits = {"status": RunStatus.QUEUED, "reason": reason, "owner": None, "retry_at": retry_at}
     if rows.set_run(sql, run.job_id, run.n, rows.ACTIVE, **{**_ended(run, ending), **waits}):
         _end_last_attempt(sql, run, ending, now)
     return rows.the_run(sql, run.job_id, run.n)
@@ -336,7 +343,7 @@ def _stop_failing(sql: Connection, run: Run, now: datetime) -> None:
 
 def _ended(run: Run, ending: Ending) -> dict[str, Any]:
     """The columns of a run that the end of an attempt changes."""
-    told = rows.to_row(ending, "agent", "worktree")
+    told = rows.to_row(ending, *_ELSEWHERE)
     return {**told, **run_columns(run, ending), **rows.worktree_columns(ending.worktree)}
 
 

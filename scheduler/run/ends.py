@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+from scheduler.core.due.accounts import NO_ERRORS, is_interrupted, tries, waits_for_probe
 from scheduler.core.due.budgets import OVER, affords_retry
 from scheduler.core.due.due import may_still_start
 from scheduler.core.due.place import PLACE
@@ -15,7 +16,7 @@ from scheduler.core.values.facts import Job
 from scheduler.core.values.instants import instant
 from scheduler.core.values.problems import SchedulerError, UnavailableError
 from scheduler.core.values.runs import Ending, Run, RunStatus
-from scheduler.ledger import queries, rows, runs
+from scheduler.ledger import accounts, queries, rows, runs
 from scheduler.ledger.put_back import OF_COPY
 from scheduler.ledger.store import Store
 from scheduler.machine.crash import crash_point
@@ -59,7 +60,7 @@ def end_attempt(store: Store, run: Run, ending: Ending, job: Job, why: Why | Non
     again = retried_at(run, ending, job, why, now)
 
     def write_end(store: Store) -> Run:
-        return _write_end(store, run, ending, again, now)
+        return _write_end(store, run, ending, again, why, now)
 
     for left in reversed(range(END_TRIES)):
         try:
@@ -80,7 +81,34 @@ def retried_at(run: Run, ending: Ending, job: Job, why: Why | None, now: datetim
     """When a run whose attempt ended so is tried again; None if it is not. why: somebody ended it."""
     if why in ("cancelled", "replaced") or not affords_retry(run.reserved, run.attempts[:-1], ending):
         return None
-    return retry_at(job.file.spec.retry, attempts=run.attempts[-1].n, status=ending.status, now=now)
+    return _again(job, run, ending, now)
+
+
+def _again(job: Job, run: Run, ending: Ending, now: datetime) -> datetime | None:
+    retry, attempts = job.file.spec.retry, tries(run.attempts)
+    return retry_at(retry, attempts=attempts, status=ending.status, end_class=ending.end_class, now=now)
+
+
+def another_try(
+    sql: Connection, run: Run, ending: Ending, *, again: datetime | None, why: Why | None, now: datetime
+) -> Run | None:
+    """Write the end of an attempt that another one follows: its retry, or the probe of its account. None if none does.
+
+    An attempt that a quota or a credential has ended parks its account, whatever follows.
+    again: when `retry` asks for it.
+    """
+    reason = "retry"
+    if ending.account is not None:
+        park = accounts.park(sql, ending, now=now)
+        may = why not in ("cancelled", "replaced") and affords_retry(run.reserved, run.attempts[:-1], ending)
+        if may and waits_for_probe(run, ending):
+            again, reason = park.until, park.reason
+    if again is None:
+        return None
+    known = queries.job(sql, run.job_id)
+    if known is None or known.archived:
+        return None
+    return runs.end_try(sql, run, ending, retry_at=again, reason=reason, now=now)
 
 
 def end_later(
@@ -88,20 +116,18 @@ def end_later(
 ) -> tuple[Callable[[Store], Run], str]:
     """What writes an end that could not be written now, and a sentence that says so."""
     again = retried_at(run, ending, job, why, now)
-    return lambda store: _write_end(store, run, ending, again, now), _not_saved(run, ending, error)
+    return lambda store: _write_end(store, run, ending, again, why, now), _not_saved(run, ending, error)
 
 
 def _not_saved(run: Run, ending: Ending, error: SchedulerError) -> str:
     return f"{run.id} ended ({_words(ending)}), but the result could not be saved: {error}"
 
 
-def _write_end(store: Store, run: Run, ending: Ending, again: datetime | None, now: datetime) -> Run:
+def _write_end(store: Store, run: Run, ending: Ending, again: datetime | None, why: Why | None, now: datetime) -> Run:
     """again: when the run is tried again, unless its job has been archived meanwhile."""
     with store.writing() as sql:
-        known = queries.job(sql, run.job_id)
-        if again is not None and known is not None and not known.archived:
-            return runs.end_try(sql, run, ending, retry_at=again, now=now)
-        return runs.finish(sql, run, ending, now=now)
+        waits = another_try(sql, run, ending, again=again, why=why, now=now)
+        return waits or runs.finish(sql, run, ending, now=now)
 
 
 def abandon(store: Store, run: Run, error: BaseException, owner: str, now: datetime) -> None:
@@ -174,8 +200,8 @@ def end_orphan(store: Store, run: Run, now: datetime, *, left: Sequence[int] = (
     job = store.read(queries.job, run.job_id)
     may = run.reason != OF_COPY and affords_retry(run.reserved, run.attempts[:-1], ending)
     if job is not None and run.attempts and may:
-        again = retry_at(job.file.spec.retry, attempts=run.attempts[-1].n, status=ending.status, now=now)
-    return _write_end(store, run, ending, again, now)
+        again = _again(job, run, ending, now)
+    return _write_end(store, run, ending, again, None, now)
 
 
 def start_anew(store: Store, run: Run, now: datetime) -> Run:
@@ -186,6 +212,11 @@ def start_anew(store: Store, run: Run, now: datetime) -> Run:
 
 def tell_end(store: Store, run: Run) -> Run:
     """Log how a run ended and whether it stopped its job (F7), or that it is tried again."""
+    if is_interrupted(run):
+        assert run.retry_at is not None
+        why = "its account is parked; its next attempt is the probe"
+        _log.info("run_waits", why, run_id=run.id, reason=run.reason, until=instant(run.retry_at))
+        return run
     if run.retry_at is not None:
         last = run.attempts[-1]
         _log.info(
@@ -220,6 +251,7 @@ def tell_end(store: Store, run: Run) -> Run:
 def _log_end(run: Run) -> None:
     """Log one line per end. Until delivery is built, a failure or fault is reported here, as a WARNING (F7)."""
     fine = run.status in (RunStatus.SUCCEEDED, RunStatus.CANCELLED) or run.reason in BENIGN
+    fine = fine or run.end_class in NO_ERRORS
     _log.log(
         logging.INFO if fine else logging.WARNING,
         f"run_{run.status.value}",

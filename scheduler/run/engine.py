@@ -7,9 +7,11 @@ is durable before anything starts (F4), and the end of a run writes only its own
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from datetime import datetime
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from scheduler.core.due.waiting import Done
+from scheduler.core.values.facts import Job
 from scheduler.core.values.runs import Run
 from scheduler.ledger import runs
 from scheduler.ledger.runs import ActiveRun
@@ -19,6 +21,42 @@ if TYPE_CHECKING:
     from sqlite3 import Connection
 
 Why = Literal["cancelled", "replaced", "interrupted"]  # by a person; by a newer run; by the scheduler's shutdown
+
+
+class Gate(Protocol):
+    """Says which runs may start while an account is parked. Any thread may ask."""
+
+    def guards(self, job: Job) -> bool:
+        """True if a run of this job must ask."""
+        ...
+
+    def admits(self, job: Job, run: Run) -> bool:
+        """True if a run may start now. It must be followed by `over`."""
+        ...
+
+    def again_at(self, job: Job) -> datetime | None:
+        """When to ask next for a run that must ask, unless `hurry` is called before. None if it need not."""
+        ...
+
+    def over(self, run_id: str, ended: Run | None) -> None:
+        """Note that a run has ended, or waits again; None if nobody knows how it ended."""
+        ...
+
+
+class Ungated:
+    """Where nothing is known of accounts."""
+
+    def guards(self, job: Job) -> bool:
+        return False
+
+    def admits(self, job: Job, run: Run) -> bool:
+        return True
+
+    def again_at(self, job: Job) -> datetime | None:
+        return None
+
+    def over(self, run_id: str, ended: Run | None) -> None:
+        return
 
 
 class Recovery(Protocol):

@@ -11,6 +11,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from scheduler.core.due.accounts import frees
 from scheduler.core.values.facts import Fault, Job
 from scheduler.core.values.instants import milliseconds
 from scheduler.core.values.problems import RefusedError, UnavailableError, UsageError
@@ -18,7 +19,7 @@ from scheduler.core.values.runs import Run, RunStatus, Trigger
 from scheduler.core.values.settings import Settings
 from scheduler.core.values.spec import FRESH
 from scheduler.core.views import Json
-from scheduler.ledger import claims, put_back, runs, syncs
+from scheduler.ledger import accounts, claims, put_back, runs, syncs
 from scheduler.ledger.audit import append_audit
 from scheduler.ledger.store import Store
 from scheduler.service.first import never_synced, read_unsynced, sync_first
@@ -177,6 +178,8 @@ def _run_here(
                 claim.runs[0], scratch=owner.scratch, cancel=cancel, claimed=lambda each: claimed(each, True)
             )
             run = _await_end(root, attempts, run, owner.scratch, cancel)
+            if frees(run, 0):
+                store.write(accounts.frees_account, run, now=root.clock.now())
         root.look_up_commits(store)
         return run
 

@@ -95,7 +95,10 @@ def _told(
         "failing": len({each["id"] for each in failing} - {job.id for job in stopped}),
         "stopped": len(stopped),
         "overdue": len({each["id"] for each in overdue}),
-        "waiting": statuses.count(Status.WAITING),
+        "waiting": sum(
+            each is Status.WAITING and ((found := holding(lost, job)) is None or found.needs_a_person)
+            for job, each in zip(jobs, statuses, strict=True)
+        ),
     }
     attention = _attention(
         daemon,
@@ -135,7 +138,12 @@ def _told(
         ],
         "overdue": list(overdue),
         "waiting": [
-            {"id": job.id, "message": found.message, "reason": found.cause.value}
+            {
+                "id": job.id,
+                "message": found.message,
+                "reason": found.reason,
+                "until": None if found.until is None else instant(found.until),
+            }
             for job, each in zip(jobs, statuses, strict=True)
             if each is Status.WAITING and (found := holding(lost, job)) is not None
         ],

@@ -25,14 +25,14 @@ from scheduler.service.history import run_of
 from scheduler.service.root import Root
 
 if TYPE_CHECKING:
-    from scheduler.core import answers
+    from scheduler.core import answers, comparisons
 
 COUNT = 50  # default number of log entries and texts
 _ROWS_OF_AN_EDIT = 20
 _TOLD_BY_RUNS = ("failure", "recovery", "cancel")  # audit rows for what the ledger shows too
 
 
-def log(root: Root, job_id: str, *, count: int = COUNT, prefix: bool = False) -> answers.LogJson:
+def log(root: Root, job_id: str, *, count: int = COUNT, prefix: bool = False) -> comparisons.LogJson:
     """A job's runs and changes on one timeline, newest first, each with its commit if known.
 
     Includes the changes of the runners that it has used.
@@ -40,7 +40,7 @@ def log(root: Root, job_id: str, *, count: int = COUNT, prefix: bool = False) ->
     with root.job(job_id, prefix=prefix) as (store, job):
         rows = store.read(read_audit, job.id)
         changes = Changes(rows)
-        found: list[tuple[datetime, int, answers.RunEntryJson | answers.ChangeEntryJson]] = [
+        found: list[tuple[datetime, int, comparisons.RunEntryJson | comparisons.ChangeEntryJson]] = [
             (_moment(run), 1, _run_entry(run, changes)) for run in store.read(queries.runs, job.id, limit=count)
         ]
         found += [
@@ -66,7 +66,7 @@ def _moment(run: Run) -> datetime:
     return run.started_at or run.finished_at or run.requested_at
 
 
-def _run_entry(run: Run, changes: Changes) -> answers.RunEntryJson:
+def _run_entry(run: Run, changes: Changes) -> comparisons.RunEntryJson:
     shown = {name: value for name, value in views.run_json(run).items() if name not in ("result", "attempts")}
     at = _moment(run)
     return {
@@ -78,7 +78,7 @@ def _run_entry(run: Run, changes: Changes) -> answers.RunEntryJson:
     }
 
 
-def _change_entry(edit: Sequence[AuditRow]) -> answers.ChangeEntryJson:
+def _change_entry(edit: Sequence[AuditRow]) -> comparisons.ChangeEntryJson:
     first = edit[0]
     return {
         "at": instant(first.at),
@@ -91,7 +91,7 @@ def _change_entry(edit: Sequence[AuditRow]) -> answers.ChangeEntryJson:
     }
 
 
-def _origin_json(origin: Origin | None) -> answers.OriginJson | None:
+def _origin_json(origin: Origin | None) -> comparisons.OriginJson | None:
     if origin is None:
         return None
     return {"since": instant(origin.since), **_brought(origin)}
@@ -127,7 +127,7 @@ class Side:
 class Comparison:
     """`json` is the answer; `hunks` are its text, for faces that mark words."""
 
-    json: answers.DiffJson
+    json: comparisons.DiffJson
     hunks: tuple[Hunk, ...]
 
 
@@ -247,7 +247,7 @@ def _compared(store: Store, old: Side, new: Side) -> Comparison:
     words: answers.BeforeAfterJson | None = None
     if "schedule" in definition:
         words = {"before": describe(old.spec.due_by), "after": describe(new.spec.due_by)}
-    json: answers.DiffJson = {
+    json: comparisons.DiffJson = {
         "job_id": new.job.id,
         "before": _side_json(store, old),
         "after": _side_json(store, new),
@@ -284,7 +284,7 @@ def _changed_files(
     }
 
 
-def _side_json(store: Store, side: Side) -> answers.SideJson:
+def _side_json(store: Store, side: Side) -> comparisons.SideJson:
     run = side.run
     changes = Changes(store.read(read_audit, side.job.id))
     return {
@@ -307,7 +307,7 @@ def _side_json(store: Store, side: Side) -> answers.SideJson:
     }
 
 
-def list_versions(root: Root, job_id: str, *, count: int = COUNT, prefix: bool = False) -> answers.VersionsJson:
+def list_versions(root: Root, job_id: str, *, count: int = COUNT, prefix: bool = False) -> comparisons.VersionsJson:
     """Every text that runs of a job received, most recently run first, with its commit and how its runs did.
 
     The same text with different runner files is a different version.
@@ -373,7 +373,7 @@ def _version_json(
     current: bool,
     files: Sequence[RunnerFile] | None = None,
     before: Version | None = None,
-) -> answers.VersionJson:
+) -> comparisons.VersionJson:
     """version: None if no run has had the text yet and the next run gets it. before: the one that ran before it."""
     last = None if version is None else version.last
     told = figures([]) if version is None else version.figures
@@ -408,17 +408,17 @@ def _version_json(
         "change": None
         if version is None or before is None
         else cast(
-            "answers.FiguresChangeJson",
+            "comparisons.FiguresChangeJson",
             {name: _difference_json(each) for name, each in differences(before.figures, told).items()},
         ),
     }
 
 
-def _figure_json(found: Figure | None) -> answers.FigureJson | None:
+def _figure_json(found: Figure | None) -> comparisons.FigureJson | None:
     return None if found is None else {"value": float(found.value), "n": found.n, "enough": found.enough}
 
 
-def _difference_json(found: Difference | None) -> answers.FigureChangeJson | None:
+def _difference_json(found: Difference | None) -> comparisons.FigureChangeJson | None:
     if found is None:
         return None
     share = None if found.share is None else float(found.share)

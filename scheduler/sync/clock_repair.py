@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime
 
+from scheduler.core.due.accounts import is_interrupted
 from scheduler.core.times.clocks import NOT_BEFORE, Righted, cut_skip, definition_zones, righted
 from scheduler.core.values.facts import Job
 from scheduler.core.values.instants import instant
@@ -63,7 +64,9 @@ def repair_after_clock_change(store: Store, *, now: datetime, whole: bool, actor
         retries = [
             replace(run, retry_at=latest)
             for run in queued
-            if run.retry_at is not None and run.retry_at > (latest := now + jobs[run.job_id].file.spec.retry.max_delay)
+            if run.retry_at is not None
+            and not is_interrupted(run)  # its account decides
+            and run.retry_at > (latest := now + jobs[run.job_id].file.spec.retry.max_delay)
         ]
         specs = (job.file.spec for job in jobs.values() if not job.archived)
         zones = frozenset(definition_zones(specs)) if whole else None

@@ -170,8 +170,11 @@ class PauseCall(JobCall):
     next: bool = Field(default=False, description="Skip only the next slot.")
 
 
-class ResumeCall(JobCall):
+class ResumeCall(Shape):
     """End a pause, or restart a stopped job."""
+
+    job: JobId | None = Field(default=None, description="Job id.", examples=["heartbeat"])
+    account: Line | None = Field(default=None, description="Instead of job: probe this parked account now.")
 
 
 class CancelCall(Shape):

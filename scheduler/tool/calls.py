@@ -15,6 +15,7 @@ from scheduler.core.values.settings import ROOT_FILE
 from scheduler.core.values.texts import TextError
 from scheduler.core.views import run_json, task_json
 from scheduler.run.local.cancel import Cancel
+from scheduler.service.accounts import resume_account
 from scheduler.service.edit.drafts import Target
 from scheduler.service.edit.permission import need_permission
 from scheduler.service.edit.verbs import create_job, delete_job, move_job, roll_back, update_job
@@ -230,8 +231,12 @@ def _pause(root: Root, call: Call, _: Cancel) -> Json:
 
 
 def _resume(root: Root, call: Call, _: Cancel) -> Json:
-    need_permission(root, "resume", call.given.job)
-    return lean_show(resume_job(root, call.given.job))
+    job, account = call.given.job, call.given.account
+    if (job is None) == (account is None):
+        what = "job or account is missing" if job is None else "job and account are both given"
+        raise UsageError(f"resume: {what}", hint="write job: heartbeat, or account: NAME")
+    need_permission(root, "resume", job)
+    return lean(resume_account(root, account)) if job is None else lean_show(resume_job(root, job))
 
 
 def _cancel(root: Root, call: Call, _: Cancel) -> Json:

@@ -38,6 +38,8 @@ def short_job(job: JobRowJson) -> dict[str, Any]:
         told["sync_state"] = job["sync_state"]
     if job["waiting"] is not None:
         told["waiting"] = job["waiting"]["reason"]
+        if job["waiting"]["until"] is not None:
+            told["waiting_until"] = job["waiting"]["until"]
     if job["running"]:
         told["running"] = [run["id"] for run in job["running"]]
     if job["alarms"]:

@@ -10,17 +10,16 @@ from typing import Any
 import pytest
 import yaml
 
-from scheduler.core.formats.shapes import (
+from scheduler.core.formats.root_shapes import (
     AgentsShape,
-    JobShape,
     LimitsShape,
     PruneShape,
     RetentionShape,
     RootShape,
     RunnerShape,
-    ScheduleShape,
     WorktreeShape,
 )
+from scheduler.core.formats.shapes import JobShape, ScheduleShape
 from tests.faces.conftest import contents
 from tests.helpers import call, git
 

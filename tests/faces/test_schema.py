@@ -17,25 +17,27 @@ from jsonschema import Draft202012Validator
 from scheduler import schemas
 from scheduler.core.formats.jobfile import read_job_file
 from scheduler.core.formats.json_schema import SCHEMAS, job_schema
+from scheduler.core.formats.root_shapes import (
+    AgentsShape,
+    LimitsShape,
+    PriceShape,
+    PruneShape,
+    RetentionShape,
+    RootBudgetShape,
+    RootShape,
+    RunnerShape,
+    WorktreeShape,
+)
 from scheduler.core.formats.rootfile import read_root_file
 from scheduler.core.formats.shapes import (
-    AgentsShape,
     BudgetShape,
     CatchUpShape,
     CheckOfAllShape,
     DefaultsShape,
     ExpectShape,
     JobShape,
-    LimitsShape,
-    PriceShape,
-    PruneShape,
-    RetentionShape,
     RetryShape,
-    RootBudgetShape,
-    RootShape,
-    RunnerShape,
     Shape,
-    WorktreeShape,
 )
 from scheduler.core.formats.yamlfile import read_yaml
 from scheduler.core.times.cron import CRON_PATTERN, ScheduleError, parse_cron

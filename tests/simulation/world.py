@@ -28,6 +28,7 @@ from scheduler.core.values.runs import Ending, RunStatus, Trigger
 from scheduler.core.values.settings import Settings
 from scheduler.daemon.agenda import Agenda
 from scheduler.daemon.clockwork import Clockwork
+from scheduler.daemon.places import Places
 from scheduler.daemon.timekeeper import Timekeeper
 from scheduler.git.tree import Commits
 from scheduler.ledger import claims, queries, syncs
@@ -84,6 +85,7 @@ class JobFile:
     failure_limit: int = 10
     expires: str | None = None
     prompt: int = 0
+    runner: str = "none"
 
     def text(self) -> str:
         if self.every is not None:
@@ -103,6 +105,7 @@ class JobFile:
             f"retry: {{attempts: {self.attempts}, delay: {self.retry_delay}s, backoff: 2}}",
             f"failure_limit: {self.failure_limit}",
             *([] if self.expires is None else [f"expires: {self.expires}"]),
+            f"runner: {self.runner}",
             f"task: prompt {self.prompt}",
         ]
         return "\n".join([*lines, ""])
@@ -210,20 +213,21 @@ class Process:
     def end(self) -> None:
         if self._processes.living.pop(self._key, None) is None:
             return
+        self._ended(self._ending())
+
+    def _ending(self) -> Ending:
         status, reason = ("failed", "exit_code") if self._fails else ("succeeded", None)
         if (why := self._cancel.why) is not None:
             status, reason = ("interrupted", "shutdown") if why == "interrupted" else ("cancelled", why)
         code = {"failed": 1, "succeeded": 0}.get(status)
-        self._ended(
-            Ending(
-                status=RunStatus(status),
-                reason=reason,
-                exit_code=code,
-                error=None,
-                result="",
-                output_bytes=0,
-                truncated=False,
-            )
+        return Ending(
+            status=RunStatus(status),
+            reason=reason,
+            exit_code=code,
+            error=None,
+            result="",
+            output_bytes=0,
+            truncated=False,
         )
 
 
@@ -256,12 +260,16 @@ class Daemon:
         self.owner = self._cleanup.enter_context(Owner(world.place.owners))
         self.stores = Stores(world.place.db, usable=lambda: "")
         self._cleanup.callback(self.stores.close)
-        self.processes = world.processes = Processes(clock=world.clock, seed=world.seed)
+        self.processes = world.processes = world.new_processes()
         self.store = self._cleanup.enter_context(Store.open(world.place.db))
         self.passes = replace(world.passes, settle=self._settle, parsed=world.parsed, commits=Commits())
         # Something vouches for every jump: how long a doubt lasts is for the tests of the clock.
         self.timekeeper = Timekeeper(world.clock, good=lambda: True)
         self.agenda = agenda = Agenda(read=lambda ids: self.store.read(syncs.observed_of, ids, (), total=0)[0].jobs)
+        self.places = Places(
+            passes=self.passes, clock=world.clock, lend=self.stores.lend, environ=world.environ, changed=agenda.poke
+        )
+        self._places_at: datetime | None = None
         self.workers = LocalEngine(
             attempts=self._attempts,
             lend=self.stores.lend,
@@ -271,9 +279,14 @@ class Daemon:
             scratch=self.owner.scratch,
             alone=agenda.runs_alone,
             known=agenda.get,
+            holds=self.places.holds,
+            back_at=self.places.back_at,
+            gate=self.places.accounts,
         )
+        self.places.accounts.hasten, self.places.accounts.changed = self.workers.hasten, self._hurry
         self._cleanup.callback(self.workers.reactor.close)
         self.duties = _Duties(world.clock, self.workers, self.timekeeper)
+        self.duties.places = self.places
         self.clockwork = Clockwork(
             clock=world.clock,
             owner=self.owner.id,
@@ -286,6 +299,7 @@ class Daemon:
         here = LocalRecovery(place=world.place, clock=world.clock, owner=self.owner.id)
         recover(self.store, [here], but=self.owner.id)
         self.sync("start")
+        self._look_at_places()
         self.clockwork.reload(self.store)
         self.workers.start(self.store.read(claims.queued))
         self.turn()
@@ -309,6 +323,9 @@ class Daemon:
 
     def turn(self) -> None:
         """What the clockwork's thread does when it wakes; then everything that follows from it at this instant."""
+        bell = self.places.loop.bell
+        if bell.is_set() or (self._places_at is not None and self._places_at <= self.world.clock.now()):
+            self._look_at_places()
         self.clockwork.turn(self.store)
         self.workers.skip_overdue(self.store)
         self.workers.release(self.world.clock.now())
@@ -317,6 +334,17 @@ class Daemon:
             self.settle_down()
         self.workers.release(self.world.clock.now())
         self.settle_down()
+        if bell.is_set():  # an account was parked, or is free
+            self.turn()
+
+    def _hurry(self) -> None:
+        self.workers.hurry()
+        self.agenda.poke()
+
+    def _look_at_places(self) -> None:
+        self.places.loop.bell.clear()
+        again = self.places.accounts.look(self.store)
+        self._places_at = None if again is None else self.world.clock.now() + again * SECOND
 
     def settle_down(self) -> None:
         """Returns when each run under way waits for its end."""
@@ -332,7 +360,7 @@ class Daemon:
 
     @property
     def next_event(self) -> datetime | None:
-        known = (self.clockwork.next_start, self.workers.next_at, self.processes.next_end)
+        known = (self.clockwork.next_start, self.workers.next_at, self.processes.next_end, self._places_at)
         return min((each for each in known if each is not None), default=None)
 
     def kill(self) -> None:
@@ -385,7 +413,14 @@ class World:
     # -- files -----------------------------------------------------------------------------------
 
     def write_root(self) -> None:
-        (self.root / "scheduler.yaml").write_text(ROOT_FILE.format(places=self.places))
+        (self.root / "scheduler.yaml").write_text(self.root_text())
+
+    def root_text(self) -> str:
+        return ROOT_FILE.format(places=self.places)
+
+    def new_processes(self) -> Processes:
+        """Of a daemon that begins: those of an earlier one are gone."""
+        return Processes(clock=self.clock, seed=self.seed)
 
     def write(self, file: JobFile) -> None:
         self.files[file.id] = file

@@ -10,7 +10,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
+from typing import Any
 
+from scheduler.core.due.accounts import Park, park_text
 from scheduler.core.due.due import LATE, patience
 from scheduler.core.due.waiting import OUTAGE
 from scheduler.core.times.fires import next_fire, start_delay
@@ -31,6 +33,7 @@ class Cause(StrEnum):
     RUNNER = "runner_missing"
     WORKDIR = "workdir_missing"
     HELD = "sync_held"
+    ACCOUNT = "account"  # parked: its limit is reached, or its login was refused
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,11 +41,30 @@ class PlaceFault:
     """One fault of the place, and which jobs it keeps waiting."""
 
     cause: Cause
-    name: str = (
-        ""  # the folder, the runner, the working directory, or the job that a held sync keeps waiting; otherwise empty
-    )
+    name: str = ""  # the folder, runner, account or working directory, or the job that a held sync keeps waiting
     message: str = field(default="", compare=False)
     since: datetime | None = field(default=None, compare=False)
+    park: Park | None = field(default=None, compare=False)  # of an account
+
+    @property
+    def reason(self) -> str:
+        """The reason that users see."""
+        return self.cause.value if self.park is None else self.park.reason
+
+    @property
+    def needs_a_person(self) -> bool:
+        """False for a limit, which resets by itself."""
+        return self.park is None or self.park.reason != "quota"
+
+    @property
+    def until(self) -> datetime | None:
+        """When it may be over. None if nobody knows."""
+        return None if self.park is None else self.park.until
+
+    @property
+    def told(self) -> Any:
+        """What `fault_of_key` needs, as JSON."""
+        return self.message if self.park is None else self.park.to_json()
 
     @property
     def key(self) -> str:
@@ -63,6 +85,8 @@ class PlaceFault:
                 return job.workdir == self.name
             case Cause.HELD:
                 return job.id == self.name
+            case Cause.ACCOUNT:
+                return self.park is not None and job.runner in self.park.runners
 
 
 def holding(faults: Iterable[PlaceFault], job: Watched) -> PlaceFault | None:
@@ -74,15 +98,28 @@ def place_texts(faults: Iterable[PlaceFault]) -> list[str]:
     """One line for each fault, for people."""
     found = []
     for each in faults:
+        if each.park is not None:
+            found.append(f"jobs wait until a probe succeeds; no errors are counted: {each.message}")
+            continue
         since = "" if each.since is None else f" (since {instant(each.since.replace(microsecond=0))})"
         found.append(f"jobs wait until this is resolved; no errors are counted: {each.message}{since}")
     return found
 
 
-def fault_of_key(key: str, message: str, since: datetime) -> PlaceFault | None:
-    """The fault with this audit key. None if this version does not know it."""
+def fault_of_key(key: str, told: Any, since: datetime) -> PlaceFault | None:
+    """The fault with this audit key. None if this version does not know it.
+
+    told: its message, or the park of an account as JSON.
+    """
     cause, _, name = key.partition(":")
-    return PlaceFault(cause=Cause(cause), name=name, message=message, since=since) if cause in set(Cause) else None
+    if cause == Cause.ACCOUNT:
+        return None if not isinstance(told, dict) else fault_of_account(name, Park.from_json(told), since)
+    return PlaceFault(cause=Cause(cause), name=name, message=told, since=since) if cause in set(Cause) else None
+
+
+def fault_of_account(name: str, park: Park, now: datetime) -> PlaceFault:
+    """now: decides only whether the message says that a probe is due."""
+    return PlaceFault(cause=Cause.ACCOUNT, name=name, message=park_text(name, park, now), since=park.since, park=park)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,6 +173,17 @@ def missed_meanwhile(job: Job, run: Run, now: datetime, *, back_at: datetime | N
         late = min(late, now - back_at)
     longest = patience(spec, run.fire_time, next_fire(spec.due_by, after=run.fire_time))
     return "its place was unavailable for longer than catch_up.within" if late > longest else ""
+
+
+def why_no_longer(job: Job, now: datetime) -> tuple[str, str] | None:
+    """Why a waiting run of a slot is not started any more, because of its job: a reason and a sentence. Or None."""
+    if job.archived:  # its file was removed on purpose: no fault, and no error once it is back
+        return "superseded", "its job was archived while it waited"
+    if job.runtime.stopped_at is not None:
+        return "missed", "its job was stopped while it waited, after too many errors"
+    if job.pause is not None and job.pause.covers(now):
+        return "paused", "its job was paused while it waited"
+    return None
 
 
 def lacks_too_long(job: Job, run: Run, since: datetime, now: datetime, *, alone: bool) -> bool:

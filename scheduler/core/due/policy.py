@@ -9,6 +9,7 @@ from typing import Literal
 
 from scheduler.core.values.runs import RunStatus, Trigger
 from scheduler.core.values.spec import CatchUpPolicy, Concurrency, JobSpec, Retry
+from scheduler.core.values.usage import EndClass
 
 MOST_CAUGHT_UP = 100  # slots of one job
 _OF_SLOTS = (Trigger.SCHEDULE, Trigger.CATCH_UP)  # otherwise a person requested the run
@@ -22,9 +23,16 @@ def retry_delay(retry: Retry, *, attempts: int) -> timedelta:
         return retry.max_delay
 
 
-def retry_at(retry: Retry, *, attempts: int, status: RunStatus, now: datetime) -> datetime | None:
-    """When to retry a run whose attempt number `attempts` has ended this way. None if it is not retried."""
-    if status not in retry.on or attempts >= retry.attempts:
+def retry_at(
+    retry: Retry, *, attempts: int, status: RunStatus, end_class: EndClass | None = None, now: datetime
+) -> datetime | None:
+    """When to retry a run after so many attempts, of which the last one has ended this way. None if it is not retried.
+
+    A quota and a credential are waited out instead. The program's own cap is no failure: it counts only by its name.
+    """
+    if end_class in (EndClass.QUOTA, EndClass.CREDENTIAL) or attempts >= retry.attempts:
+        return None
+    if end_class not in retry.on and (status not in retry.on or end_class is EndClass.BUDGET):
         return None
     return now + retry_delay(retry, attempts=attempts)
 
@@ -36,6 +44,7 @@ class Active:
     n: int
     trigger: Trigger
     waits: bool  # it has not begun: not even its first attempt
+    delayed: bool = False  # its account was parked, so that it is late
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +70,8 @@ def admit(spec: JobSpec, active: Sequence[Active], *, trigger: Trigger) -> Admis
     all_slots = spec.catch_up.policy is CatchUpPolicy.ALL
     backlog = all_slots and any(run.trigger is Trigger.CATCH_UP for run in waiting)
     caught_up_with = all_slots and any(run.trigger is Trigger.CATCH_UP for run in active)
+    delayed = bool(begun) and all(run.delayed for run in active if not run.waits)
+    late_alike = trigger is Trigger.CATCH_UP and delayed
     match spec.concurrency:
         case Concurrency.REPLACE if not caught_up_with:
             gives_way = tuple(run.n for run in waiting if run.trigger in _OF_SLOTS)
@@ -70,6 +81,10 @@ def admit(spec: JobSpec, active: Sequence[Active], *, trigger: Trigger) -> Admis
         case _ if backlog and not manual:
             return Admission(answer="wait" if len(waiting) < MOST_CAUGHT_UP else "overlap")
         case Concurrency.QUEUE if not (manual and waiting):
+            gives_way = tuple(run.n for run in waiting if run.trigger in _OF_SLOTS)
+            return Admission(answer="wait", gives_way=gives_way)
+        case Concurrency.FORBID if late_alike:
+            # What was due while the account was parked does not overlap with the run that the limit has cut short.
             gives_way = tuple(run.n for run in waiting if run.trigger in _OF_SLOTS)
             return Admission(answer="wait", gives_way=gives_way)
         case Concurrency.FORBID if not manual and all(run.trigger is Trigger.CATCH_UP for run in waiting) and not begun:

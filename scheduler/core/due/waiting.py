@@ -79,6 +79,13 @@ class Waiting:
                 self._no_longer_off(entry.run)
                 self.add(entry)
 
+    def hurry(self, wanted: Callable[[Run], bool], now: datetime) -> None:
+        """Let those of the runs that are put off join their queues at the next release."""
+        for run_id in [each for each, until in self._put_off.items() if until > now]:
+            if wanted(self._entries[run_id].run):
+                self._put_off[run_id] = now
+                heapq.heappush(self._clock, (now, run_id))
+
     def pop(self, run_id: str, *, now: datetime) -> WaitingRun | None:
         """Remove a waiting run and return it. None if it is not waiting."""
         entry = self._entries.pop(run_id, None)

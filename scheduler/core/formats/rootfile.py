@@ -18,8 +18,8 @@ from scheduler.core.formats.faults import (
     lookalike_problems,
     not_a_mapping,
 )
+from scheduler.core.formats.root_shapes import MOST_JOBS, MOST_TASK_BYTES, RootShape, RunnerShape
 from scheduler.core.formats.runner_rules import unknown_runner
-from scheduler.core.formats.shapes import MOST_JOBS, MOST_TASK_BYTES, RootShape, RunnerShape
 from scheduler.core.formats.yamlfile import YamlDocument, read_yaml
 from scheduler.core.values.budget import RootBudget
 from scheduler.core.values.interpreters import is_interpreter
@@ -200,6 +200,7 @@ def _runner(name: str, shape: RunnerShape, needed: TaskInput) -> RunnerSpec:
         job_models=tuple(shape.job_models or ()),
         job_args=tuple((name, None if each is True else each) for name, each in sorted(shape.job_args.items())),
         workdirs=tuple(shape.workdirs or ()),
+        account=shape.account,
     )
 
 

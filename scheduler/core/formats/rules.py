@@ -489,15 +489,34 @@ def runner_command(words: list[str]) -> list[str]:
 
 
 def runner_name(text: str) -> str:
+    return _name(text, "runner", "runner.name")
+
+
+def account_name(text: str) -> str:
+    return _name(text, "account", "account.name")
+
+
+def _name(text: str, what: str, code: str) -> str:
     if not re.fullmatch(RUNNER_PATTERN[1:-1], text):
         near = re.sub(r"[^A-Za-z0-9._-]+", "-", text[:200]).strip("._-")[:64]
         raise _refuse(
-            "runner.name",
-            f"runner name {short(text)} is not valid; allowed: 1-64 letters, digits and . _ -, starting with a "
+            code,
+            f"{what} name {short(text)} is not valid; allowed: 1-64 letters, digits and . _ -, starting with a "
             "letter or digit",
             f"write {near}" if near else "",
         )
     return text
+
+
+def outcome(value: Any) -> Any:
+    """For `retry.on`: what is waited out is not retried."""
+    if value in ("quota", "credential"):
+        raise _refuse(
+            "retry.on",
+            f"{value} cannot be retried: the account is parked, and the run gets one more attempt when it is probed",
+            f"remove {value}",
+        )
+    return value
 
 
 def cwd_path(text: str) -> str:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
+from scheduler.core.due.accounts import is_interrupted
 from scheduler.core.due.due import is_slot, patience
 from scheduler.core.due.place import fault_of_key
 from scheduler.core.past.past import IMPORT
@@ -140,6 +141,8 @@ def _how_ended(run: Run, definition: Definition | None, cancelled: AuditRow | No
             told = f"{cancelled.actor if cancelled is not None else 'somebody'} cancelled it{took}"
         case RunStatus.INTERRUPTED:
             told = f"the process that ran it died{took}"
+        case RunStatus.QUEUED if is_interrupted(run) and run.retry_at is not None:
+            told = f"its {run.reason} ended it{took}; it is the probe of its account at {told_instant(run.retry_at)}"
         case RunStatus.QUEUED if run.retry_at is not None:
             told = f"it is retried at {told_instant(run.retry_at)}"
         case RunStatus.QUEUED | RunStatus.CLAIMED:
@@ -194,6 +197,8 @@ def _of_row(ledger: Ledger, row: Run, at: datetime, definition: Definition, now:
     evidence = [told_run(ledger, row)]
     if row.status is RunStatus.QUEUED:
         told = "it waits for its retry" if row.retry_at is not None else "it is queued"
+        if is_interrupted(row):
+            told = "its account is parked; it runs again as the probe"
         if lost := _lost(ledger, now):
             told, evidence = "it waits until its place is available again", [*evidence, *lost]
         return Answer("waiting", told, (*evidence, *_house(ledger, row, at)), fired=bool(row.attempts))
@@ -499,7 +504,7 @@ def _lost(ledger: Ledger, at: datetime) -> list[Evidence]:
         if row.after is not None:
             fault = fault_of_key(key, row.after, row.at)
             if fault is not None and fault.holds(ledger.job) and row.at <= at + _NOTICED:
-                text = f"{fault.message} [{fault.cause}], since {told_instant(row.at)}"
+                text = f"{fault.message} [{fault.reason}], since {told_instant(row.at)}"
                 found[key] = Evidence(kind="place", at=row.at, text=text)
         elif row.at <= at:
             found.pop(key, None)

@@ -136,6 +136,7 @@ class Ending:
     truncated: bool = False
     agent: AgentResult | None = None  # None for plain text, and if nothing ran
     worktree: FreshTree | None = None  # None: as the run has it
+    account: str | None = None  # that a quota or a credential has parked; None for any other end
 
     @property
     def end_class(self) -> EndClass | None:

@@ -50,6 +50,7 @@ class RunnerSpec(Stored):
     # Options that jobs may pass, sorted, each with the expression that its whole value matches; None: it takes none.
     job_args: tuple[tuple[str, str | None], ...] = unsaid(())
     workdirs: tuple[str, ...] = unsaid(())  # folders that jobs may work in or below, as written, and FRESH
+    account: str | None = unsaid(None)  # as written; see `uses`
 
     @property
     def takes_model(self) -> bool:
@@ -79,6 +80,11 @@ class RunnerSpec(Stored):
     def takes_budget(self) -> bool:
         """True if the command tells the program what it may spend."""
         return any(BUDGET in word for word in self.command)
+
+    @property
+    def uses(self) -> str:
+        """The account whose limits its runs share with those of other runners."""
+        return self.account or self.name
 
     @property
     def bare_task(self) -> int | None:

@@ -95,7 +95,7 @@ class Retry(Stored):
     delay: timedelta = timedelta(seconds=30)  # before the second try
     backoff: float = 2  # the factor by which each further delay is longer
     max_delay: timedelta = timedelta(hours=1)
-    on: tuple[str, ...] = ("failed", "timed_out")  # statuses of an attempt
+    on: tuple[str, ...] = ("failed", "timed_out")  # statuses of an attempt, or classes of its end
 
 
 CHECK_TIMEOUT = timedelta(seconds=30)

@@ -8,6 +8,7 @@ from dataclasses import replace
 from datetime import datetime, tzinfo
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+from scheduler.core.due.accounts import PARKING
 from scheduler.core.values.runs import Ending, RunStatus
 from scheduler.core.values.usage import EndClass, ResultFormat, cost_of
 from scheduler.run.local.expectations import as_expected
@@ -72,7 +73,8 @@ def _as_read(invocation: Invocation, ending: Ending, *, stdout: str, stderr: str
             error = ": ".join(filter(None, (error, found.error)))
     plain = found.end_class is EndClass.TASK and ending.status is RunStatus.FAILED
     reason = ending.reason if plain else found.end_class.value
-    return replace(ending, status=RunStatus.FAILED, reason=reason, error=error)
+    account = invocation.account if found.end_class in PARKING else None
+    return replace(ending, status=RunStatus.FAILED, reason=reason, error=error, account=account)
 
 
 def _pieces(path: str) -> Iterator[bytes]:

@@ -21,7 +21,7 @@ from scheduler.core.due.waiting import Done
 from scheduler.core.values.facts import Fault, Job
 from scheduler.core.values.problems import SchedulerError
 from scheduler.core.values.runs import Ending, Run, RunStatus
-from scheduler.ledger import batches, queries, runs
+from scheduler.ledger import batches, runs
 from scheduler.ledger.database import LockedError
 from scheduler.ledger.pool import Lend
 from scheduler.ledger.store import Store
@@ -248,11 +248,15 @@ class Chunks:
             assert seat.ending is not None
             assert seat.ended_at is not None
             retry_at = ends.retried_at(seat.run, seat.ending, seat.job, seat.cancel.why, seat.ended_at)
-            job = None if retry_at is None else queries.job(sql, seat.run.job_id)
-            if retry_at is None or job is None or job.archived:
+            waits = None
+            if retry_at is not None or seat.ending.account is not None:
+                waits = ends.another_try(
+                    sql, seat.run, seat.ending, again=retry_at, why=seat.cancel.why, now=seat.ended_at
+                )
+            if waits is None:
                 last.append((seat.run, seat.ending, seat.ended_at))
             else:
-                again[seat.run.id] = runs.end_try(sql, seat.run, seat.ending, retry_at=retry_at, now=seat.ended_at)
+                again[seat.run.id] = waits
         finished = iter(batches.finish_all(sql, last) if last else [])
         return [again[seat.run.id] if seat.run.id in again else next(finished) for seat in ended]
 

@@ -19,7 +19,8 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from scheduler.core.due.place import PLACE, lacks_too_long, missed_meanwhile
+from scheduler.core.due.accounts import is_interrupted
+from scheduler.core.due.place import PLACE, lacks_too_long, missed_meanwhile, why_no_longer
 from scheduler.core.due.waiting import Done, Waiting, WaitingRun
 from scheduler.core.values.facts import Job
 from scheduler.core.values.problems import SchedulerError
@@ -34,7 +35,7 @@ from scheduler.machine.log import Log
 from scheduler.machine.reactor import Reactor
 from scheduler.root.place import Place
 from scheduler.run import ends
-from scheduler.run.engine import Why
+from scheduler.run.engine import Gate, Ungated, Why
 from scheduler.run.local.attempts import Attempts, Opening
 from scheduler.run.local.cancel import GRACE, Cancel
 from scheduler.run.local.census import Census
@@ -78,6 +79,7 @@ class LocalEngine:
     holds: Callable[[Job], bool] = lambda _: False  # True if a job is known to wait for its place
     back_at: Callable[[Job], datetime | None] = lambda _: None  # when the job's place came back, if it was gone
     known: Callable[[str], Job | None] | None = None  # a job as last seen, without asking the database
+    gate: Gate = field(default_factory=Ungated)
 
     def __post_init__(self) -> None:
         self._lock = threading.RLock()
@@ -180,6 +182,12 @@ class LocalEngine:
             if entry is not None and run.retry_at is not None:
                 self._put_off(replace(entry, run=run), run.retry_at)
 
+    def hurry(self) -> None:
+        """Look again at the runs that wait for their account: it may be free, or due for a probe."""
+        with self._lock:
+            self._waiting.hurry(lambda run: run.reason == PLACE or is_interrupted(run), self.clock.now())
+        self.delayed()
+
     def begin(self, sql: Connection, batch: Sequence[Run]) -> None:
         """Add nothing: the claim's own rows are all that a process on this machine needs."""
 
@@ -271,6 +279,7 @@ class LocalEngine:
                     done(None)
                 continue
             _log.warning("end_written", run_id=run_id, status=finished.status.value)
+            self.gate.over(run_id, finished)
             with self._lock:
                 del self._unwritten[run_id]
                 if finished.retry_at is not None:  # the end of a try, not of the run
@@ -384,7 +393,7 @@ class LocalEngine:
         if run.attempts or run.task_of is not None or seat.cancel.is_set():
             return None
         job = store.read(queries.job, run.job_id)
-        if job is None or job.file.generation != run.generation:
+        if job is None or job.file.generation != run.generation or self.gate.guards(job):
             return None
         if run.status is RunStatus.QUEUED and self._must_wait(store, job, run, seat.since or run.requested_at):
             return None
@@ -456,6 +465,9 @@ class LocalEngine:
                 return run if run.reason == PLACE else store.write(places.keep_waiting, run)
             if self.alone(run.job_id) and store.read(claims.runs_beside, run):
                 return run
+        job = self.known(run.job_id) if self.known is not None else None
+        if job is not None and self.gate.guards(job) and not self.gate.admits(job, run):
+            return store.write(places.keep_waiting, run) if _is_of_a_slot(run) and run.reason != PLACE else run
         return attempts.look_or_abandon(run, seat.cancel, seat.checked)
 
     # -- slots that are claimed and opened at once -----------------------------------------------------
@@ -477,7 +489,7 @@ class LocalEngine:
         found: dict[str, Opening] = {}
         with Openings(self.attempts(store), store.read(syncs.settings), self._texts) as openings:
             for due in dues:
-                if due.slot is None or due.catch_up or due.skips:
+                if due.slot is None or due.catch_up or due.skips or self.gate.guards(due.job):
                     continue
                 run = Run(
                     job_id=due.job.id,
@@ -516,6 +528,7 @@ class LocalEngine:
         if self._seats.get(run.id) is not seat:
             return  # it has given up its place, and the run has another one
         seat.opening = seat.execution = None  # in a followed root, what they hold keeps the files of a commit
+        self.gate.over(run.id, finished)
         ended_late: Literal["cancelled", "replaced"] | None = None
         with self._lock:
             del self._seats[run.id]
@@ -526,6 +539,9 @@ class LocalEngine:
                 later = finished.retry_at or self.clock.now() + again
                 if finished.retry_at is not None and finished.retry_at == run.retry_at:  # not tried: place is gone
                     later = max(later, self.clock.now() + PLACE_AGAIN)
+                job = self.known(run.job_id) if self.known is not None else None
+                if job is not None and (asks_at := self.gate.again_at(job)) is not None:
+                    later = max(later, asks_at)
                 self._put_off(WaitingRun(run=finished, done=done), later)
                 done = None
             if finished is not None and finished.status is RunStatus.SKIPPED:
@@ -568,12 +584,8 @@ class LocalEngine:
     def _skipped(self, job: Job, run: Run, since: datetime) -> tuple[str, str] | None:
         """Why a waiting run is not started any more, as a reason and a sentence. None if it is started."""
         now = self.clock.now()
-        if job.archived:  # its file was removed on purpose: no fault, and no error once it is back
-            return "superseded", "its job was archived while it waited"
-        if job.runtime.stopped_at is not None:
-            return "missed", "its job was stopped while it waited, after too many errors"
-        if job.pause is not None and job.pause.covers(now):
-            return "paused", "its job was paused while it waited"
+        if (why_not := why_no_longer(job, now)) is not None:
+            return why_not
         if (
             run.reason == PLACE
             and not self.holds(job)

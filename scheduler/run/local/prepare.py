@@ -64,6 +64,7 @@ class Invocation:
     result_format: ResultFormat = ResultFormat.TEXT
     prices: tuple[Price, ...] = ()
     expected: Expected | None = None
+    account: str = ""  # that its runner uses
 
     def of(self, run_id: str) -> Invocation:
         """The same for another run."""
@@ -218,6 +219,7 @@ def prepare(tools: Tools, spec: JobSpec, task: Task, context: Context) -> Invoca
         stdin=task.text if runner.input is TaskInput.STDIN else None,
         task_file=task.text if runner.input is TaskInput.FILE else None,
         result_format=runner.prints,
+        account=runner.uses,
     )
 
 

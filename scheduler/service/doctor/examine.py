@@ -253,8 +253,16 @@ def _database(place: Place, now: datetime, *, fires: bool) -> Iterator[Check]:
         yield from _texts(store)
         summaries = store.read(queries.summaries)
         yield from _overdue(store.read(evidence.alarms, now, summaries), fires)
-        for text in place_texts(store.read(places.open_faults)):
-            yield Check("place", "error", text, "restore it; firing resumes by itself")
+        for fault in store.read(places.open_faults):
+            (text,) = place_texts([fault])
+            if fault.park is None:
+                yield Check("place", "error", text, "restore it; firing resumes by itself")
+                continue
+            hint = f"`scheduler resume --account {fault.name}` probes it at once"
+            if fault.needs_a_person:
+                yield Check("account", "error", text, f"log in again as the user that runs the daemon; {hint}")
+            else:
+                yield Check("account", "warning", text, f"firing resumes by itself; {hint}")
         yield from _jobs(summaries, now)
         yield from _budgets(store, now)
         dead = [

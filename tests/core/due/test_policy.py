@@ -80,6 +80,15 @@ def test_forbid_skips_a_slot_while_anything_of_the_job_is_active_but_a_catch_up_
     assert admit(job("forbid"), [LATE], trigger=Trigger.MANUAL) == OVERLAP
 
 
+def test_what_was_due_while_the_account_was_parked_waits_for_the_run_that_the_limit_has_cut_short() -> None:
+    cut_short = Active(n=7, trigger=Trigger.SCHEDULE, waits=False, delayed=True)
+    assert admit(job("forbid"), [cut_short], trigger=Trigger.CATCH_UP) == WAIT
+    assert admit(job("forbid"), [cut_short, LATE], trigger=Trigger.CATCH_UP) == Admission(answer="wait", gives_way=(3,))
+    assert admit(job("forbid"), [cut_short], trigger=Trigger.SCHEDULE) == OVERLAP, "it is due while the other one runs"
+    assert admit(job("forbid"), [cut_short], trigger=Trigger.MANUAL) == OVERLAP
+    assert admit(job("forbid"), [cut_short, RUNS], trigger=Trigger.CATCH_UP) == OVERLAP
+
+
 def test_queue_lets_one_wait_and_a_newer_one_takes_its_place() -> None:
     assert admit(job("queue"), [RUNS], trigger=Trigger.SCHEDULE) == WAIT
     assert admit(job("queue"), [RUNS, WAITS], trigger=Trigger.SCHEDULE) == Admission(answer="wait", gives_way=(2,))

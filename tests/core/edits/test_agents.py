@@ -8,8 +8,9 @@ from typing import Any, get_args
 import pytest
 
 from scheduler.core.edits import agents
+from scheduler.core.formats.root_shapes import AgentField, AgentsShape
 from scheduler.core.formats.rootfile import read_root_file
-from scheduler.core.formats.shapes import AgentField, AgentsShape, JobShape
+from scheduler.core.formats.shapes import JobShape
 from scheduler.core.values.settings import Agents, Settings
 
 ROOT = "version: 1\nagents: {%s}\n"

@@ -11,16 +11,9 @@ from hypothesis import settings as budget
 from hypothesis import strategies as st
 
 from scheduler.core.formats.jobfile import read_job_file
+from scheduler.core.formats.root_shapes import LimitsShape, PruneShape, RootShape, RunnerShape
 from scheduler.core.formats.rootfile import read_root_file
-from scheduler.core.formats.shapes import (
-    DefaultsShape,
-    JobShape,
-    LimitsShape,
-    PruneShape,
-    RootShape,
-    RunnerShape,
-    ScheduleShape,
-)
+from scheduler.core.formats.shapes import DefaultsShape, JobShape, ScheduleShape
 from scheduler.core.values.settings import Settings
 from scheduler.core.values.spec import JobSpec
 from tests.core.problem_text import GOLDEN, check_places

@@ -11,8 +11,15 @@ from hypothesis import given
 from hypothesis import settings as budget
 from hypothesis import strategies as st
 
+from scheduler.core.formats.root_shapes import (
+    AgentsShape,
+    LimitsShape,
+    PruneShape,
+    RetentionShape,
+    RootShape,
+    RunnerShape,
+)
 from scheduler.core.formats.rootfile import read_root_file
-from scheduler.core.formats.shapes import AgentsShape, LimitsShape, PruneShape, RetentionShape, RootShape, RunnerShape
 from scheduler.core.values.problems import Problem, Severity
 from scheduler.core.values.settings import DEFAULT_JOBS, Limits, Prune, Retention, RunnerSpec, Settings, TaskInput
 from scheduler.core.values.usage import ResultFormat

@@ -58,6 +58,7 @@ RUNNER = RunnerSpec(
     job_models=("sonnet", "claude-haiku-*"),
     job_args=(("--max-turns", "[0-9]+"), ("--verbose", None)),
     workdirs=("fresh", "~/src"),
+    account="team",
 )
 PRICE = Price(
     model="gpt-5",
