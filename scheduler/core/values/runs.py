@@ -116,6 +116,11 @@ class Run(Stored):
         return f"{self.job_id}:{self.n}"
 
     @property
+    def is_unbegun_slot(self) -> bool:
+        """True for a run of a slot that has not begun: if it waits, it may be skipped."""
+        return not self.attempts and self.fire_time is not None
+
+    @property
     def failed(self) -> bool:
         """True if it ended, and not as it should have: also a skip by a fault."""
         if self.status is RunStatus.SKIPPED:

@@ -147,13 +147,13 @@ class LocalEngine:
     def _seems_overdue(self, entry: WaitingRun, since: datetime) -> bool:
         if self.known is None or (job := self.known(entry.run.job_id)) is None:
             return self.known is None
-        return _is_of_a_slot(entry.run) and self._lacks_too_long(job, entry.run, since)
+        return entry.run.is_unbegun_slot and self._lacks_too_long(job, entry.run, since)
 
     def _skip_waiting(self, store: Store, entry: WaitingRun, since: datetime) -> bool:
         """Skip a waiting run. False if its turn has come meanwhile, or its job has changed."""
         run = entry.run
         job = store.read(queries.job, run.job_id)
-        if job is None or not _is_of_a_slot(run) or not self._lacks_too_long(job, run, since):
+        if job is None or not run.is_unbegun_slot or not self._lacks_too_long(job, run, since):
             return False
         reason = self._skipped(job, run, since)
         assert reason is not None
@@ -401,7 +401,7 @@ class LocalEngine:
 
     def _must_wait(self, store: Store, job: Job, run: Run, since: datetime) -> bool:
         """True if a run whose turn has come is skipped, or keeps waiting."""
-        if _is_of_a_slot(run) and (self._skipped(job, run, since) or self.holds(job)):
+        if run.is_unbegun_slot and (self._skipped(job, run, since) or self.holds(job)):
             return True
         return self.alone(run.job_id) and store.read(claims.runs_beside, run)
 
@@ -440,7 +440,7 @@ class LocalEngine:
         except SchedulerError as error:
             _log.error("run_abandoned", run_id=run.id, error=str(error), hint=error.hint)
             if not lent:  # nothing of it has begun
-                give_up = functools.partial(self._give_up, run, error)
+                give_up = functools.partial(ends.give_up, run=run, error=error, now=self.clock.now())
                 self.reactor.call(lambda: self._end_later(seat, give_up))
                 return
         except Exception:
@@ -459,15 +459,15 @@ class LocalEngine:
         if run.status is RunStatus.QUEUED:
             job = store.read(queries.job, run.job_id)
             assert job is not None
-            if _is_of_a_slot(run) and (skip := self._skipped(job, run, seat.since or run.requested_at)):
+            if run.is_unbegun_slot and (skip := self._skipped(job, run, seat.since or run.requested_at)):
                 return self._skip(store, run, *skip)
-            if _is_of_a_slot(run) and self.holds(job):
+            if run.is_unbegun_slot and self.holds(job):
                 return run if run.reason == PLACE else store.write(places.keep_waiting, run)
             if self.alone(run.job_id) and store.read(claims.runs_beside, run):
                 return run
         job = self.known(run.job_id) if self.known is not None else None
         if job is not None and self.gate.guards(job) and not self.gate.admits(job, run):
-            return store.write(places.keep_waiting, run) if _is_of_a_slot(run) and run.reason != PLACE else run
+            return store.write(places.keep_waiting, run) if run.is_unbegun_slot and run.reason != PLACE else run
         return attempts.look_or_abandon(run, seat.cancel, seat.checked)
 
     # -- slots that are claimed and opened at once -----------------------------------------------------
@@ -566,9 +566,6 @@ class LocalEngine:
         except SchedulerError as error:
             _log.error("not_ended", run_id=run_id, why=why, error=str(error), hint=error.hint)
 
-    def _give_up(self, run: Run, error: SchedulerError, store: Store) -> Run:
-        return ends.give_up(store, run, error, now=self.clock.now())
-
     def _fill(self) -> None:
         """Give free capacity to waiting runs."""
         while True:
@@ -599,8 +596,3 @@ class LocalEngine:
     def _lacks_too_long(self, job: Job, run: Run, since: datetime) -> bool:
         """since: from when on it has lacked only capacity, as far as this process has seen it wait."""
         return lacks_too_long(job, run, since, self.clock.now(), alone=self.alone(job.id))
-
-
-def _is_of_a_slot(run: Run) -> bool:
-    """True for a run of a slot that has not begun: if it waits, it may be skipped."""
-    return not run.attempts and run.fire_time is not None
