@@ -128,6 +128,7 @@ class Accounts:
                 probe = self._probes.pop(account)
                 if ended is not None and frees(ended, probe.attempts):
                     self._freed.add(account)
+                    self._came_back(self._parked[account], self.clock.now())
                 elif not parks:
                     self.changes += 1  # another slot may be the probe
             if parks:
@@ -145,6 +146,11 @@ class Accounts:
                 self._take(store.read(accounts.parks))
         except SchedulerError:
             pass  # `look` tries again
+
+    def begin(self, store: Store) -> float | None:
+        """Take over what an earlier daemon has left. Returns as `look`. Raises: UnavailableError."""
+        self._back.update(store.read(accounts.back_at))
+        return self.look(store)
 
     def look(self, store: Store) -> float | None:
         """Bring ledger and memory into line. Returns after how many seconds to look again; None: once it is rung.

@@ -73,7 +73,7 @@ class Places:
         lost = [each for each in store.read(places.open_faults) if each.park is None]
         self._known = {each.key: _Known(each, now, told=True) for each in lost}
         self._look(store, steady_s=0.0)
-        self.accounts.look(store)
+        self.accounts.begin(store)
 
     def look_once(self, store: Store) -> None:
         """Report what is gone if nobody looks again: at the end of `serve --once`."""

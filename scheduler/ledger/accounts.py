@@ -27,6 +27,15 @@ def parks(sql: Connection) -> dict[str, Park]:
     return {each.name: each.park for each in places.open_faults(sql) if each.park is not None}
 
 
+def back_at(sql: Connection) -> dict[str, datetime]:
+    """By runner: when its account was last free again."""
+    found: dict[str, datetime] = {}
+    for row in places.told_faults(sql):
+        if row.action == places.BACK and (row.field or "").startswith(f"{Cause.ACCOUNT}:"):
+            found.update(dict.fromkeys(Park.from_json(row.before).runners, row.at))
+    return found
+
+
 def park(sql: Connection, ending: Ending, *, now: datetime) -> Park:
     """Park the account whose quota or credential has ended an attempt, in the transaction of that end."""
     assert ending.account is not None

@@ -197,9 +197,7 @@ class AccountWorld(World):
                 self.daemon.places.ring()
                 self.daemon.turn()
             case "restart":
-                assert self.daemon is not None
-                (self.daemon.kill if self.rng.random() < 0.5 else self.daemon.stop)()
-                self.daemon = Daemon(self)
+                self.go_down()
             case "run":
                 self.deeds, deeds = ("run",), self.deeds
                 super().deed()
@@ -213,11 +211,10 @@ class AccountWorld(World):
         self.daemon.turn()
 
     def go_down(self) -> None:
-        """A restart is a deed of its own; what an outage does to slots is not the question here."""
+        """And come back: what an outage does to slots is not the question here."""
         assert self.daemon is not None
-        self.daemon.stop()
-        self.daemon = None
-        self.note("down", killed=False)
+        (self.daemon.kill if self.rng.random() < 0.5 else self.daemon.stop)()
+        self.daemon = Daemon(self)
 
 
 # -- the judgement -----------------------------------------------------------------------------
@@ -306,7 +303,7 @@ def judge_caught_up(sql: sqlite3.Connection, files: dict[str, JobFile]) -> Itera
             continue
         newer = sql.execute(
             "SELECT n FROM runs WHERE job_id = ? AND fire_time > ? AND fire_time <= ? AND status <> 'skipped' LIMIT 1",
-            (job_id, last, (datetime.fromisoformat(last) + 13 * HOUR).strftime("%Y-%m-%dT%H:%M:%S.999Z")),
+            (job_id, last, (datetime.fromisoformat(last) + 24 * HOUR).strftime("%Y-%m-%dT%H:%M:%S.999Z")),
         ).fetchone()
         if newer is None:
             yield f"{job_id}:{n}: missed {last}, and no newer slot ran ({error})"

@@ -299,6 +299,7 @@ class Daemon:
         here = LocalRecovery(place=world.place, clock=world.clock, owner=self.owner.id)
         recover(self.store, [here], but=self.owner.id)
         self.sync("start")
+        self.places.accounts.begin(self.store)
         self._look_at_places()
         self.clockwork.reload(self.store)
         self.workers.start(self.store.read(claims.queued))
