@@ -297,13 +297,16 @@ def judge_caught_up(sql: sqlite3.Connection, files: dict[str, JobFile]) -> Itera
     missed = "SELECT job_id, n, fire_time_last, error FROM runs WHERE status = 'skipped' AND reason = 'missed'"
     for job_id, n, last, error in sql.execute(f"{missed} ORDER BY job_id, n"):
         file = files[job_id]
-        if file.catch_up == "all":
+        (newer_ones,) = sql.execute(
+            "SELECT count(*) FROM runs WHERE job_id = ? AND n > ? AND \"trigger\" = 'catch_up'", (job_id, n)
+        ).fetchone()
+        if file.catch_up == "all" and newer_ones < 100:  # of more, the oldest are missed
             yield f"{job_id}:{n}: missed {last}, although all are caught up ({error})"
         if file.catch_up != "latest":
             continue
         newer = sql.execute(
             "SELECT n FROM runs WHERE job_id = ? AND fire_time > ? AND fire_time <= ? AND status <> 'skipped' LIMIT 1",
-            (job_id, last, (datetime.fromisoformat(last) + 24 * HOUR).strftime("%Y-%m-%dT%H:%M:%S.999Z")),
+            (job_id, last, (datetime.fromisoformat(last) + FURTHEST + DAY).strftime("%Y-%m-%dT%H:%M:%S.999Z")),
         ).fetchone()
         if newer is None:
             yield f"{job_id}:{n}: missed {last}, and no newer slot ran ({error})"
