@@ -136,6 +136,9 @@ def show_command(given: Globals, job: str) -> None:
         "env": ", ".join(f"{name}={value}" for name, value in about["env"].items()),
         "version": about["version"],
         "revision": render.short_hash(about["revision"]) + (f" ({about['dirty']})" if about["dirty"] else ""),
+        "model served": f"{other['served']}, but {other['asked']} was asked for"
+        if (other := about["other_model"]) is not None
+        else None,
         "runs": f"{about['run_count']}, {about['consecutive_errors']} errors in a row",
         "running": ", ".join(f"{run['id']} ({run['status']})" for run in about["running"]),
         "last run": f"{about['last_run_status']} at {render.local_time(about['last_run_at'])}"
@@ -243,6 +246,8 @@ def _status_text(job: JobRowJson) -> str:
     marks += dict.fromkeys("overdue" for _ in job["alarms"])
     if job["last_skip_reason"] == "budget" and (job["last_skip_at"] or "") > (job["last_run_at"] or ""):
         marks.append("over budget")
+    if job["other_model"]:
+        marks.append("other model")
     if job["status"] == "completed" and not job["run_count"]:
         marks.append("never ran")
     return "/".join([job["status"], *marks])

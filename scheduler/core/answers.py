@@ -126,6 +126,12 @@ class SpecJson(TypedDict):
     budget: BudgetJson | None
 
 
+class OtherModelJson(TypedDict):
+    run_id: str
+    asked: str
+    served: str
+
+
 class JobRowJson(TypedDict):
     """What a table of jobs shows of each."""
 
@@ -147,6 +153,7 @@ class JobRowJson(TypedDict):
     last_skip_reason: str | None
     run_count: int
     consecutive_errors: int
+    other_model: OtherModelJson | None  # another model than the one asked for has answered the last run
 
 
 class JobJson(SpecJson, RevisionJson, JobRowJson):

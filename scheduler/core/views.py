@@ -21,7 +21,7 @@ from scheduler.core.values.runs import AuditRow, Run
 from scheduler.core.values.settings import ROOT_FILE, converted_file_of, is_inherited_setting, runner_of
 from scheduler.core.values.spec import JobSpec, Schedule
 from scheduler.core.values.units import parse_duration
-from scheduler.core.values.usage import Cost, Tokens
+from scheduler.core.values.usage import Cost, OtherModel, Tokens
 
 if TYPE_CHECKING:  # a plan imports the file readers, which reading commands never need
     from scheduler.core import answers, changes
@@ -51,10 +51,11 @@ def job_row(
     alarms: Sequence[Alarm] = (),
     lost: PlaceFault | None = None,
     running: Sequence[Run] = (),
+    other_model: OtherModel | None = None,
 ) -> answers.JobRowJson:
     """alarms: what is overdue for it. lost: the fault of the place that it waits for.
 
-    running: its runs that have not ended.
+    running: its runs that have not ended. other_model: what its last run has met.
     """
     status = job.status(now, waits=lost is not None)
     return {
@@ -86,6 +87,7 @@ def job_row(
         "last_skip_reason": job.last_skip_reason,
         "run_count": job.run_count,
         "consecutive_errors": job.consecutive_errors,
+        "other_model": None if other_model is None else cast("answers.OtherModelJson", other_model.to_json()),
     }
 
 

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from decimal import Decimal
-from sqlite3 import Row
+from sqlite3 import Connection, Row
 from typing import Any
 
 from scheduler.core.values.budget import Reservation
 from scheduler.core.values.runs import Attempt, Ending, Run
-from scheduler.core.values.usage import AgentResult, Cost, CostBasis, Tokens
+from scheduler.core.values.usage import AgentResult, Cost, CostBasis, OtherModel, Tokens
 
 _NANO = 9  # money is kept in billionths of its currency: SQL adds them exactly
 
@@ -78,6 +78,21 @@ def reserved_columns(reserved: Reservation | None) -> dict[str, Any]:
 def tokens_of_row(row: Row | Mapping[str, Any]) -> Tokens | None:
     """Of a run or an attempt."""
     return None if row["tokens"] is None else Tokens.from_json(json.loads(row["tokens"]))
+
+
+def other_models(sql: Connection, job_ids: Iterable[str]) -> dict[str, OtherModel]:
+    """By job: whether another model than the one asked for has answered its last run. Asks for each job."""
+    found: dict[str, OtherModel] = {}
+    last = "SELECT n, agent FROM runs WHERE job_id = ? AND end_class NOTNULL ORDER BY n DESC LIMIT 1"
+    for job_id in job_ids:
+        row = sql.execute(last, (job_id,)).fetchone()
+        agent = None if row is None or row["agent"] is None else AgentResult.from_json(json.loads(row["agent"]))
+        if agent is not None and agent.other_model:
+            assert agent.model_asked is not None
+            assert agent.model_served is not None
+            run_id = f"{job_id}:{row['n']}"
+            found[job_id] = OtherModel(run_id=run_id, asked=agent.model_asked, served=agent.model_served)
+    return found
 
 
 def total_of(text: str | None) -> int | None:

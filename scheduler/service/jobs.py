@@ -14,14 +14,16 @@ from scheduler.core import views
 from scheduler.core.due.expected import Alarm, Kind, alarm_texts, starved_texts
 from scheduler.core.due.place import holding, place_texts
 from scheduler.core.times.fires import coming
-from scheduler.core.values.facts import Fault, Job, Status, Watched, summary_of
+from scheduler.core.values.facts import Fault, Job, JobSummary, Status, Watched, summary_of
 from scheduler.core.values.instants import instant
 from scheduler.core.values.problems import Problem, UsageError, meant
 from scheduler.core.values.runs import Run, RunStatus
 from scheduler.core.values.settings import Settings
 from scheduler.core.values.spec import Schedule
 from scheduler.core.values.texts import short
+from scheduler.core.values.usage import ResultFormat
 from scheduler.ledger import budgets, evidence, places, queries, syncs
+from scheduler.ledger.agents import other_models
 from scheduler.ledger.store import Store
 from scheduler.root.files import WorkingTree
 from scheduler.root.settings import read_settings
@@ -71,6 +73,7 @@ def list_jobs(
             alarms.setdefault(alarm.job_id, []).append(alarm)
         lost = store.read(places.open_faults)
         wrong = _Problems(found)
+        other = store.read(other_models, agents_among(store, summaries))
         rows = [
             views.job_row(
                 job,
@@ -79,6 +82,7 @@ def list_jobs(
                 alarms=alarms.get(job.id, ()),
                 lost=holding(lost, job),
                 running=going.get(job.id, ()),
+                other_model=other.get(job.id),
             )
             for job in summaries
         ]
@@ -90,6 +94,13 @@ def list_jobs(
     # The summary covers the whole root.
     listed = views.list_json(jobs, found, troubles, held=held)
     return {**listed, "jobs": wanted, "daemon": views.daemon_json(daemon.presence)}
+
+
+def agents_among(store: Store, jobs: Iterable[JobSummary]) -> list[str]:
+    """The jobs whose runner prints what its program says of a run."""
+    runners = (store.read(syncs.settings) or Settings()).runners
+    agents = {name for name, runner in runners.items() if runner.prints is not ResultFormat.TEXT}
+    return [job.id for job in jobs if job.runner in agents and not job.archived]
 
 
 FILTERS = ("running", "failing")  # of `list`, in addition to the statuses
@@ -166,6 +177,7 @@ def show_job(root: Root, job_id: str, *, prefix: bool = False) -> ShowJson:
             alarms=[alarm for _, alarm in store.read(evidence.alarms, now, [job])],
             lost=holding(store.read(places.open_faults), job),
             running=[run for run in store.read(queries.active_runs) if run.job_id == job.id],
+            other_model=store.read(other_models, [job.id]).get(job.id),
         )
         runner = (store.read(syncs.settings) or Settings()).runners.get(job.file.spec.runner)
         return {

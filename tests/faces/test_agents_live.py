@@ -113,7 +113,7 @@ def write_programs(root: Root, folder: Path) -> None:
         program.chmod(0o755)
         for ending, data in {"out": case.out, "err": case.err, "code": str(case.code).encode()}.items():
             (folder / f"{name}.{ending}").write_bytes(data)
-        words = f"{program}, exec, -m, gpt-5.2" if name == "codex-unnamed" else program
+        words = f"{program}, exec, -m, gpt-5.2" if case.program == "codex" else program
         runners.append(f"  {name}: {{command: [{words}], input: stdin}}\n")
         root.write(f"jobs/{name}.yaml", f"id: {name}\nschedule: manual\nrunner: {name}\ntask: {name}\n{case.job}")
     llm = Path(sys.executable).with_name("llm")
@@ -157,6 +157,12 @@ def test_every_shape_is_told_on_the_run(root: Root, serve: Callable[..., Served]
     assert (refused.code, "plain text" in refused.stderr) == (2, True)
     assert "0.0423 USD" in call("history", "claude-ok").stdout
     assert "for 0.0423 USD" in call("log", "claude-ok").stdout
+    (codex,) = [job for job in call("list", "--json").json["jobs"] if job["other_model"]]
+    assert codex["other_model"] == {"run_id": "codex-ok:1", "asked": "gpt-5.2", "served": "gpt-5-mini"}
+    assert "active/other model" in call("list").stdout or "manual/other model" in call("list").stdout
+    assert "gpt-5-mini, but gpt-5.2 was asked for" in call("show", "codex-ok").stdout
+    said = [each for each in call("doctor", "--json").json["checks"] if each["name"] == "models"]
+    assert ["'gpt-5.2', and 'gpt-5-mini' answered codex-ok:1" in each["message"] for each in said] == [True]
     assert "prints claude" in call("show", "claude-ok").stdout
     text = call("versions", "claude-ok", "--json").json["versions"][0]
     assert text["figures"]["cost"] == {"value": 0.0423, "n": 1, "enough": False}

@@ -151,6 +151,15 @@ def all_costs(found: Iterable[Cost | None]) -> Cost | None:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class OtherModel(Stored):
+    """A run that another model has answered than the one it asked for."""
+
+    run_id: str
+    asked: str
+    served: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AgentResult(Stored):
     """What the whole output of an attempt says."""
 

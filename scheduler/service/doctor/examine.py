@@ -23,6 +23,7 @@ from scheduler.core.values.settings import Settings
 from scheduler.core.values.texts import counted, how_held_ends, names
 from scheduler.git.tree import read_tree
 from scheduler.ledger import budgets, clock_steps, evidence, owners, places, queries, runs, syncs
+from scheduler.ledger.agents import other_models
 from scheduler.ledger.clock_steps import Clocked
 from scheduler.ledger.store import Store
 from scheduler.machine.disks import cannot_write, lack_of_room
@@ -34,6 +35,7 @@ from scheduler.root.followed import Followed
 from scheduler.root.place import Place, is_there
 from scheduler.root.settings import read_settings
 from scheduler.service.doctor.checks import Check, check_clock, check_disks, check_runners, check_zones
+from scheduler.service.jobs import agents_among
 from scheduler.service.presence import find_daemon
 from scheduler.service.root import Root
 from scheduler.service.sync import validate
@@ -265,6 +267,7 @@ def _database(place: Place, now: datetime, *, fires: bool) -> Iterator[Check]:
                 yield Check("account", "warning", text, f"firing resumes by itself; {hint}")
         yield from _jobs(summaries, now)
         yield from _budgets(store, now)
+        yield from _models(store, summaries)
         dead = [
             each.run.id
             for each in store.read(runs.active)
@@ -355,6 +358,14 @@ def _budgets(store: Store, now: datetime) -> Iterator[Check]:
         yield Check("budget", "warning", message, "`scheduler show JOB` has the figures")
     else:
         yield Check("budget", "ok", "every job with a budget can start a run")
+
+
+def _models(store: Store, jobs: Sequence[JobSummary]) -> Iterator[Check]:
+    agents = agents_among(store, jobs)
+    for job_id, each in store.read(other_models, agents).items():
+        message = f"{job_id} asks for model {each.asked!r}, and {each.served!r} answered {each.run_id}"
+        hint = "look at the limits and the settings of the account, or ask for another model"
+        yield Check("models", "warning", message, hint)
 
 
 def _can_be_made(folder: Path) -> bool:
