@@ -131,8 +131,6 @@ class Accounts:
                     self._came_back(self._parked[account], self.clock.now())
                 elif not parks:
                     self.changes += 1  # another slot may be the probe
-            if parks:
-                self._freed.clear()  # what is newer counts; at worst, a free account is probed again
         if parks:
             self._read()
         if account is not None:
@@ -202,6 +200,7 @@ class Accounts:
             for account, park in found.items():
                 if self._parked.get(account) != park:
                     self._open.discard(account)
+                    self._freed.discard(account)  # what is newer counts; at worst, a free account is probed again
                     self._parked[account] = park
                     news.append((account, park))
             self._users = {runner: name for name, park in self._parked.items() for runner in park.runners}
