@@ -48,6 +48,7 @@ class Known:
 
     by: str | None
     commit: str | None
+    ticket: int = 0  # counts the changes of the rows, by whatever process
     marks: dict[FileKind, dict[str, dict[str, bytes]]] = field(default_factory=lambda: {"job": {}, "task": {}})
     young: set[tuple[FileKind, str]] = field(default_factory=set)
     untracked: set[str] = field(default_factory=set)  # job files
@@ -61,8 +62,8 @@ def split(path: str) -> tuple[str, str]:
 
 
 def known_files(sql: Connection) -> Known:
-    by, commit = sql.execute("SELECT files_by, files_commit FROM root").fetchone()
-    found = Known(by=by, commit=commit)
+    by, commit, ticket = sql.execute("SELECT files_by, files_commit, files_ticket FROM root").fetchone()
+    found = Known(by=by, commit=commit, ticket=ticket)
     marks = found.marks
     last, names = None, dict[str, bytes]()
     for kind, path, mark in sql.execute("SELECT kind, path, mark FROM files ORDER BY kind, path"):
@@ -86,6 +87,11 @@ def known_files(sql: Connection) -> Known:
         )
     )
     return found
+
+
+def files_ticket(sql: Connection) -> int:
+    (ticket,) = sql.execute("SELECT files_ticket FROM root").fetchone()
+    return int(ticket)
 
 
 def parsed_settings(sql: Connection) -> Any:
@@ -157,7 +163,8 @@ def users_of(sql: Connection, tasks: Collection[str]) -> set[str]:
 def change_files(sql: Connection, change: FilesChange) -> tuple[tuple[FileKind, str], ...]:
     """Write a change. Returns what else was dropped: task files that no job file names any more."""
     sql.execute(
-        "UPDATE root SET files_by = ?, files_commit = ?, parsed_settings = coalesce(?, parsed_settings)",
+        "UPDATE root SET files_by = ?, files_commit = ?, parsed_settings = coalesce(?, parsed_settings),"
+        " files_ticket = files_ticket + 1",
         (change.by, change.commit, change.parsed_settings),
     )
     if change.whole:

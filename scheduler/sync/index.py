@@ -29,9 +29,9 @@ SIMILAR = ("id.similar", "file.case")
 class Index:
     """What is known of the files, and what a pass learns. For one thread at a time.
 
-    Loaded from the database once, and kept in step with what this process writes there. What another process writes
-    makes an entry of this one outdated at worst: then its file is read once more than needed. What a fire has outdated
-    is asked for at each pass.
+    Loaded from the database once, kept in step with what this process writes there, and loaded again if another process
+    has written: a file that only that one knows could go without anybody noticing. What a fire has outdated is asked
+    for at each pass.
     """
 
     def __init__(self) -> None:
@@ -64,7 +64,9 @@ class Index:
 
     def begin(self, store: Store, settings: Settings) -> Known:
         """What is known under these settings."""
-        self.load(store)
+        if self.load(store).ticket != store.read(files.files_ticket):
+            self.forget()
+            self.load(store)
         assert self._known is not None
         if settings != self._settings:
             by = _digest(settings)
@@ -72,7 +74,8 @@ class Index:
                 self.forget()
                 self._known = self.load(store)
             if self._known.by != by:
-                self._known = Known(by=by, commit=None, loose=store.read(files.held_paths))
+                ticket = self._known.ticket
+                self._known = Known(by=by, commit=None, ticket=ticket, loose=store.read(files.held_paths))
                 self._forgotten, self.similar = True, None
             self._settings = settings
         if not self._forgotten:
@@ -156,6 +159,7 @@ class Index:
         known = self._known
         assert known is not None
         self._forgotten = False
+        known.ticket += 1
         if (
             wanted.keys() != self.wanted.keys()
             or unused

@@ -359,6 +359,15 @@ def test_a_commit_that_moves_a_job_and_changes_the_settings_loses_nothing(here: 
     assert found.problems == ()
 
 
+def test_a_file_that_another_process_has_read_and_that_goes_takes_its_job_along(here: Files) -> None:
+    here.sync()
+    here.path("d").write_text(here.text("d"))
+    here.sync(passes=here.process())
+    here.path("d").unlink()
+    here.sync()
+    assert here.job("d").archived
+
+
 # -- edits alone -------------------------------------------------------------------------------
 
 
