@@ -2,7 +2,7 @@
 
 As in `world.py`, only the clock and the processes are not real. What a process meets is decided when it starts, by the
 account alone. Every start and end is written down in `seen`, from which `judge_accounts` tells what must be so without
-knowing the program. A part that spends money can do the same: each process has a `spend`.
+knowing the program. Processes spend money, mostly less than their job allows: `judge_spending` adds it up.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from scheduler.service.accounts import resume_account
 from tests.simulation.world import BEGIN, DAY, HOUR, MINUTE, SECOND, Daemon, JobFile, Process, Processes, World
 
 ACCOUNTS = ("red", "blue")
+DAILY = (1, 2, 20)  # what a job may spend
 WINDOW = 5 * HOUR
 FURTHEST, UNTOLD = 7 * DAY, HOUR
 ROOT_FILE = """\
@@ -37,7 +38,9 @@ runners:
   red-2: {{command: [/bin/true], input: stdin, account: red}}
   blue: {{command: [/bin/true], input: stdin}}
 limits: {{max_running: {places}}}
+budget: {{per_day: {a_day}}}
 """
+PER_RUN = Decimal("0.10")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,7 +93,9 @@ class AgentProcess(Process):
         self._of, self._account = processes.world, invocation.account
         self._by_hand = invocation.env["SCHEDULER_TRIGGER"] == "manual"
         self._fails = self._fails and int(self._key[0].partition(":")[0].removeprefix("j")) % 2 == 1
-        self.spend = Decimal("0.05")
+        chance = random.Random(f"{processes.world.seed} {self._key}").random()
+        # Now and then more than the job allows, and now and then nobody knows.
+        self.spend = None if chance < 0.03 else Decimal("0.35") if chance > 0.97 else Decimal("0.05")
         self._length = min(self._length, 1800)
 
     def start(self) -> None:
@@ -115,12 +120,9 @@ class AgentProcess(Process):
             return found
         end_class = self._meets or (EndClass.TASK if self._fails else EndClass.OK)
         self._see("end", end_class=end_class, reset_at=self._reset)
-        agent = AgentResult(
-            format=ResultFormat.CLAUDE,
-            end_class=end_class,
-            reset_at=self._reset,
-            cost=Cost(amount=self.spend, currency="USD", basis=CostBasis.REPORTED),
-        )
+        spend = self.spend if self._meets is None else Decimal(0)
+        cost = None if spend is None else Cost(amount=spend, currency="USD", basis=CostBasis.REPORTED)
+        agent = AgentResult(format=ResultFormat.CLAUDE, end_class=end_class, reset_at=self._reset, cost=cost)
         if self._meets is None:
             return replace(found, agent=agent)
         status, reason = RunStatus.FAILED, self._meets.value
@@ -151,6 +153,7 @@ def agent_job(rng: random.Random, number: int) -> JobFile:
         catch_up=rng.choice(["latest", "latest", "latest", "none", "all"]),
         attempts=rng.choice([1, 1, 3]),
         failure_limit=0,
+        budget=f"{{per_run: {PER_RUN}, per_day: {rng.choice(DAILY)}}}",
     )
 
 
@@ -162,12 +165,13 @@ class AccountWorld(World):
         self.edition = 0
         self.until = BEGIN + days * DAY
         self.provider = Provider(seed=seed, most=jobs, free_from=self.until - DAY)
+        self.a_day = jobs * Decimal("0.7")  # what all jobs may spend: less than they would on a busy day
         super().__init__(folder, seed, jobs=0, dense=0, deeds=deeds, monkeypatch=monkeypatch)
         for number in range(jobs):
             self.write(agent_job(self.rng, number))
 
     def root_text(self) -> str:
-        return ROOT_FILE.format(places=self.places, edition=self.edition)
+        return ROOT_FILE.format(places=self.places, edition=self.edition, a_day=self.a_day)
 
     def new_processes(self) -> Processes:
         self.seen.append(Seen(kind="gone", at=self.clock.now()))
@@ -305,11 +309,26 @@ def judge_caught_up(sql: sqlite3.Connection, files: dict[str, JobFile]) -> Itera
         if file.catch_up != "latest":
             continue
         newer = sql.execute(
-            "SELECT n FROM runs WHERE job_id = ? AND fire_time > ? AND fire_time <= ? AND status <> 'skipped' LIMIT 1",
+            "SELECT n FROM runs WHERE job_id = ? AND fire_time > ? AND fire_time <= ?"
+            " AND (status <> 'skipped' OR reason = 'budget') LIMIT 1",
             (job_id, last, (datetime.fromisoformat(last) + FURTHEST + DAY).strftime("%Y-%m-%dT%H:%M:%S.999Z")),
         ).fetchone()
         if newer is None:
             yield f"{job_id}:{n}: missed {last}, and no newer slot ran ({error})"
+
+
+def judge_spending(sql: sqlite3.Connection, files: dict[str, JobFile], a_day: Decimal) -> Iterator[str]:
+    """No day costs more than it may, but for what runs spend beyond their own limit."""
+    spent: dict[tuple[str, str], Decimal] = defaultdict(Decimal)
+    for job_id, day, nano in sql.execute("SELECT job_id, substr(started_at, 1, 10), cost_nano FROM runs"
+                                         " WHERE started_at NOTNULL AND finished_at NOTNULL"):  # fmt: skip
+        cost = PER_RUN if nano is None else min(PER_RUN, Decimal(nano).scaleb(-9))
+        spent[job_id, day] += cost
+        spent["", day] += cost
+    for (job_id, day), total in spent.items():
+        limit = a_day if not job_id else Decimal(str(files[job_id].budget).rpartition(" ")[2].rstrip("}"))
+        if total > limit:
+            yield f"{job_id or 'all jobs'}: {total} spent on {day}, and {limit} is the limit"
 
 
 def lasts(seen: list[Seen]) -> dict[str, int]:

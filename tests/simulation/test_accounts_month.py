@@ -1,4 +1,7 @@
-"""A month of fifty jobs on two accounts with windows: nothing is woken while parked, and nothing lost that is owed."""
+"""A month of fifty jobs with budgets on two accounts with windows.
+
+Nothing is woken while parked, nothing is lost that is owed, and no day costs more than it may.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.simulation import model
-from tests.simulation.accounts import AccountWorld, judge_accounts, judge_caught_up, judge_rows, lasts
+from tests.simulation.accounts import AccountWorld, judge_accounts, judge_caught_up, judge_rows, judge_spending, lasts
 from tests.simulation.world import fast_folder
 
 CALM = ("ask", "edit", "restart", "run")
@@ -25,12 +28,14 @@ def lived(
         with sqlite3.connect(folder / ".scheduler/state.db") as sql:
             found = model.judge_slots(sql, json.loads(json.dumps(world.events)), until=world.clock.now())
             wrong = [*found.wrong, *judge_accounts(world.seen), *judge_rows(sql)]
+            wrong += judge_spending(sql, world.files, world.a_day)
             if deeds == CALM:
                 wrong += judge_caught_up(sql, world.files)
         sql.close()
     said = f"seed {seed}: {days} days, {lasts(world.seen)}, {dict(found.counts)}"
     assert not wrong, "\n".join([said, f"{len(wrong)} wrong", *wrong[:40]])
     assert min(lasts(world.seen)[kind] for kind in ("quota", "credential", "ok", "task", "ask", "gone")) > 0, said
+    assert found.counts["budget"] > 0, said
     print(said)
 
 

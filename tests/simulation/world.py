@@ -86,6 +86,7 @@ class JobFile:
     expires: str | None = None
     prompt: int = 0
     runner: str = "none"
+    budget: str | None = None  # as written
 
     def text(self) -> str:
         if self.every is not None:
@@ -106,6 +107,7 @@ class JobFile:
             f"failure_limit: {self.failure_limit}",
             *([] if self.expires is None else [f"expires: {self.expires}"]),
             f"runner: {self.runner}",
+            *([] if self.budget is None else [f"budget: {self.budget}"]),
             f"task: prompt {self.prompt}",
         ]
         return "\n".join([*lines, ""])
