@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Mapping
 from datetime import datetime
 from decimal import Decimal
@@ -131,6 +132,9 @@ def show_command(given: Globals, job: str) -> None:
         "task sha256": render.short_hash(about["task_sha256"]),
         "runner": about["runner"]
         + (f", which prints {found['result_format']}" if found["result_format"] not in (None, "text") else ""),
+        "model": about["model"],
+        "args": shlex.join(about["args"]) if about["args"] else None,
+        "workdir": about["workdir"],
         "timeout": render.duration(about["timeout_ms"]),
         "check": _check_text(about["check"]) if about["check"] else None,
         "env": ", ".join(f"{name}={value}" for name, value in about["env"].items()),

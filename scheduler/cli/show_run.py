@@ -104,7 +104,7 @@ def _changed_text(tree: FreshTreeJson | None) -> str | None:
     """Like `git diff --shortstat`. None if it is not known."""
     if tree is None or tree["files"] is None:
         return None
-    lines = f"{tree['insertions']} insertions(+), {tree['deletions']} deletions(-)"
+    lines = f"{counted(tree['insertions'] or 0, 'insertion')}, {counted(tree['deletions'] or 0, 'deletion')}"
     return f"{counted(tree['files'], 'file')}, {lines}" if tree["files"] else "nothing"
 
 
