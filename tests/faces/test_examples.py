@@ -112,11 +112,13 @@ def test_the_example_has_each_kind_of_job_that_the_tutorial_promises(copied: Pat
     assert any("at" in each["schedule"] for each in jobs)
     assert any(each.get("enabled") is False for each in jobs)
     text = (copied / "scheduler.yaml").read_text()
-    for agent in ("command: [claude, -p]", "command: [codex, exec", "command: [llm]"):
+    for agent in ("command: [claude, -p", "command: [codex, exec", "command: [llm"):
         assert agent in text  # a comment that replaces one line
 
 
-@pytest.mark.parametrize("agent", ["[claude, -p]", '[codex, exec, "-"]', "[llm]"])
+@pytest.mark.parametrize(
+    "agent", ["[claude, -p, --output-format, stream-json, --verbose]", '[codex, exec, --json, "-"]', "[llm, --json]"]
+)
 def test_the_line_for_a_real_agent_can_be_taken_as_it_stands(tmp_path: Path, copied: Path, agent: str) -> None:
     root = tmp_path / "other"
     shutil.copytree(copied, root)

@@ -535,7 +535,7 @@ def read_source_file(name: str, stdin: BinaryIO, *, most: int = -1) -> bytes:
 
 
 SHELL_RUNNER = 'runners: {shell: {command: [sh, -eu, "{task_file}"], tasks: ["scripts/**", "jobs/**"]}}'
-AGENT_RUNNER = "runners: {claude: {command: [claude, -p], input: stdin}}"
+AGENT_RUNNER = "runners: {claude: {command: [claude, -p, --output-format, json], input: stdin}}"
 
 
 def _named_runner(settings: Settings, name: str) -> RunnerSpec:
