@@ -10,7 +10,7 @@ from typing import Any
 
 from tests.faces.conftest import Root
 from tests.faces.served import Served, root
-from tests.helpers import until
+from tests.helpers import call, until
 from tests.run.results.shapes import CLAUDE_RESULT, claude_error, claude_limit, lines
 
 __all__ = ["root"]  # a fixture
@@ -113,6 +113,8 @@ def test_a_person_who_has_bought_more_has_the_account_probed_at_once(root: Root,
     try:
         daemon.says(" place_lost cause=account")
         until(lambda: job(root, "tick")["waiting"], "the account is parked")
+        # A run that is still under way would meet the limit after the person has asked, and park the account anew.
+        until(lambda: not any(run["status"] == "running" for run in call("history", "--json").json["runs"]), "all wait")
         (tmp_path / "resets").write_text("0")
         root.ok("resume", "--account", "team")
         daemon.says(" place_back cause=account name=team")
