@@ -67,3 +67,20 @@ def test_a_missed_expectation_is_tried_again_like_any_failure(root: Root) -> Non
     )
     run = root.run("report")
     assert (run["status"], [each["reason"] for each in run["attempts"]]) == ("succeeded", ["expect_result", None])
+
+
+@pytest.mark.parametrize("workdir", ["site", "fresh"])
+def test_a_file_is_expected_where_the_job_works(root: Root, workdir: str) -> None:
+    works = f"  works: {{command: [sh, '{{task_file}}'], tasks: ['scripts/**'], workdirs: [{workdir}]}}\n"
+    root.edit("scheduler.yaml", "runners:\n", f"runners:\n{works}")
+    root.write("site/readme", "")
+    root.write("scripts/report.sh", "echo x > report.md\n")
+    text = "id: report\nschedule: manual\ntask_source_path: scripts/report.sh\nrunner: works\n"
+    root.write("jobs/report.yaml", f"{text}workdir: {workdir}\nexpect: {{file: report.md}}\n")
+    root.commit()
+    root.sync()
+    assert root.run("report")["status"] == "succeeded"
+    root.write("scripts/report.sh", f"echo elsewhere > '{root.path}/report.md'\n")
+    root.commit()
+    run = root.cli("run", "report", "--wait", "--json").json["run"]
+    assert (run["status"], run["reason"]) == ("failed", "expect_file")

@@ -228,7 +228,8 @@ class ExpectShape(Shape):
     )
     file: Annotated[str, AfterValidator(rules.expected_file), matching(PATH_PATTERN, maxLength=MAX_LENGTH)] | None = (
         optional_key(
-            "A file, relative to the folder of scheduler.yaml, that is written since the run started.",
+            "A file that is written since the run started, relative to the job's workdir, or else to the folder of "
+            "scheduler.yaml.",
             "reports/daily.md",
         )
     )

@@ -158,7 +158,8 @@ def prepare_attempt(
     if isinstance(found, Fault):
         return found
     if spec.expect is not None and not ready.is_check:
-        found = replace(found, expected=Expected(spec=spec.expect, folder=tools.root))
+        folder = tools.root if spec.workdir is None else found.cwd
+        found = replace(found, expected=Expected(spec=spec.expect, folder=folder))
     return found if found.result_format is ResultFormat.TEXT else replace(found, prices=ready.settings.prices)
 
 
