@@ -6,14 +6,18 @@ Rules that involve several keys (one task source, a runner that exists) are in `
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import datetime, timedelta
 from decimal import Decimal
-from typing import Annotated, Any, ClassVar, Literal, TypeVar
+from typing import Annotated, Literal, TypeVar
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, WithJsonSchema
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Discriminator, Field, Tag, WithJsonSchema
 
 from scheduler.core.formats import rules
+from scheduler.core.formats.base import Duration, EnvName
+from scheduler.core.formats.base import Line as Line
+from scheduler.core.formats.base import Shape as Shape
+from scheduler.core.formats.base import optional as _optional
+from scheduler.core.formats.base import schema as _schema
 from scheduler.core.formats.paths import GLOB_PATTERN, MAX_LENGTH, PATH_PATTERN
 from scheduler.core.times.cron import CRON_PATTERN
 from scheduler.core.times.valid import MOST_ENTRIES
@@ -21,28 +25,11 @@ from scheduler.core.values import units
 from scheduler.core.values.settings import DEFAULT_JOBS
 from scheduler.core.values.spec import MANUAL
 
-
-def _schema(pattern: str, **more: int | str) -> Any:
-    return Field(json_schema_extra={"pattern": pattern, **more})
-
-
-def _optional(description: str, *examples: Any, **limits: Any) -> Any:
-    """An optional key. It is None if the file leaves it out."""
-    return Field(default=None, description=description, examples=list(examples) or None, **limits)
-
-
-Line = Annotated[str, AfterValidator(rules.one_line), _schema(rules.LINE_PATTERN)]
 JobId = Annotated[str, AfterValidator(rules.job_id), _schema(rules.ID_PATTERN)]
-EnvName = Annotated[str, AfterValidator(rules.env_name), _schema(rules.ENV_PATTERN)]
 OwnEnvName = Annotated[str, AfterValidator(rules.own_env_name), _schema(rules.OWN_ENV_PATTERN)]
 RunnerName = Annotated[str, AfterValidator(rules.runner_name), _schema(rules.RUNNER_PATTERN)]
 Glob = Annotated[str, AfterValidator(rules.glob), _schema(GLOB_PATTERN, maxLength=MAX_LENGTH)]
 JobPattern = Annotated[str, AfterValidator(rules.job_pattern), _schema(rules.JOBS_PATTERN)]
-Duration = Annotated[
-    timedelta,
-    BeforeValidator(rules.duration_value),
-    WithJsonSchema({"type": "string", "pattern": units.DURATION_PATTERN}),
-]
 Phase = Annotated[
     timedelta,
     BeforeValidator(rules.phase_duration),
@@ -67,16 +54,6 @@ _SOME = Field(json_schema_extra={"minItems": 1})
 Globs = Annotated[list[Glob], AfterValidator(rules.not_empty), _SOME]
 JobPatterns = Annotated[list[JobPattern], AfterValidator(rules.not_empty), _SOME]
 Lines = Annotated[list[Line], AfterValidator(rules.not_empty), _SOME]
-
-
-class Shape(BaseModel):
-    """Base of all shapes: nothing is converted, and unknown keys are rejected."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
-
-    not_yet: ClassVar[frozenset[str]] = frozenset()  # planned keys that are not implemented yet
-    misplaced: ClassVar[Mapping[str, str]] = {}  # keys that belong elsewhere, with a hint that says where
-    inner: ClassVar[Mapping[str, type[Shape]]] = {}  # shapes one level down; "*" for any key
 
 
 # VS Code and yaml-language-server show this message instead of the pattern.

@@ -209,7 +209,8 @@ def definition_changes(before: JobSpec, after: JobSpec) -> dict[str, Change]:
     if before == after:
         return {}
     old, new = before.to_json(), after.to_json()
-    return {name: (old[name], new[name]) for name in new if old[name] != new[name]}
+    names = dict.fromkeys((*new, *old))
+    return {name: (old.get(name), new.get(name)) for name in names if old.get(name) != new.get(name)}
 
 
 def widened(old: JobSpec, new: JobSpec) -> tuple[str, ...]:
@@ -220,6 +221,8 @@ def widened(old: JobSpec, new: JobSpec) -> tuple[str, ...]:
             ("runner", new.runner != old.runner),
             ("env", not set(new.env) <= set(old.env)),
             ("timeout_ms", new.timeout > old.timeout),
+            ("deliver", not set(new.deliver) <= set(old.deliver)),
+            ("ping", new.ping is not None and new.ping != old.ping),
         )
         if wider
     )

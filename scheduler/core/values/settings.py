@@ -8,7 +8,8 @@ from datetime import timedelta
 from enum import StrEnum
 from typing import Any, Literal
 
-from scheduler.core.values.codec import Stored, added_later, unsaid
+from scheduler.core.values.channels import Alerts, Channel
+from scheduler.core.values.codec import Stored, added_later, unsaid, unsaid_mapping
 from scheduler.core.values.usage import Price, ResultFormat, told_format
 
 ROOT_FILE = "scheduler.yaml"
@@ -126,6 +127,9 @@ class Settings(Stored):
     agents: Agents | None = unsaid(None)  # None: they can only read
     worktree: Worktree = added_later(Worktree())
     prices: tuple[Price, ...] = unsaid(())  # sorted by model
+    channels: Mapping[str, Channel] = unsaid_mapping()
+    alerts: Alerts = unsaid(Alerts())
+    base_url: str | None = unsaid(None)  # without a slash at its end
 
 
 # Settings that differ have dotted names, such as runners.agent.command and runners.agent.files.bin/agent.sh.

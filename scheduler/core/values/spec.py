@@ -15,6 +15,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
+from scheduler.core.values.channels import DEFAULT_DELIVER_ON, DeliverOn
 from scheduler.core.values.codec import Stored, added_later, later_defaults, unsaid
 
 
@@ -119,6 +120,9 @@ class JobSpec(Stored):
     retry: Retry = added_later(Retry())
     expect_every: timedelta | None = added_later(None)  # without a success for longer, somebody is notified
     catch_up: CatchUp = added_later(CatchUp())
+    deliver: tuple[str, ...] = unsaid(())  # names of channels
+    deliver_on: tuple[DeliverOn, ...] = unsaid(DEFAULT_DELIVER_ON)
+    ping: str | None = unsaid(None)  # a URL, or a reference to one
 
     @property
     def due_by(self) -> Schedule:

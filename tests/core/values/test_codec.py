@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from scheduler.core.values.channels import Alerts, Channel, DeliverOn, Detail, Heartbeat
 from scheduler.core.values.problems import Problem, Severity
 from scheduler.core.values.settings import Agents, Limits, Prune, Retention, RunnerSpec, Settings, TaskInput, Worktree
 from scheduler.core.values.spec import CatchUp, CatchUpPolicy, Concurrency, JobSpec, Retry, Schedule
@@ -54,6 +55,16 @@ PRICE = Price(
     currency="EUR",
     as_of="2026-12-01",
 )
+CHANNEL = Channel(
+    name="ci",
+    url="ntfys://${env:TOKEN}@ntfy.example.com/topic",
+    webhook="https://ci.example.com/hook",
+    secrets=("${env:NEW}", "${file:/run/old}"),
+    command=("./bin/page.sh", "-v"),
+    env_from=("PAGER_TOKEN",),
+    ping="https://hc.example.com/x",
+    detail=Detail.SHORT,
+)
 
 VALUES: dict[str, Any] = {
     "schedule-cron": CRON,
@@ -86,6 +97,9 @@ VALUES: dict[str, Any] = {
         retry=Retry(attempts=2),
         expect_every=timedelta(days=1),
         catch_up=CatchUp(policy=CatchUpPolicy.NONE, within=timedelta(minutes=1)),
+        deliver=("owner", "ci"),
+        deliver_on=(DeliverOn.SUCCESS, DeliverOn.SKIP),
+        ping="${env:HC}",
     ),
     "settings": Settings(),
     "settings-full": Settings(
@@ -104,6 +118,9 @@ VALUES: dict[str, Any] = {
         agents=Agents(jobs=("a", "tag:b"), verbs=(), fields=("task",), paths=("jobs/**",), edits="commit"),
         worktree=Worktree(branch="main", dirty="skip"),
         prices=(PRICE,),
+        channels={"owner": Channel(name="owner", url="${env:OWNER}", detail=Detail.FULL), "ci": CHANNEL},
+        alerts=Alerts(deliver=("owner",), heartbeat=Heartbeat(url="${env:HC}", every=timedelta(minutes=2))),
+        base_url="https://scheduler.internal",
     ),
     "settings-with-agents": Settings(agents=Agents(jobs=("*",))),
     "problem": Problem("a.yaml", 1, 2, "key.unknown", "unknown key 'x'"),
@@ -115,8 +132,8 @@ JSON_OF = {name: value.to_json() for name, value in VALUES.items()}
 LATER = {
     "schedule-union": {"any", "jitter_ms"},
     "schedule-every": {"every_ms", "phase_ms", "starts", "ends", "jitter_ms"},
-    "job-full": {"failure_limit", "expires", "retry", "expect_every_ms", "catch_up"},
-    "settings-full": {"retention", "agents", "worktree", "prices"},
+    "job-full": {"failure_limit", "expires", "retry", "expect_every_ms", "catch_up", "deliver", "deliver_on", "ping"},
+    "settings-full": {"retention", "agents", "worktree", "prices", "channels", "alerts", "base_url"},
 }
 
 
@@ -144,6 +161,7 @@ def test_the_fullest_values_set_every_key(name: str) -> None:
         found += [
             RUNNER,
             PRICE,
+            CHANNEL,
             *(value for each in fields(found[0]) if is_dataclass(value := getattr(found[0], each.name))),
         ]
     for value in found:
@@ -159,7 +177,11 @@ def test_only_keys_that_came_later_may_be_absent(name: str, key: str) -> None:
             type(value).from_json(stored)
         return
     field = {"any": "union"}.get(key, key.removesuffix("_ms"))
-    default = next(each.default for each in fields(value) if each.name == field)
+    default = next(
+        each.default if each.default_factory is MISSING else each.default_factory()
+        for each in fields(value)
+        if each.name == field
+    )
     assert getattr(type(value).from_json(stored), field) == default
 
 
