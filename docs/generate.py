@@ -21,6 +21,7 @@ from scheduler import schemas
 from scheduler.cli.group import cli
 from scheduler.cli.helping import GLOBAL
 from scheduler.core.formats import rules
+from scheduler.core.formats.base import Shape
 from scheduler.core.formats.json_schema import SCHEMAS
 from scheduler.core.formats.root_shapes import (
     AgentsShape,
@@ -42,7 +43,6 @@ from scheduler.core.formats.shapes import (
     JobShape,
     RetryShape,
     ScheduleShape,
-    Shape,
 )
 from scheduler.core.values import units
 from scheduler.tool.arguments import CALLS, EDIT_TOOL, READ_TOOL, TOOLS, WITH_KEYS

@@ -16,8 +16,9 @@ from pydantic import Field, PlainValidator, ValidationInfo, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
 from scheduler.core.edits.written import value_of
+from scheduler.core.formats.base import Line, Shape
 from scheduler.core.formats.faults import KeyFault, check
-from scheduler.core.formats.shapes import JobId, JobShape, Line, Shape
+from scheduler.core.formats.shapes import JobId, JobShape
 from scheduler.core.times.moments import WrittenMoment, read_moment
 from scheduler.core.values.facts import Status
 from scheduler.core.values.problems import UsageError, meant

@@ -16,10 +16,11 @@ import pytest
 from scheduler.cli.group import cli
 from scheduler.cli.helping import GLOBAL
 from scheduler.cli.render import problem_text
+from scheduler.core.formats.base import Shape
 from scheduler.core.formats.jobfile import read_job_file
 from scheduler.core.formats.root_shapes import LimitsShape, PruneShape, RootShape, RunnerShape
 from scheduler.core.formats.rootfile import read_root_file
-from scheduler.core.formats.shapes import DefaultsShape, JobShape, ScheduleShape, Shape
+from scheduler.core.formats.shapes import DefaultsShape, JobShape, ScheduleShape
 from scheduler.core.plan.claimants import across_files
 from scheduler.core.plan.desired import Desired, Found
 from scheduler.core.values.problems import Problem

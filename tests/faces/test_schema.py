@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
 from scheduler import schemas
+from scheduler.core.formats.base import Shape
 from scheduler.core.formats.jobfile import read_job_file
 from scheduler.core.formats.json_schema import SCHEMAS, job_schema
 from scheduler.core.formats.root_shapes import (
@@ -37,7 +38,6 @@ from scheduler.core.formats.shapes import (
     ExpectShape,
     JobShape,
     RetryShape,
-    Shape,
 )
 from scheduler.core.formats.yamlfile import read_yaml
 from scheduler.core.times.cron import CRON_PATTERN, ScheduleError, parse_cron

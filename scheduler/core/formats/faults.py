@@ -12,9 +12,10 @@ from annotated_types import Ge, Le
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
+from scheduler.core.formats.base import Shape
 from scheduler.core.formats.root_shapes import RootShape
 from scheduler.core.formats.rules import BY_HAND, ENV_PATTERN, MANY, NO_OFFSET, ONE, flow_list, shown, with_offset
-from scheduler.core.formats.shapes import AnyShape, JobShape, Shape
+from scheduler.core.formats.shapes import AnyShape, JobShape
 from scheduler.core.formats.yamlfile import Path, YamlDocument
 from scheduler.core.values import units
 from scheduler.core.values.hidden import HIDDEN_HINT, find_hidden, names_of

@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from scheduler.core.formats.base import Shape
 from scheduler.core.formats.root_shapes import RootShape
 from scheduler.core.formats.rootfile import SECTIONS
-from scheduler.core.formats.shapes import JobShape, Shape
+from scheduler.core.formats.shapes import JobShape
 from scheduler.core.formats.yamlfile import read_yaml
 
 Json = dict[str, Any]

@@ -8,6 +8,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field
 
 from scheduler.core.formats import rules
+from scheduler.core.formats.base import Duration, EnvName, Line, Shape, matching, optional_key
 from scheduler.core.formats.paths import MAX_LENGTH, PATH_PATTERN
 from scheduler.core.formats.shapes import (
     NOT_EMPTY,
@@ -15,25 +16,19 @@ from scheduler.core.formats.shapes import (
     Amount,
     Currency,
     DefaultsShape,
-    Duration,
-    EnvName,
     Expression,
     Folders,
     Glob,
     Globs,
     JobPatterns,
     Limit,
-    Line,
     Lines,
     Model,
     ModelGlobs,
     Option,
     OwnEnvName,
     RunnerName,
-    Shape,
     Size,
-    matching,
-    optional_key,
 )
 from scheduler.core.values.settings import DEFAULT_JOBS
 

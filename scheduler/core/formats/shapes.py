@@ -10,30 +10,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from decimal import Decimal
-from typing import Annotated, Any, ClassVar, Literal, TypeVar
+from typing import Annotated, ClassVar, Literal, TypeVar
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, WithJsonSchema
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Discriminator, Field, Tag, WithJsonSchema
 
 from scheduler.core.formats import rules
+from scheduler.core.formats.base import Duration, Line, Shape, matching, optional_key
 from scheduler.core.formats.paths import GLOB_PATTERN, MAX_LENGTH, PATH_PATTERN
 from scheduler.core.times.cron import CRON_PATTERN
 from scheduler.core.times.valid import MOST_ENTRIES
 from scheduler.core.values import units
 from scheduler.core.values.spec import MANUAL
 
-
-def matching(pattern: str, **more: int | str) -> Any:
-    return Field(json_schema_extra={"pattern": pattern, **more})
-
-
-def optional_key(description: str, *examples: Any, **limits: Any) -> Any:
-    """An optional key. It is None if the file leaves it out."""
-    return Field(default=None, description=description, examples=list(examples) or None, **limits)
-
-
-Line = Annotated[str, AfterValidator(rules.one_line), matching(rules.LINE_PATTERN)]
 JobId = Annotated[str, AfterValidator(rules.job_id), matching(rules.ID_PATTERN)]
-EnvName = Annotated[str, AfterValidator(rules.env_name), matching(rules.ENV_PATTERN)]
 OwnEnvName = Annotated[str, AfterValidator(rules.own_env_name), matching(rules.OWN_ENV_PATTERN)]
 RunnerName = Annotated[str, AfterValidator(rules.runner_name), matching(rules.RUNNER_PATTERN)]
 AccountName = Annotated[str, AfterValidator(rules.account_name), matching(rules.RUNNER_PATTERN)]
@@ -47,11 +36,6 @@ Argument = Annotated[
 Option = Annotated[str, AfterValidator(rules.option), matching(rules.OPTION_PATTERN)]
 Expression = Annotated[str, AfterValidator(rules.expression), matching(rules.NOT_BLANK_PATTERN)]
 Folder = Annotated[str, AfterValidator(rules.folder), matching(rules.FOLDER_PATTERN, maxLength=MAX_LENGTH)]
-Duration = Annotated[
-    timedelta,
-    BeforeValidator(rules.duration_value),
-    WithJsonSchema({"type": "string", "pattern": units.DURATION_PATTERN}),
-]
 Phase = Annotated[
     timedelta,
     BeforeValidator(rules.phase_duration),
@@ -86,16 +70,6 @@ JobPatterns = Annotated[list[JobPattern], AfterValidator(rules.not_empty), NOT_E
 Lines = Annotated[list[Line], AfterValidator(rules.not_empty), NOT_EMPTY]
 ModelGlobs = Annotated[list[ModelGlob], AfterValidator(rules.not_empty), NOT_EMPTY]
 Folders = Annotated[list[Folder], AfterValidator(rules.not_empty), NOT_EMPTY]
-
-
-class Shape(BaseModel):
-    """Base of all shapes: nothing is converted, and unknown keys are rejected."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
-
-    not_yet: ClassVar[frozenset[str]] = frozenset()  # planned keys that are not implemented yet
-    misplaced: ClassVar[Mapping[str, str]] = {}  # keys that belong elsewhere, with a hint that says where
-    inner: ClassVar[Mapping[str, type[Shape]]] = {}  # shapes one level down; "*" for any key
 
 
 # VS Code and yaml-language-server show this message instead of the pattern.

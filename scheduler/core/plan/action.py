@@ -210,7 +210,8 @@ def definition_changes(before: JobSpec, after: JobSpec) -> dict[str, Change]:
     if before == after:
         return {}
     old, new = before.to_json(), after.to_json()
-    return {name: (old[name], new[name]) for name in new if old[name] != new[name]}
+    names = dict.fromkeys((*new, *old))
+    return {name: (old.get(name), new.get(name)) for name in names if old.get(name) != new.get(name)}
 
 
 def widened(old: JobSpec, new: JobSpec) -> tuple[str, ...]:
@@ -226,6 +227,8 @@ def widened(old: JobSpec, new: JobSpec) -> tuple[str, ...]:
             ("workdir", new.workdir not in (old.workdir, FRESH)),
             ("check", new.check is not None and _widens(old.check, new.check)),
             ("budget", wider_budget(limits_of(old.budget), limits_of(new.budget))),
+            ("deliver", not set(new.deliver) <= set(old.deliver)),
+            ("ping", new.ping is not None and new.ping != old.ping),
         )
         if wider
     )

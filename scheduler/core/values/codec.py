@@ -29,6 +29,11 @@ def unsaid(default: Any, *, key: str = "") -> Any:
     return field(default=default, metadata={"absent": "written", "key": key})
 
 
+def unsaid_mapping() -> Any:
+    """A mapping whose key is written only if it has entries."""
+    return field(default_factory=dict, metadata={"absent": "written", "silent": {}})
+
+
 class Stored:
     """Base of the dataclasses of this package that are stored as JSON. The keys are in the order of the fields."""
 
@@ -96,7 +101,9 @@ def _planned(kind: type[Any]) -> _Plan:
         absent = each.metadata.get("absent")
         suffix, encode, decode = _codes(hints[each.name])
         key = each.metadata.get("key") or each.name + suffix
-        plan.encoding.append((each.name, key, encode, each.default if absent == "written" else MISSING))
+        plan.encoding.append(
+            (each.name, key, encode, each.metadata.get("silent", each.default) if absent == "written" else MISSING)
+        )
         plan.decoding[key] = each.name, decode
         if absent is None:
             plan.required.add(each.name)

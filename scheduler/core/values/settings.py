@@ -9,7 +9,8 @@ from enum import StrEnum
 from typing import Any, Literal
 
 from scheduler.core.values.budget import RootBudget
-from scheduler.core.values.codec import Stored, added_later, unsaid
+from scheduler.core.values.channels import Alerts, Channel
+from scheduler.core.values.codec import Stored, added_later, unsaid, unsaid_mapping
 from scheduler.core.values.usage import Price, ResultFormat, told_format
 
 ROOT_FILE = "scheduler.yaml"
@@ -170,6 +171,9 @@ class Settings(Stored):
     prices: tuple[Price, ...] = unsaid(())  # sorted by model
     currency: str = unsaid("USD")  # of all budgets; ISO 4217
     budget: RootBudget | None = unsaid(None)  # of all jobs together; None: no limit
+    channels: Mapping[str, Channel] = unsaid_mapping()
+    alerts: Alerts = unsaid(Alerts())
+    base_url: str | None = unsaid(None)  # without a slash at its end
 
 
 # Settings that differ have dotted names, such as runners.agent.command and runners.agent.files.bin/agent.sh.

@@ -16,6 +16,7 @@ from enum import StrEnum
 from typing import Any
 
 from scheduler.core.values.budget import Budget
+from scheduler.core.values.channels import DEFAULT_DELIVER_ON, DeliverOn
 from scheduler.core.values.codec import Stored, added_later, later_defaults, unsaid
 
 
@@ -159,6 +160,9 @@ class JobSpec(Stored):
     check: CheckSpec | None = added_later(None)
     expect: ExpectSpec | None = added_later(None)
     budget: Budget | None = added_later(None)  # None: it may spend anything
+    deliver: tuple[str, ...] = unsaid(())  # names of channels
+    deliver_on: tuple[DeliverOn, ...] = unsaid(DEFAULT_DELIVER_ON)
+    ping: str | None = unsaid(None)  # a URL, or a reference to one
 
     @property
     def of_check(self) -> JobSpec:

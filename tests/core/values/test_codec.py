@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from scheduler.core.values.budget import Budget, RootBudget
+from scheduler.core.values.channels import Alerts, Channel, DeliverOn, Detail, Heartbeat
 from scheduler.core.values.problems import Problem, Severity
 from scheduler.core.values.settings import Agents, Limits, Prune, Retention, RunnerSpec, Settings, TaskInput, Worktree
 from scheduler.core.values.spec import (
@@ -69,6 +70,16 @@ PRICE = Price(
     currency="EUR",
     as_of="2026-12-01",
 )
+CHANNEL = Channel(
+    name="ci",
+    url="ntfys://${env:TOKEN}@ntfy.example.com/topic",
+    webhook="https://ci.example.com/hook",
+    secrets=("${env:NEW}", "${file:/run/old}"),
+    command=("./bin/page.sh", "-v"),
+    env_from=("PAGER_TOKEN",),
+    ping="https://hc.example.com/x",
+    detail=Detail.SHORT,
+)
 
 CHECK = CheckSpec(
     runner="sh", task="exit 10", task_source_path="checks/a.sh", timeout=timedelta(seconds=5), output="append"
@@ -111,6 +122,9 @@ VALUES: dict[str, Any] = {
         check=CHECK,
         expect=EXPECT,
         budget=Budget(per_run=Decimal("0.50"), per_day=Decimal(5), per_month=Decimal("62.5")),
+        deliver=("owner", "ci"),
+        deliver_on=(DeliverOn.SUCCESS, DeliverOn.SKIP),
+        ping="${env:HC}",
     ),
     "expect": ExpectSpec(),
     "expect-full": EXPECT,
@@ -135,6 +149,9 @@ VALUES: dict[str, Any] = {
         prices=(PRICE,),
         currency="EUR",
         budget=RootBudget(per_day=Decimal(20), per_month=Decimal(200)),
+        channels={"owner": Channel(name="owner", url="${env:OWNER}", detail=Detail.FULL), "ci": CHANNEL},
+        alerts=Alerts(deliver=("owner",), heartbeat=Heartbeat(url="${env:HC}", every=timedelta(minutes=2))),
+        base_url="https://scheduler.internal",
     ),
     "settings-with-agents": Settings(agents=Agents(jobs=("*",))),
     "problem": Problem("a.yaml", 1, 2, "key.unknown", "unknown key 'x'"),
@@ -158,8 +175,21 @@ LATER = {
         "check",
         "expect",
         "budget",
+        "deliver",
+        "deliver_on",
+        "ping",
     },
-    "settings-full": {"retention", "agents", "worktree", "prices", "currency", "budget"},
+    "settings-full": {
+        "retention",
+        "agents",
+        "worktree",
+        "prices",
+        "currency",
+        "budget",
+        "channels",
+        "alerts",
+        "base_url",
+    },
 }
 
 
@@ -187,6 +217,7 @@ def test_the_fullest_values_set_every_key(name: str) -> None:
         found += [
             RUNNER,
             PRICE,
+            CHANNEL,
             *(value for each in fields(found[0]) if is_dataclass(value := getattr(found[0], each.name))),
         ]
     for value in found:
@@ -202,7 +233,11 @@ def test_only_keys_that_came_later_may_be_absent(name: str, key: str) -> None:
             type(value).from_json(stored)
         return
     field = {"any": "union"}.get(key, key.removesuffix("_ms"))
-    default = next(each.default for each in fields(value) if each.name == field)
+    default = next(
+        each.default if each.default_factory is MISSING else each.default_factory()
+        for each in fields(value)
+        if each.name == field
+    )
     assert getattr(type(value).from_json(stored), field) == default
 
 
