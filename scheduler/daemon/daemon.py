@@ -16,6 +16,7 @@ from typing import Any
 
 from scheduler.control.daemon_lock import DaemonLock
 from scheduler.control.server import Server
+from scheduler.core.due.events import BENIGN
 from scheduler.core.values.facts import Job
 from scheduler.core.values.instants import instant
 from scheduler.core.values.problems import UnavailableError
@@ -53,7 +54,7 @@ from scheduler.maintenance.retention import Housekeeping
 from scheduler.remote.following import Follow, Follower
 from scheduler.root.parsed import Parsed
 from scheduler.root.place import Place
-from scheduler.run.ends import BENIGN, tell_end
+from scheduler.run.ends import tell_end
 from scheduler.run.engine import recover
 from scheduler.run.local.attempts import Attempts
 from scheduler.run.local.cancel import GRACE as CANCEL_GRACE

@@ -15,12 +15,11 @@ from typing import TYPE_CHECKING, Any
 from scheduler.core.values.budget import Reservation
 from scheduler.core.values.facts import Provenance, RunnerFile, Task
 from scheduler.core.values.instants import milliseconds
-from scheduler.core.values.runs import Attempt, AuditRow, Ending, Run, RunStatus, Trigger
+from scheduler.core.values.runs import Attempt, Ending, Run, RunStatus, Trigger
 from scheduler.core.values.spec import Concurrency
 from scheduler.core.values.usage import EndClass
-from scheduler.ledger import rows
+from scheduler.ledger import rows, told
 from scheduler.ledger.agents import reserved_columns
-from scheduler.ledger.audit import append_audit
 from scheduler.ledger.budgets import Funds, Refused
 from scheduler.ledger.cursor import StaleError
 from scheduler.ledger.runs import finish
@@ -106,6 +105,9 @@ def begin_due(
         "INSERT INTO attempts (job_id, run_n, n, status, started_at, boot_id, spawning) VALUES (?, ?, 1, ?, ?, ?, 0)",
         [(run.job_id, run.n, RunStatus.RUNNING, at, boot) for _, run in begun],
     )
+    for due, run in begun:
+        if due.job.file.spec.ping is not None:
+            told.started(sql, run, told.asked(sql, run.job_id), now=now)
     return found
 
 
@@ -232,7 +234,7 @@ def _finish_plain(sql: Connection, batch: Sequence[Ended]) -> bool:
         " WHERE job_id = ? AND run_n = ? AND finished_at IS NULL",
         [(rows.stamp(at), ending.exit_code, run.job_id, run.n) for run, ending, at in batch],
     )
-    _audit_recoveries(sql, batch)
+    wanted = told.asked_or_failing(sql, [run.job_id for run, _, _ in batch])
     sql.executemany(
         "UPDATE jobs SET consecutive_errors = 0, errors_at_arm = 0, last_run_at = ?, last_run_status = 'succeeded',"
         " last_run_duration_ms = ?, last_run_error = ? WHERE id = ?",
@@ -241,25 +243,10 @@ def _finish_plain(sql: Connection, batch: Sequence[Ended]) -> bool:
             for run, ending, at in batch
         ],
     )
+    for run, ending, at in batch if wanted else ():
+        if run.job_id in wanted:
+            told.succeeded(sql, _succeeded(run, ending, at), wanted[run.job_id], now=at)
     return True
-
-
-def _audit_recoveries(sql: Connection, batch: Sequence[Ended]) -> None:
-    """Audit the end of a streak of failures (F7)."""
-    failing = {
-        row["id"]
-        for row in sql.execute(
-            "SELECT id FROM jobs WHERE consecutive_errors > 0 AND id IN (SELECT value FROM json_each(?))",
-            (json.dumps([run.job_id for run, _, _ in batch]),),
-        )
-    }
-    for run, _, at in batch:
-        if run.job_id in failing:
-            failing.discard(run.job_id)
-            after = {"run": run.id, "status": RunStatus.SUCCEEDED.value, "reason": None}
-            actor = run.requested_by or "scheduler"
-            row = AuditRow(job_id=run.job_id, action="recovery", after=after, at=at, actor=actor, cause="run")
-            append_audit(sql, [row])
 
 
 def _took_ms(run: Run, now: datetime) -> int:

@@ -51,15 +51,6 @@ def _judged(
         yield job, shown, [each for each in found if each not in explained], explained
 
 
-def told_alarms(sql: Connection) -> set[tuple[str, str]]:
-    """(job, kind) of the alarms that were reported and have not ended since."""
-    rows = sql.execute(
-        "SELECT job_id, field, action FROM audit WHERE seq IN"
-        " (SELECT max(seq) FROM audit WHERE action IN ('alarm', 'all_clear') GROUP BY job_id, field)"
-    )
-    return {(row["job_id"], row["field"]) for row in rows if row["action"] == "alarm"}
-
-
 def _resumed(sql: Connection, now: datetime, jobs: Sequence[Watched]) -> dict[str, datetime]:
     """When the jobs were last resumed or armed; of many jobs, all that were."""
     one, values = "", list[str]()

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from sqlite3 import Connection, Row
 from typing import Any
 
-from scheduler.core.due.accounts import PARKING, counts_as_error
+from scheduler.core.due.accounts import PARKING
+from scheduler.core.due.events import is_error
 from scheduler.core.values.facts import Provenance, RunnerFile, Task
 from scheduler.core.values.instants import milliseconds
 from scheduler.core.values.problems import RefusedError
 from scheduler.core.values.runs import AuditRow, Ending, FreshTree, Run, RunStatus
 from scheduler.core.values.spec import FAILURE_LIMIT
-from scheduler.ledger import rows
+from scheduler.ledger import rows, told
 from scheduler.ledger.agents import attempt_columns, run_columns
 from scheduler.ledger.audit import append_audit
 from scheduler.ledger.cursor import next_ticket
@@ -34,7 +35,6 @@ _PINNED = (
     "no_provenance",
     "check_sha256",
 )
-_NO_ERRORS = (RunStatus.SUCCEEDED, RunStatus.CANCELLED)
 _ELSEWHERE = ("agent", "account", "worktree")  # of an ending: not among its own columns
 
 
@@ -111,9 +111,11 @@ def start_attempt(
         raise EndedMeanwhileError(f"another process ended {run.id} before it started")
     opened_at: dict[str, Any] = {"started_at": now, "boot_id": boot_id(), "spawning": False}
     rows.insert(sql, "attempts", job_id=run.job_id, run_n=run.n, n=n, status=RunStatus.RUNNING, **opened_at)
+    begun = rows.the_run(sql, run.job_id, run.n)
     if n == 1:
         sql.execute("UPDATE jobs SET run_count = run_count + 1 WHERE id = ?", (run.job_id,))
-    return rows.the_run(sql, run.job_id, run.n)
+        told.started(sql, begun, told.asked(sql, run.job_id), now=now)
+    return begun
 
 
 def take(sql: Connection, run: Run, *, owner: str) -> Run | None:
@@ -183,11 +185,8 @@ def finish(
         over: dict[str, Any] = {"finished_at": now, "duration_ms": duration_ms, "owner": None, "retry_at": None}
         rows.set_run(sql, run.job_id, run.n, **_ended(run, ending), **over)
         _end_last_attempt(sql, run, ending, now)
-        # A run that a person ended, or its account, or that ended before it started, says nothing about the job.
-        errs = started_at is not None and status not in _NO_ERRORS and ending.reason != "shutdown"
-        errs = errs and counts_as_error(ending)
-        if errs or status is RunStatus.SUCCEEDED:
-            _audit_streak(sql, run, status, ending.reason, now)
+        # A run that ended before it started says nothing about the job.
+        errs = started_at is not None and is_error(status, ending.reason, ending.end_class)
         sql.execute("UPDATE jobs SET consecutive_errors = consecutive_errors + ? WHERE id = ?", (errs, run.job_id))
         if started_at is not None:  # a claim that never reached attempt 1 is no last run
             rows.set_job(
@@ -200,8 +199,12 @@ def finish(
             )
         if status is RunStatus.SUCCEEDED:
             rows.set_job(sql, run.job_id, consecutive_errors=0, errors_at_arm=0)
+            ended = rows.the_run(sql, run.job_id, run.n)
+            told.succeeded(sql, ended, told.asked(sql, run.job_id), now=now)
         elif errs:
-            _stop_failing(sql, run, now)
+            stopped = _stop_failing(sql, run, now)
+            ended = rows.the_run(sql, run.job_id, run.n)
+            told.failed(sql, ended, stopped=stopped, now=now)
     crash_point("before_end_commit")
     return rows.the_run(sql, run.job_id, run.n)
 
@@ -250,11 +253,16 @@ def start_retry(
 def skip(sql: Connection, run: Run, *, reason: str, message: str, fault: bool, now: datetime) -> Run:
     """Turn a claimed run into a skip with its reason. A fault counts as an error; no skip counts as a run (F7)."""
     skipped = {"status": RunStatus.SKIPPED, "reason": reason, "error": message, "finished_at": now, "owner": None}
-    if rows.set_run(sql, run.job_id, run.n, rows.ACTIVE, **skipped) and fault:
-        _audit_streak(sql, run, RunStatus.SKIPPED, reason, now)
-        sql.execute("UPDATE jobs SET consecutive_errors = consecutive_errors + 1 WHERE id = ?", (run.job_id,))
-        _stop_failing(sql, run, now)
-    return rows.the_run(sql, run.job_id, run.n)
+    if not rows.set_run(sql, run.job_id, run.n, rows.ACTIVE, **skipped):
+        return rows.the_run(sql, run.job_id, run.n)
+    if not fault:
+        told.skipped(sql, run.job_id, run.n, reason, error=message, now=now)
+        return rows.the_run(sql, run.job_id, run.n)
+    sql.execute("UPDATE jobs SET consecutive_errors = consecutive_errors + 1 WHERE id = ?", (run.job_id,))
+    stopped = _stop_failing(sql, run, now)
+    ended = rows.the_run(sql, run.job_id, run.n)
+    told.failed(sql, ended, stopped=stopped, now=now)
+    return ended
 
 
 def active(sql: Connection) -> list[ActiveRun]:
@@ -295,27 +303,10 @@ def _active_run(sql: Connection, row: Row) -> ActiveRun:
     )
 
 
-def _audit_streak(sql: Connection, run: Run, status: RunStatus, reason: str | None, now: datetime) -> None:
-    """Audit a failure (the first of a streak, then daily) or the recovery after it (F7)."""
-    (errors,) = sql.execute("SELECT consecutive_errors FROM jobs WHERE id = ?", (run.job_id,)).fetchone()
-    if status is RunStatus.SUCCEEDED:
-        action = "recovery" if errors else None
-    else:
-        told = "SELECT 1 FROM audit WHERE job_id = ? AND action = 'failure' AND at BETWEEN ? AND ?"
-        recently = sql.execute(told, (run.job_id, rows.stamp(now - timedelta(days=1)), rows.stamp(now))).fetchone()
-        action = None if errors and recently else "failure"
-    if action is not None:
-        after = {"run": run.id, "status": status.value, "reason": reason}
-        row = AuditRow(
-            job_id=run.job_id, action=action, after=after, at=now, actor=run.requested_by or "scheduler", cause="run"
-        )
-        append_audit(sql, [row])
-
-
-def _stop_failing(sql: Connection, run: Run, now: datetime) -> None:
+def _stop_failing(sql: Connection, run: Run, now: datetime) -> bool:
     """Stop a job that has reached its failure_limit, once, after a run of the version that is still current (F5).
 
-    A skip has no text to compare, so its definition decides. A manual run stops nothing.
+    A skip has no text to compare, so its definition decides. A manual run stops nothing. True if it has stopped it.
     """
     stopped = sql.execute(
         "UPDATE jobs SET stopped_at = ?, stop_reason = (consecutive_errors - errors_at_arm) || ' errors in a row'"
@@ -339,6 +330,7 @@ def _stop_failing(sql: Connection, run: Run, now: datetime) -> None:
             cause="failure_limit",
         )
         append_audit(sql, [row])
+    return stopped.rowcount > 0
 
 
 def _ended(run: Run, ending: Ending) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from sqlite3 import Connection
 
 from scheduler.core.values.facts import FileFacts
 from scheduler.core.values.runs import Run, RunStatus, Skip, Trigger
+from scheduler.ledger import told
 from scheduler.ledger.cursor import next_number
 from scheduler.ledger.rows import ACTIVE, JOBS, SLOTS, insert, set_run, stamp, the_run, to_job
 
@@ -36,7 +37,8 @@ def skip_alike(sql: Connection, run: Run, *, reason: str, now: datetime) -> Run:
             sql.execute("DELETE FROM runs WHERE job_id = ? AND n = ?", (run.job_id, run.n))
             return the_run(sql, run.job_id, joined)
     skipped = {"status": RunStatus.SKIPPED, "reason": reason, "finished_at": now, "owner": None}
-    set_run(sql, run.job_id, run.n, ACTIVE, **skipped)
+    if set_run(sql, run.job_id, run.n, ACTIVE, **skipped):
+        told.skipped(sql, run.job_id, run.n, reason, now=now)
     return the_run(sql, run.job_id, run.n)
 
 
@@ -82,11 +84,12 @@ def _extended(
 def insert_skip(
     sql: Connection, job_id: str, facts: FileFacts, skip: Skip, now: datetime, *, error: str | None = None
 ) -> None:
+    n = next_number(sql, job_id)
     insert(
         sql,
         "runs",
         job_id=job_id,
-        n=next_number(sql, job_id),
+        n=n,
         trigger=Trigger.SCHEDULE,
         status=RunStatus.SKIPPED,
         reason=skip.reason,
@@ -98,3 +101,4 @@ def insert_skip(
         generation=facts.generation,
         error=error,
     )
+    told.skipped(sql, job_id, n, skip.reason, error=error, now=now)

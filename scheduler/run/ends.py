@@ -7,9 +7,10 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from scheduler.core.due.accounts import NO_ERRORS, is_interrupted, tries, waits_for_probe
-from scheduler.core.due.budgets import OVER, affords_retry
+from scheduler.core.due.accounts import is_interrupted, tries, waits_for_probe
+from scheduler.core.due.budgets import affords_retry
 from scheduler.core.due.due import may_still_start
+from scheduler.core.due.events import is_worth_a_warning
 from scheduler.core.due.place import PLACE
 from scheduler.core.due.policy import retry_at
 from scheduler.core.values.facts import Job
@@ -27,15 +28,6 @@ if TYPE_CHECKING:
     from sqlite3 import Connection
 
 END_TRIES = 6  # each waits for the database as long as a command does
-BENIGN = (
-    "overlap",
-    "paused",
-    "missed",
-    "superseded",
-    "capacity",
-    "nothing_to_do",
-    OVER,
-)  # skips that are nobody's fault (F7)
 
 _log = Log(__name__)
 
@@ -249,11 +241,9 @@ def tell_end(store: Store, run: Run) -> Run:
 
 
 def _log_end(run: Run) -> None:
-    """Log one line per end. Until delivery is built, a failure or fault is reported here, as a WARNING (F7)."""
-    fine = run.status in (RunStatus.SUCCEEDED, RunStatus.CANCELLED) or run.reason in BENIGN
-    fine = fine or run.end_class in NO_ERRORS
+    """Log one line per end (F7)."""
     _log.log(
-        logging.INFO if fine else logging.WARNING,
+        logging.WARNING if is_worth_a_warning(run) else logging.INFO,
         f"run_{run.status.value}",
         run_id=run.id,
         reason=run.reason,

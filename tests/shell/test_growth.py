@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from scheduler.core.values.runs import RunStatus
-from scheduler.ledger import evidence, lives, places, queries, runs, windows
+from scheduler.ledger import lives, places, queries, runs, told, windows
 from scheduler.ledger.rows import stamp
 from scheduler.ledger.store import Store
 
@@ -110,7 +110,7 @@ QUERIES: dict[str, Callable[[sqlite3.Connection], object]] = {
     "status: newest run of a job": lambda sql: queries.newest_started(sql, "j"),
     "list": queries.summaries,
     "list --json": queries.jobs,
-    "told alarms": evidence.told_alarms,
+    "told alarms": lambda sql: told.streaks(sql, "alarm/"),
     "place faults": places.open_faults,
     "runs with an owner": runs.active,
     "last daemon": lives.last_life,

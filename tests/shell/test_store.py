@@ -146,7 +146,9 @@ def test_a_pass_with_nothing_to_do_makes_an_older_plan_stale_too(store: Store) -
 def test_the_first_failure_of_a_streak_and_the_recovery_are_audited(store: Store) -> None:
     for status in (RunStatus.FAILED, RunStatus.FAILED, RunStatus.SUCCEEDED, RunStatus.SUCCEEDED):
         store.write(runs.finish, start(store, claim(store)), Ending(status=status), now=NOW)
-    store.write(runs.skip, claim(store), reason="source_missing", message="gone", fault=True, now=NOW)
+    store.write(
+        runs.skip, claim(store), reason="source_missing", message="gone", fault=True, now=NOW + timedelta(hours=2)
+    )
     told = [
         (row.action, row.after["run"])
         for row in store.read(audit.read_audit, "job")

@@ -120,11 +120,6 @@ def tries(attempts: Sequence[Attempt]) -> int:
     return sum(each.end_class not in PARKING for each in attempts)
 
 
-def counts_as_error(ending: Ending) -> bool:
-    """False for an end that is no failure of the job."""
-    return ending.end_class not in NO_ERRORS
-
-
 def park_text(account: str, park: Park, now: datetime) -> str:
     """One line for people."""
     due = "a probe is due" if park.until <= now else f"probed at {instant(park.until.replace(microsecond=0))}"

@@ -10,7 +10,6 @@ import pytest
 
 from scheduler.core.due.accounts import (
     Park,
-    counts_as_error,
     frees,
     is_interrupted,
     mark_of,
@@ -20,6 +19,7 @@ from scheduler.core.due.accounts import (
     tries,
     waits_for_probe,
 )
+from scheduler.core.due.events import is_error
 from scheduler.core.due.place import Cause, fault_of_account, fault_of_key
 from scheduler.core.due.policy import retry_at
 from scheduler.core.values.runs import Attempt, Ending, Run, RunStatus, Trigger
@@ -139,7 +139,7 @@ def test_an_attempt_that_the_account_cut_short_counts_against_no_retry() -> None
     ],
 )  # fmt: skip
 def test_which_ends_are_failures_of_the_job(end_class: EndClass, counts: bool) -> None:
-    assert counts_as_error(end(end_class)) is counts
+    assert is_error(RunStatus.FAILED, None, end_class) is counts
 
 
 @pytest.mark.parametrize("end_class", list(EndClass))
