@@ -64,12 +64,15 @@ class Channel(Stored):
         return tuple(each for text in written if text is not None for each in references_of(text))
 
 
+EVERY = timedelta(minutes=1)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Heartbeat(Stored):
     """A URL to be called as long as the daemon works."""
 
     url: str
-    every: timedelta = timedelta(minutes=1)
+    every: timedelta = EVERY
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
