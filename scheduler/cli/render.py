@@ -560,7 +560,7 @@ def setting_name(field: str) -> str:
 
 
 def users_text(change: Mapping[str, Any]) -> str:
-    """The jobs that use a runner setting or inherit a default; empty for other settings."""
+    """The jobs that use a setting of a runner or channel, or inherit a default; empty for other settings."""
     if "jobs" not in change:
         return ""
     if is_inherited_setting(change["field"]):

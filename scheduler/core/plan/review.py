@@ -143,6 +143,8 @@ def review_json(plan: Plan, diffs: Sequence[TaskDiff], *, now: datetime) -> Revi
             "line": action.after.line,
             "task_path": spec.task_source_path,
             "env": dict(spec.env),
+            "deliver": list(spec.deliver),
+            "ping": spec.ping,
             "timeout_ms": milliseconds(spec.timeout),
             "enabled": spec.enabled,
             "runs_factor": None if before is None or after is None else runs_factor(before, after, now),

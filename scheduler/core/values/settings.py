@@ -182,6 +182,11 @@ def runner_of(field: str) -> str | None:
     return field.split(".")[1] if field.startswith("runners.") else None
 
 
+def channel_of(field: str) -> str | None:
+    """The channel whose setting such a field is."""
+    return field.split(".")[1] if field.startswith("channels.") else None
+
+
 def runner_file_of(field: str) -> str | None:
     """The file of the root, root-relative, that such a field is about: one that a runner's command names."""
     parts = field.split(".", 3)

@@ -1,0 +1,114 @@
+"""Channels, alerts and recipients as people and agents see them before anything is sent: plan, show, edits, doctor."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.faces.conftest import ROOT_FILE, Root
+
+CHANNELS = """\
+channels:
+  owner: {url: "${env:OWNER}"}
+  log: {command: [cat]}
+alerts: {deliver: [log], heartbeat: {url: "${env:HC}"}}
+"""
+REPORT = "id: report\nschedule: '@daily'\ntask: Say it.\n"
+
+
+@pytest.fixture
+def told(root: Root) -> Root:
+    """A root with two channels, and a job that delivers to one of them."""
+    root.write("scheduler.yaml", ROOT_FILE + CHANNELS)
+    root.write("jobs/report.yaml", REPORT + "deliver: [log]\n")
+    root.sync()
+    return root
+
+
+def wider(root: Root) -> list[str]:
+    """The settings of scheduler.yaml whose changes give more power."""
+    changed = root.json("plan")["root_changed"]
+    assert changed
+    return [each["field"] for each in changed if each["widens"]]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "fields"),
+    [
+        ("${env:OWNER}", "${env:OTHER}", ["channels.owner.url"]),
+        ("[cat]}", "[cat], env_from: [TOKEN]}", ["channels.log.env_from"]),
+        ("  log:", "  more: {ping: '${env:HC}'}\n  log:", ["channels.more.ping"]),
+        ("{deliver: [log]", "{deliver: [owner]", ["alerts.deliver"]),
+        ("${env:HC}", "${env:HD}", ["alerts.heartbeat.url"]),
+        ('"${env:HC}"', '"${env:HC}", every: 2m', []),
+        ("timeout: 5m", "timeout: 5m, deliver: [owner]", ["defaults.deliver"]),
+        ("timeout: 5m", "timeout: 5m, ping: '${env:HC}'", ["defaults.ping"]),
+        ('  owner: {url: "${env:OWNER}"}\n', "", []),
+        ("deliver: [log], ", "", []),
+        (', heartbeat: {url: "${env:HC}"}', "", []),
+    ],
+)
+def test_what_sends_more_elsewhere_is_more_power(told: Root, old: str, new: str, fields: list[str]) -> None:
+    told.edit("scheduler.yaml", old, new)
+    assert wider(told) == fields
+
+
+def test_a_plan_names_the_jobs_of_a_changed_channel_and_the_recipients_of_a_new_job(told: Root) -> None:
+    told.edit("scheduler.yaml", "[cat]}\nalerts", "[tee, x]}\nalerts")
+    told.write("jobs/new.yaml", REPORT.replace("report", "new") + "deliver: [owner]\nping: '${env:HC}'\n")
+    lines = told.cli("plan").stdout.splitlines()
+    assert '! scheduler.yaml channels.log.command: ["cat"] -> ["tee", "x"]  [widens]; used by report' in lines
+    (added,) = (line for line in lines if line.startswith("+ new"))
+    assert added.endswith("; runner agent, delivers to owner, pings ${env:HC}  [widens]")
+    found = told.json("plan")
+    assert found["runner_pairs"] == [{"id": "new", "runner": "agent", "deliver": ["owner"], "ping": "${env:HC}"}]
+
+
+def test_a_new_recipient_of_a_job_widens_it_and_one_less_does_not(told: Root) -> None:
+    told.edit("jobs/report.yaml", "[log]", "[log, owner]")
+    (update,) = told.json("plan")["updated"]
+    assert update["widens"] == ["deliver"]
+    assert '    deliver: ["log"] -> ["log", "owner"]  [widens]\n' in told.cli("plan").stdout
+    told.edit("jobs/report.yaml", "[log, owner]", "[]")
+    (update,) = told.json("plan")["updated"]
+    assert update["widens"] == []
+
+
+def test_show_says_who_is_told_what(told: Root) -> None:
+    told.edit("jobs/report.yaml", "[log]", "[log, owner]\ndeliver_on: [success]\nping: https://hc.example.com/x")
+    told.sync()
+    shown = {line.split()[0]: " ".join(line.split()[1:]) for line in told.cli("show", "report").stdout.splitlines()}
+    assert (shown["deliver"], shown["ping"]) == ("log, owner on success", "https://hc.example.com/x")
+    job = told.json("show", "report")["job"]
+    assert (job["deliver"], job["deliver_on"], job["ping"]) == (
+        ["log", "owner"],
+        ["success"],
+        "https://hc.example.com/x",
+    )
+    other = told.job("heartbeat")
+    assert (other["deliver"], other["deliver_on"], other["ping"]) == ([], ["failure", "recovery"], None)
+
+
+def test_jobs_that_name_a_deleted_channel_keep_their_last_good_definition(told: Root) -> None:
+    told.edit("scheduler.yaml", "  log: {command: [cat]}\nalerts: {deliver: [log]", "alerts: {deliver: [owner]")
+    found = told.cli("sync", "--json")
+    assert found.problems == [("jobs/report.yaml", 4, 11, "channel.unknown")]
+    job = told.job("report")
+    assert (job["sync_state"], job["deliver"]) == ("invalid", ["log"])
+    assert told.run("report")["status"] == "succeeded"
+    told.edit("jobs/report.yaml", "[log]", "[owner]")
+    told.sync()
+    job = told.job("report")
+    assert (job["sync_state"], job["deliver"], job["run_count"]) == ("synced", ["owner"], 1)
+
+
+def test_a_review_names_who_is_told_by_a_new_job_and_which_jobs_use_a_channel(told: Root) -> None:
+    told.git("add", "-A")
+    told.git("commit", "-qm", "Channels")
+    told.write("jobs/new.yaml", REPORT.replace("report", "new") + "deliver: [owner]\nping: '${env:HC}'\n")
+    told.edit("scheduler.yaml", "[cat]}\nalerts", "[tee, x]}\nalerts")
+    said = told.cli("plan", "--base", "HEAD").stdout
+    assert "for up to 5m a run; delivers to owner; pings ${env:HC}\n" in said
+    assert 'channels.log.command: ["cat"] -> ["tee", "x"]; used by report\n' in said
+    comment = told.cli("plan", "--base", "HEAD", "--format", "markdown").stdout
+    assert "for up to `5m` a run; delivers to `owner`; pings `${env:HC}`\n" in comment
+    assert '`["cat"]` → `["tee", "x"]`; used by `report`\n' in comment
