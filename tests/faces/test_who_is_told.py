@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.faces.conftest import ROOT_FILE, Root
+from tests.faces.test_tool import ask, refused
 
 CHANNELS = """\
 channels:
@@ -112,3 +113,56 @@ def test_a_review_names_who_is_told_by_a_new_job_and_which_jobs_use_a_channel(to
     comment = told.cli("plan", "--base", "HEAD", "--format", "markdown").stdout
     assert "for up to `5m` a run; delivers to `owner`; pings `${env:HC}`\n" in comment
     assert '`["cat"]` → `["tee", "x"]`; used by `report`\n' in comment
+
+
+# -- edits ---------------------------------------------------------------------------------------
+
+
+def test_an_edit_changes_the_recipients_and_nothing_else(told: Root) -> None:
+    found = told.json("update", "report", "--set", "deliver=[owner, log]", "--set", "deliver_on=[success]")
+    assert (found["job"]["deliver"], found["job"]["deliver_on"]) == (["owner", "log"], ["success"])
+    assert found["proposed"]["widens"] == ["deliver"]
+    assert (told.path / "jobs/report.yaml").read_text() == REPORT + "deliver: [owner, log]\ndeliver_on: [success]\n"
+    found = told.json("update", "report", "--unset", "deliver_on", "--set", "deliver=[]")
+    assert (found["job"]["deliver"], found["proposed"]["widens"]) == ([], [])
+
+
+def test_an_edit_that_names_an_unknown_channel_writes_nothing(told: Root) -> None:
+    found = told.cli("update", "report", "--set", "deliver=[ownr]")
+    assert found.code == 2
+    assert "channel 'ownr' is not declared in scheduler.yaml [channel.unknown]" in found.stderr
+    assert (told.path / "jobs/report.yaml").read_text() == REPORT + "deliver: [log]\n"
+
+
+def allow(root: Root, fields: str) -> None:
+    rest = "jobs: ['*'], verbs: [update, create, rollback], paths: ['jobs/**'], edits: commit"
+    policy = f"agents: {{fields: {fields}, {rest}}}\n"
+    root.write("scheduler.yaml", (root.path / "scheduler.yaml").read_text().partition("agents:")[0] + policy)
+    root.commit()
+    root.sync()
+
+
+NEW = {"job": "new", "schedule": "@daily", "task": "x\n"}
+
+
+@pytest.mark.parametrize(
+    ("given", "field"),
+    [({"deliver": ["owner"]}, "deliver"), ({"deliver_on": ["success"]}, "deliver_on"), ({"ping": "${env:HC}"}, "ping")],
+)
+def test_an_agent_adds_no_recipient_and_no_ping_unless_it_may_change_that_key(
+    told: Root, given: dict[str, object], field: str
+) -> None:
+    allow(told, "[task, schedule]")
+    assert f"agents cannot change {field}; agents.fields allows" in refused(told, "update", job="report", **given)
+    assert f"agents cannot change {field}; agents.fields allows" in refused(told, "create", **NEW, **given)
+    allow(told, f"[task, schedule, {field}]")
+    assert ask(told, "update", job="report", **given)["proposed"]["widens"] == [field] * (field != "deliver_on")
+
+
+def test_an_agent_restores_no_recipient_by_a_rollback(told: Root) -> None:
+    allow(told, "[task, schedule]")
+    before = told.git("rev-parse", "HEAD")
+    told.edit("jobs/report.yaml", "[log]", "[]")
+    told.commit()
+    told.sync()
+    assert "agents cannot change deliver" in refused(told, "rollback", job="report", to=f"commit:{before}")
