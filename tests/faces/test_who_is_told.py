@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 
+from scheduler.service.doctor import checks
 from tests.faces.conftest import ROOT_FILE, Root
 from tests.faces.test_tool import ask, refused
 
@@ -166,3 +170,37 @@ def test_an_agent_restores_no_recipient_by_a_rollback(told: Root) -> None:
     told.commit()
     told.sync()
     assert "agents cannot change deliver" in refused(told, "rollback", job="report", to=f"commit:{before}")
+
+
+# -- without the extra package -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("recipient", "status"), [("owner", "error"), ("log", "warning")])
+def test_without_the_package_for_urls_everything_works_and_doctor_says_what_to_install(
+    told: Root, monkeypatch: pytest.MonkeyPatch, recipient: str, status: str
+) -> None:
+    def checked() -> list[tuple[str, str, str]]:
+        found = told.cli("doctor", "--json").json["checks"]
+        return [(each["status"], each["message"], each["hint"]) for each in found if each["name"] == "channels"]
+
+    assert [each[0] for each in checked()] == ["ok"]
+    monkeypatch.setattr(checks, "find_spec", lambda name: None)
+    told.edit("jobs/report.yaml", "[log]", f"[{recipient}]")
+    assert told.cli("sync", "--json").problems == []
+    assert told.run("report")["status"] == "succeeded"
+    (found,) = checked()
+    assert found[:2] == (status, "nothing can be sent to owner: the package for channels with a url is not installed")
+    assert "pip install 'gitops-scheduler[notify]'" in found[2]
+
+
+def test_nothing_is_said_of_the_package_where_no_channel_needs_it(root: Root) -> None:
+    root.write("scheduler.yaml", ROOT_FILE + "channels: {log: {command: [cat]}}\n")
+    assert "channels" not in {each["name"] for each in root.cli("doctor", "--json").json["checks"]}
+
+
+def test_reading_a_url_needs_no_package() -> None:
+    """The module that imports it is loaded by nothing that reads files."""
+    code = "import sys; sys.modules['apprise'] = None; from scheduler.core.formats import rootfile as r; "
+    code += "print(r.read_root_file(b'version: 1\\nchannels: {a: {url: slack://x}}')[1][0].code)"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout == "channel.literal-secret\n"
