@@ -25,7 +25,7 @@ from scheduler.core.plan.headline import (
     times_as_many,
 )
 from scheduler.core.values.hidden import each_shown
-from scheduler.core.values.settings import channel_of, is_inherited_setting, runner_file_of, runner_of
+from scheduler.core.values.settings import channel_of, is_inherited_setting, named_file_of, runner_of
 from scheduler.core.values.texts import counted
 from scheduler.core.views import place_of_setting
 
@@ -240,12 +240,12 @@ def _power(power: Power, shown: Json) -> Iterator[str]:
         used = f"used by {_listed(power.jobs)}" if power.jobs else "no job uses it"
         yield f"- {_listed(power.paths)}, by git's attributes: {before} \u2192 {after}; {used}"
     else:
-        path = runner_file_of(power.field)
+        path = named_file_of(power.field)
         place = code(place_of_setting(power.field))
         what = (
             f"{place}, {code(power.field)}"
             if path is None
-            else f"{code(path)}, which {code(runner_of(power.field) or '')} runs"
+            else f"{code(path)}, which {code(runner_of(power.field) or channel_of(power.field) or '')} runs"
         )
         yield f"- {what}: {before} \u2192 {after}{_runs(power.runner, shown)}{_users(power.field, power.jobs)}"
 

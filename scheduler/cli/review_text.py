@@ -33,7 +33,7 @@ from scheduler.core.plan.headline import (
 )
 from scheduler.core.plan.textdiff import LineEdit, by_words
 from scheduler.core.values.problems import Problem
-from scheduler.core.values.settings import channel_of, converted_file_of, runner_file_of, runner_of
+from scheduler.core.values.settings import channel_of, converted_file_of, named_file_of, runner_of
 
 if TYPE_CHECKING:
     from scheduler.core.plan.marks import Marks, Place
@@ -93,7 +93,7 @@ def _power(power: Power, shown: Json) -> str:
 
 def _named(field: str) -> str:
     """The name of a setting without its path, or the file that a runner names."""
-    is_file = runner_file_of(field) is not None or converted_file_of(field) is not None
+    is_file = named_file_of(field) is not None or converted_file_of(field) is not None
     return setting_name(field) if is_file else field.removesuffix("_ms")
 
 
@@ -169,7 +169,7 @@ def workflow_commands(shown: Json, problems: Sequence[Problem], places: Marks, *
         yield mark("error", None, "guard", text)
     for power in powers(shown):
         if power.kind == "setting":
-            path = runner_file_of(power.field)
+            path = named_file_of(power.field)
             place = places.settings.get(power.field) if path is None else places.tasks.get(path)
             yield mark("warning", place, "more power", _power(power, shown))
         for job_id in power.jobs if power.kind in ("pair", "field") else ():

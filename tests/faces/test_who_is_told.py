@@ -119,6 +119,39 @@ def test_a_review_names_who_is_told_by_a_new_job_and_which_jobs_use_a_channel(to
     assert '`["cat"]` → `["tee", "x"]`; used by `report`\n' in comment
 
 
+PAGE = "bin/page.sh"
+SHELL = "#!/bin/sh\ncat\n"
+
+
+def test_a_program_of_the_root_that_a_channel_runs_is_part_of_its_setting(told: Root) -> None:
+    told.write(PAGE, SHELL)
+    (told.path / PAGE).chmod(0o755)
+    told.edit("scheduler.yaml", "command: [cat]}\nalerts", "command: [./bin/page.sh]}\nalerts")
+    told.sync()
+    told.commit()
+    told.write(PAGE, SHELL.replace("cat", "cat >> page.log"))
+    (change,) = told.json("plan")["root_changed"]
+    assert (change["field"], change["widens"], change["jobs"]) == ("channels.log.files.bin/page.sh", True, ["report"])
+    (line,) = (each for each in told.cli("plan").stdout.splitlines() if each.startswith("!"))
+    assert line.startswith("! bin/page.sh (named by channel log): ")
+    assert line.endswith("[widens]; used by report")
+    review = told.json("plan", "--base", "HEAD")
+    assert [(each["path"], each["jobs"]) for each in review["task_diffs"]] == [(PAGE, ["report"])]
+    assert "- `bin/page.sh`, which `log` runs: " in told.cli("plan", "--base", "HEAD", "--format", "markdown").stdout
+    told.sync()
+    assert told.json("audit", "@root")["audit"][-1]["field"] == change["field"]
+
+
+def test_a_program_that_a_channel_cannot_run_is_a_warning_at_its_word(told: Root) -> None:
+    told.edit("scheduler.yaml", "command: [cat]}\nalerts", "command: [./bin/page.sh]}\nalerts")
+    (problem,) = told.json("validate")["problems"]
+    assert (problem["code"], problem["severity"], problem["column"]) == ("runner.file-missing", "warning", 19)
+    assert problem["message"].endswith("'bin/page.sh' does not exist: it delivers nothing")
+    told.write(PAGE, SHELL)
+    (problem,) = told.json("validate")["problems"]
+    assert problem["code"] == "runner.not-executable"
+
+
 # -- edits ---------------------------------------------------------------------------------------
 
 

@@ -101,9 +101,9 @@ def parse_lenient(data: bytes) -> Settings | None:
     return Settings(jobs=tuple(shape.jobs), timezone=shape.timezone, limits=Limits(**shape.limits.model_dump()))
 
 
-def word_place(data: bytes, runner: str, word: int) -> tuple[int, int]:
-    """Line and column of one word of a runner's command, in a scheduler.yaml without errors."""
-    return read_yaml(decode(data))[0].place(("runners", runner, "command", word))
+def word_place(data: bytes, section: str, name: str, word: int) -> tuple[int, int]:
+    """Line and column of one word of the command of a runner or channel, in a scheduler.yaml without errors."""
+    return read_yaml(decode(data))[0].place((section, name, "command", word))
 
 
 def _settings(path: str, found: YamlDocument) -> tuple[Settings | None, list[Problem]]:

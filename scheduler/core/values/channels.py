@@ -52,6 +52,8 @@ class Channel(Stored):
     env_from: tuple[str, ...] = unsaid(())  # names passed through from the scheduler's own environment: to a command
     ping: str | None = unsaid(None)  # http or https
     detail: Detail = unsaid(Detail.NORMAL)
+    # The files of the root that the command names, by path, and what each holds. Filled in by code that reads the root.
+    files: tuple[tuple[str, str], ...] = unsaid(())
 
     @property
     def kind(self) -> ChannelKind:
