@@ -93,6 +93,12 @@ def test_show_says_who_is_told_what(told: Root) -> None:
     assert (other["deliver"], other["deliver_on"], other["ping"]) == ([], ["failure", "recovery"], None)
 
 
+def test_the_tool_says_who_is_told_what_and_nothing_where_nobody_is(told: Root) -> None:
+    found = ask(told, "show", job="report")["job"]
+    assert (found["deliver"], found["deliver_on"]) == (["log"], ["failure", "recovery"])
+    assert not {"deliver", "deliver_on", "ping"} & ask(told, "show", job="heartbeat")["job"].keys()
+
+
 def test_jobs_that_name_a_deleted_channel_keep_their_last_good_definition(told: Root) -> None:
     told.edit("scheduler.yaml", "  log: {command: [cat]}\nalerts: {deliver: [log]", "alerts: {deliver: [owner]")
     found = told.cli("sync", "--json")

@@ -55,9 +55,9 @@ def unknown_channels(path: Path, names: Any, channels: Any) -> list[KeyFault]:
 
     What cannot be a name is reported by the shape.
     """
-    known = sorted(channels) if isinstance(channels, Mapping) else []
     if not isinstance(names, list):
         return []
+    known = sorted(channels) if isinstance(channels, Mapping) else []
     unknown = [(at, name) for at, name in enumerate(names) if is_channel_name(name) and name not in known]
     return [_unknown((*path, at), name, known) for at, name in unknown[:_MOST_TOLD]]
 
