@@ -22,6 +22,7 @@ from scheduler.cli.group import cli
 from scheduler.cli.helping import GLOBAL
 from scheduler.core.formats import rules
 from scheduler.core.formats.base import Shape
+from scheduler.core.formats.channel_shapes import AlertsShape, ChannelShape, HeartbeatShape
 from scheduler.core.formats.json_schema import SCHEMAS
 from scheduler.core.formats.root_shapes import (
     AgentsShape,
@@ -63,7 +64,6 @@ def pages() -> dict[str, dict[str, str]]:
             "check-keys": key_table(CheckShape),
             "expect-keys": key_table(ExpectShape),
             "budget-keys": key_table(BudgetShape),
-            "job-not-yet": not_yet(JobShape),
         },
         "scheduler-yaml.md": {
             "root-keys": key_table(RootShape),
@@ -76,7 +76,9 @@ def pages() -> dict[str, dict[str, str]]:
             "worktree-keys": key_table(WorktreeShape),
             "price-keys": key_table(PriceShape),
             "root-budget-keys": key_table(RootBudgetShape),
-            "root-not-yet": not_yet(RootShape),
+            "channel-keys": key_table(ChannelShape),
+            "alerts-keys": key_table(AlertsShape),
+            "heartbeat-keys": key_table(HeartbeatShape),
         },
         "tool.md": {
             "tool-reads": table(("action", "does", "arguments"), _actions(READ_TOOL)),
@@ -106,10 +108,6 @@ def key_table(shape: type[Shape]) -> str:
         default = "required" if name in required else _default(name, found.get("default"))
         rows.append((f"`{name}`", _value(found), default, _meaning(shape.model_fields[name])))
     return table(("key", "value", "default", "meaning"), rows)
-
-
-def not_yet(shape: type[Shape]) -> str:
-    return ", ".join(f"`{name}`" for name in sorted(shape.not_yet)) + "\n"
 
 
 def _default(name: str, value: Any) -> str:

@@ -154,6 +154,8 @@ def show_command(given: Globals, job: str) -> None:
         else None,
         "stopped": render.in_zone(about["stop_reason"] or ""),
         "expects": "; ".join(_expectations(about)),
+        "deliver": f"{', '.join(about['deliver'])} on {', '.join(about['deliver_on'])}" if about["deliver"] else None,
+        "ping": about["ping"],
         **_spending(about["budget"], found["spending"]),
         "overdue": render.in_zone("; ".join(alarm["message"] for alarm in about["alarms"])),
         "paused": render.pause_text(about["paused"]) if about["paused"] else None,

@@ -25,7 +25,7 @@ from scheduler.core.plan.headline import (
     times_as_many,
 )
 from scheduler.core.values.hidden import each_shown
-from scheduler.core.values.settings import is_inherited_setting, runner_file_of, runner_of
+from scheduler.core.values.settings import channel_of, is_inherited_setting, named_file_of, runner_of
 from scheduler.core.values.texts import counted
 from scheduler.core.views import place_of_setting
 
@@ -229,28 +229,30 @@ def _guard(guard: Json | None) -> list[str]:
 def _power(power: Power, shown: Json) -> Iterator[str]:
     before, after = (_value(power.field, side) for side in (power.before, power.after))
     if power.kind == "pair":
-        env = f", with {code(value_text(power.env))} in its environment" if power.env else ""
+        more = f", with {code(value_text(power.env))} in its environment" if power.env else ""
+        more += f"; delivers to {_listed(power.deliver)}" if power.deliver else ""
+        more += f"; pings {_value('ping', power.ping)}" if power.ping else ""
         what = f"{power.title} with runner {code(power.runner)}{_runs(power.runner, shown)}"
-        yield f"- {_listed(power.jobs)}: {what}, for up to {_value('timeout_ms', power.timeout_ms)} a run{env}"
+        yield f"- {_listed(power.jobs)}: {what}, for up to {_value('timeout_ms', power.timeout_ms)} a run{more}"
     elif power.kind == "field":
         yield f"- {_listed(power.jobs)}: {_field(power.field)} {before} \u2192 {after}{_runs(power.runner, shown)}"
     elif power.kind == "conversion":
         used = f"used by {_listed(power.jobs)}" if power.jobs else "no job uses it"
         yield f"- {_listed(power.paths)}, by git's attributes: {before} \u2192 {after}; {used}"
     else:
-        path = runner_file_of(power.field)
+        path = named_file_of(power.field)
         place = code(place_of_setting(power.field))
         what = (
             f"{place}, {code(power.field)}"
             if path is None
-            else f"{code(path)}, which {code(runner_of(power.field) or '')} runs"
+            else f"{code(path)}, which {code(runner_of(power.field) or channel_of(power.field) or '')} runs"
         )
         yield f"- {what}: {before} \u2192 {after}{_runs(power.runner, shown)}{_users(power.field, power.jobs)}"
 
 
 def _users(field: str, jobs: Sequence[str]) -> str:
-    """Who is affected by a setting: users of the runner, or jobs that inherit the default."""
-    if runner_of(field) is not None:
+    """Who is affected by a setting: users of the runner or channel, or jobs that inherit the default."""
+    if runner_of(field) is not None or channel_of(field) is not None:
         return f"; used by {_listed(jobs)}" if jobs else "; no job uses it"
     if not is_inherited_setting(field):
         return ""

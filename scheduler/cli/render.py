@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 import click
 
 from scheduler.core.values.instants import parse_instant
-from scheduler.core.values.settings import converted_file_of, is_inherited_setting, runner_file_of, runner_of
+from scheduler.core.values.settings import converted_file_of, is_inherited_setting, named_file_of
 from scheduler.core.values.texts import json_text, listed
 
 if TYPE_CHECKING:
@@ -523,7 +523,7 @@ def field_text(field: str, value: Any) -> str:
         from scheduler.core.values.units import format_duration
 
         return format_duration(timedelta(milliseconds=value))
-    if runner_file_of(field) is not None:
+    if named_file_of(field) is not None:
         return "no file" if value is None else _SHA256.sub(lambda found: found[1][:12], str(value))
     if converted_file_of(field) is not None:
         return "as committed" if value is None else str(value)
@@ -548,10 +548,11 @@ _SHA256 = re.compile("sha256:([0-9a-f]{64})")
 
 
 def setting_name(field: str) -> str:
-    """The dotted name of a setting in scheduler.yaml, or the path of a file that a runner names."""
-    path = runner_file_of(field)
+    """The dotted name of a setting in scheduler.yaml, or the path of a file that a runner or channel names."""
+    path = named_file_of(field)
     if path is not None:
-        return f"{path} (named by runner {runner_of(field)})"
+        kind, name, _ = field.split(".", 2)
+        return f"{path} (named by {kind.removesuffix('s')} {name})"
     if (path := converted_file_of(field)) is not None:
         return f"{path} (git's attributes)"
     from scheduler.core.views import place_of_setting
@@ -560,7 +561,7 @@ def setting_name(field: str) -> str:
 
 
 def users_text(change: Mapping[str, Any]) -> str:
-    """The jobs that use a runner setting or inherit a default; empty for other settings."""
+    """The jobs that use a setting of a runner or channel, or inherit a default; empty for other settings."""
     if "jobs" not in change:
         return ""
     if is_inherited_setting(change["field"]):

@@ -33,7 +33,7 @@ from scheduler.core.plan.headline import (
 )
 from scheduler.core.plan.textdiff import LineEdit, by_words
 from scheduler.core.values.problems import Problem
-from scheduler.core.values.settings import converted_file_of, runner_file_of, runner_of
+from scheduler.core.values.settings import channel_of, converted_file_of, named_file_of, runner_of
 
 if TYPE_CHECKING:
     from scheduler.core.plan.marks import Marks, Place
@@ -76,21 +76,24 @@ def _power(power: Power, shown: Json) -> str:
     jobs = ", ".join(power.jobs[:20]) + (f" and {len(power.jobs) - 20} more" if len(power.jobs) > 20 else "")
     if power.kind == "pair":
         timeout = field_text("timeout_ms", power.timeout_ms)
-        env = f", with {value_text(power.env)} in its environment" if power.env else ""
-        return clean(f"{jobs}: {power.title} with runner {power.runner}{runs}, for up to {timeout} a run{env}")
+        more = f", with {value_text(power.env)} in its environment" if power.env else ""
+        more += f"; delivers to {', '.join(power.deliver)}" if power.deliver else ""
+        more += f"; pings {power.ping}" if power.ping else ""
+        return clean(f"{jobs}: {power.title} with runner {power.runner}{runs}, for up to {timeout} a run{more}")
     change = {"field": power.field, "before": power.before, "after": power.after}
     if power.kind == "field":
         return clean(f"{jobs}: {_changed(power.field, change, ' ')}{runs}")
     if power.kind == "conversion":
         used = f"used by {jobs}" if jobs else "no job uses it"
         return clean(f"{', '.join(power.paths)} (git's attributes): {change_text(power.field, change)}; {used}")
-    served = users_text({**change, "jobs": power.jobs}) if runner_of(power.field) or power.jobs else ""
+    has_users = runner_of(power.field) or channel_of(power.field) or power.jobs
+    served = users_text({**change, "jobs": power.jobs}) if has_users else ""
     return clean(f"{_named(power.field)}: {change_text(power.field, change)}{runs}{served}")
 
 
 def _named(field: str) -> str:
     """The name of a setting without its path, or the file that a runner names."""
-    is_file = runner_file_of(field) is not None or converted_file_of(field) is not None
+    is_file = named_file_of(field) is not None or converted_file_of(field) is not None
     return setting_name(field) if is_file else field.removesuffix("_ms")
 
 
@@ -166,7 +169,7 @@ def workflow_commands(shown: Json, problems: Sequence[Problem], places: Marks, *
         yield mark("error", None, "guard", text)
     for power in powers(shown):
         if power.kind == "setting":
-            path = runner_file_of(power.field)
+            path = named_file_of(power.field)
             place = places.settings.get(power.field) if path is None else places.tasks.get(path)
             yield mark("warning", place, "more power", _power(power, shown))
         for job_id in power.jobs if power.kind in ("pair", "field") else ():

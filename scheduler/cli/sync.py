@@ -33,7 +33,7 @@ from scheduler.service.jobs import held
 from scheduler.service.sync import init, plan_sync, problem_lines, sync, validate
 
 if TYPE_CHECKING:
-    from scheduler.core.changes import DriftJson, GuardJson
+    from scheduler.core.changes import DriftJson, GuardJson, RunnerPairJson
     from scheduler.service.review.review import Review
     from scheduler.service.root import Root
     from scheduler.sync.synced import SyncReport
@@ -259,11 +259,11 @@ def _print_synced(given: Globals, found: SyncReport, root: Root, *, dry: bool, r
         words = {
             job_id: f"{said}; next fire: {_next_fire(shown['first_fires'][job_id])}" for job_id, said in words.items()
         }
-    pairs = {pair["id"]: f"; runner {pair['runner']}  [widens]" for pair in shown["runner_pairs"] if dry}
+    pairs = {pair["id"]: f"; {_power(pair)}  [widens]" for pair in shown["runner_pairs"] if dry}
     for job_id in shown["created"]:
-        click.echo(f"+ {job_id}: {words[job_id]}{pairs.get(job_id, '')}")
+        click.echo(render.clean(f"+ {job_id}: {words[job_id]}{pairs.get(job_id, '')}"))
     for job_id in shown["revived"]:
-        click.echo(f"+ {job_id} (back, with its history): {words[job_id]}{pairs.get(job_id, '')}")
+        click.echo(render.clean(f"+ {job_id} (back, with its history): {words[job_id]}{pairs.get(job_id, '')}"))
     for update in shown["updated"]:
         changes = {field: each for field, each in update["changes"].items() if field not in update["inherited"]}
         if not changes:  # an inherited default, whose line names the job
@@ -302,6 +302,13 @@ def _print_synced(given: Globals, found: SyncReport, root: Root, *, dry: bool, r
     said = [f"{n} {word}" for n, word in counts if n] or ["nothing to do"]
     said.append(f"{shown['unchanged']} unchanged")
     say(given, ("would be: " if dry else "") + ", ".join(said))
+
+
+def _power(pair: RunnerPairJson) -> str:
+    """The runner of a job that is added or back, and who is told."""
+    told = f", delivers to {', '.join(pair['deliver'])}" if "deliver" in pair else ""
+    pinged = f", pings {pair['ping']}" if "ping" in pair else ""
+    return f"runner {pair['runner']}{told}{pinged}"
 
 
 def _next_fire(at: str | None) -> str:

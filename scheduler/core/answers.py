@@ -124,6 +124,9 @@ class SpecJson(TypedDict):
     check: dict[str, Any] | None
     expect: dict[str, Any] | None
     budget: BudgetJson | None
+    deliver: list[str]  # names of channels
+    deliver_on: list[str]
+    ping: str | None
 
 
 class OtherModelJson(TypedDict):

@@ -35,14 +35,16 @@ class TaskChangeJson(TypedDict):
 class RootChangeJson(BeforeAfterJson):
     field: str
     widens: bool
-    jobs: NotRequired[list[str]]  # the jobs that use the runner or file, or inherit the default
+    jobs: NotRequired[list[str]]  # the jobs that use the runner, channel or file, or inherit the default
 
 
 class RunnerPairJson(TypedDict):
-    """A job that is added or back, and the runner that is new for it."""
+    """A job that is added or back, and the runner that is new for it. In a plan, also who is new to be told."""
 
     id: str
     runner: str
+    deliver: NotRequired[list[str]]
+    ping: NotRequired[str]
 
 
 class GuardJson(TypedDict):

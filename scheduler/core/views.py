@@ -18,7 +18,7 @@ from scheduler.core.values.facts import Commit, Job, JobSummary, Pause, RunnerFi
 from scheduler.core.values.instants import instant, on_the_clock
 from scheduler.core.values.problems import Problem
 from scheduler.core.values.runs import AuditRow, Run
-from scheduler.core.values.settings import ROOT_FILE, converted_file_of, is_inherited_setting, runner_of
+from scheduler.core.values.settings import ROOT_FILE, channel_of, converted_file_of, is_inherited_setting, runner_of
 from scheduler.core.values.spec import JobSpec, Schedule
 from scheduler.core.values.units import parse_duration
 from scheduler.core.values.usage import Cost, OtherModel, Tokens
@@ -309,9 +309,7 @@ def plan_json(plan: Plan, *, now: datetime, duration_ms: int, held: str | None =
             if action.verb in ("create", "revive")
         },
         "updated": [_update_json(action, plan, now) for action in known if action.changes],
-        "runner_pairs": []
-        if plan.first
-        else [{"id": each.job_id, "runner": each.after.spec.runner} for each in plan.new_pairs],
+        "runner_pairs": [] if plan.first else [_pair_json(each) for each in plan.new_pairs],
         "moved": [
             {"id": action.job_id, "from": action.moved_from, "to": action.after.path}
             for action in known
@@ -345,6 +343,16 @@ def plan_json(plan: Plan, *, now: datetime, duration_ms: int, held: str | None =
     }
 
 
+def _pair_json(action: Action) -> changes.RunnerPairJson:
+    spec = action.after.spec
+    found: changes.RunnerPairJson = {"id": spec.id, "runner": spec.runner}
+    if spec.deliver:
+        found["deliver"] = list(spec.deliver)
+    if spec.ping is not None:
+        found["ping"] = spec.ping
+    return found
+
+
 def _guard_json(guard: Guard) -> changes.GuardJson:
     return cast("changes.GuardJson", {"would_archive": len(guard.ids), **guard.to_json()})
 
@@ -361,6 +369,8 @@ def _root_change_json(
     found: changes.RootChangeJson = {"field": field, "before": before, "after": after, "widens": wider}
     if (runner := runner_of(field)) is not None:
         found["jobs"] = plan.users(runner)
+    elif (channel := channel_of(field)) is not None:
+        found["jobs"] = plan.told(channel)
     elif (path := converted_file_of(field)) is not None:
         found["jobs"] = list(by_file.get(path, ()))
     elif is_inherited_setting(field):
@@ -371,31 +381,47 @@ def _root_change_json(
 def widens_root(field: str) -> bool:
     """True if a setting can give more power: to jobs (what runs, for how long, where), or to those who edit them."""
     first, _, rest = field.partition(".")
-    return first in (
-        "state",
-        "attributes",
-        "runners",
-        "hosts",
-        "jobs",
-        "channels",
-        "prune",
-        "worktree",
-        "agents",
-        "prices",
-        "budget",
-        "currency",
-    ) or (
-        first == "defaults" and rest.split(".")[0] in ("runner", "env", "timeout", "model", "args", "workdir", "budget")
+    return (
+        field in ("alerts.deliver", "alerts.heartbeat.url")
+        or first
+        in (
+            "state",
+            "attributes",
+            "runners",
+            "hosts",
+            "jobs",
+            "channels",
+            "prune",
+            "worktree",
+            "agents",
+            "prices",
+            "budget",
+            "currency",
+        )
+        or (
+            first == "defaults"
+            and rest.split(".")[0]
+            in ("runner", "env", "timeout", "model", "args", "workdir", "budget", "deliver", "ping")
+        )
     )
 
 
 def _narrows(field: str, before: Any, after: Any, plan: Plan) -> bool:
-    """True if a change of such a setting only takes power away: a shorter timeout, a lower budget, a lost runner."""
+    """True if a change of such a setting only takes power away: a shorter timeout, a lower budget, a lost runner.
+
+    Also a channel that is gone, and fewer of those who are told.
+    """
     first, _, rest = field.partition(".")
     if (first, rest) == ("defaults", "timeout") and before and after:
         return parse_duration(after) < parse_duration(before)
     if first == "budget" or (first == "defaults" and rest.startswith("budget")):
         return before is None or (after is not None and Decimal(str(after)) < Decimal(str(before)))
+    if field in ("alerts.deliver", "defaults.deliver"):
+        return set(after or ()) <= set(before or ())
+    if field in ("alerts.heartbeat.url", "defaults.ping"):
+        return after is None
+    if first == "channels":
+        return not any(field.startswith(f"channels.{name}.") for name in plan.settings.channels)
     runner = runner_of(field)
     return runner is not None and plan.root_changes.get(f"runners.{runner}.command", ("", ""))[1] is None
 

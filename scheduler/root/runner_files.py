@@ -1,4 +1,4 @@
-"""The files of the root that runners name: their content now, its provenance in git, and which are missing."""
+"""The files of the root that runners and channels name: their content, its provenance in git, and which are missing."""
 
 from __future__ import annotations
 
@@ -23,27 +23,35 @@ _NO_FILE = ("source_missing", "source_not_regular")  # a word that only looks li
 _SETTLED_S = 2.0  # a file this old cannot change again without new times
 
 
-def with_runner_files(files: Files, settings: Settings, data: bytes) -> tuple[Settings, list[Problem]]:
-    """The settings with the content of each file that a runner names, and warnings for files that nothing can run.
+def with_named_files(files: Files, settings: Settings, data: bytes) -> tuple[Settings, list[Problem]]:
+    """The settings with the content of each file that a command names, and warnings for files that nothing can run.
 
     data: the bytes of scheduler.yaml.
     """
     problems: list[Problem] = []
-    runners = {}
-    for name, runner in settings.runners.items():
-        held: list[tuple[str, str]] = []
-        for named in named_files(runner, str(files.root)):
+
+    def held(section: str, name: str, command: tuple[str, ...], cwd: str) -> tuple[tuple[str, str], ...]:
+        states: list[tuple[str, str]] = []
+        for named in named_files(command, cwd, str(files.root)):
             found = _state(files, named.path)
             if found is not None:
-                held.append((named.path, found))
-            problems += _problems(name, runner, named, found, data, files)
-        runners[name] = replace(runner, files=tuple(sorted(held))) if held else runner
-    return replace(settings, runners=runners), problems
+                states.append((named.path, found))
+            problems.extend(_problems(section, name, command[named.word], named, found, data, files))
+        return tuple(sorted(states))
+
+    runners, channels = dict(settings.runners), dict(settings.channels)
+    for name, runner in runners.items():
+        if found := held("runners", name, runner.command, runner.cwd):
+            runners[name] = replace(runner, files=found)
+    for name, channel in channels.items():
+        if channel.command and (found := held("channels", name, channel.command, ".")):
+            channels[name] = replace(channel, files=found)
+    return replace(settings, runners=runners, channels=channels), problems
 
 
 def runner_paths(files: Files, runner: RunnerSpec) -> list[str]:
     """The paths that a runner's command names, whether or not the files exist."""
-    return [named.path for named in named_files(runner, str(files.root))]
+    return [named.path for named in named_files(runner.command, runner.cwd, str(files.root))]
 
 
 def read_runner_files(files: Files, runner: RunnerSpec) -> list[tuple[str, Source | Fault]]:
@@ -96,9 +104,9 @@ def _settled_mark(path: str) -> tuple[int, ...] | None:
 
 
 def _problems(
-    name: str, runner: RunnerSpec, named: Named, found: str | None, data: bytes, files: Files
+    section: str, name: str, word: str, named: Named, found: str | None, data: bytes, files: Files
 ) -> Iterator[Problem]:
-    word = runner.command[named.word]
+    """word: of the command, that names the file."""
     if not named.needed or (found is None and not named.started and files.is_folder(named.path)):
         return
     if found is None:
@@ -112,5 +120,6 @@ def _problems(
         return
     from scheduler.core.formats.rootfile import word_place
 
-    message = f"runner {name!r} runs {word!r}, and {named.path!r} {what}: its jobs cannot start"
-    yield Problem(ROOT_FILE, *word_place(data, name, named.word), code, message, hint, Severity.WARNING)
+    who, effect = ("runner", "its jobs cannot start") if section == "runners" else ("channel", "it delivers nothing")
+    message = f"{who} {name!r} runs {word!r}, and {named.path!r} {what}: {effect}"
+    yield Problem(ROOT_FILE, *word_place(data, section, name, named.word), code, message, hint, Severity.WARNING)

@@ -13,24 +13,24 @@ from scheduler.machine.zones import rules
 from scheduler.root.files import Files, WorkingTree
 from scheduler.root.place import Place
 from scheduler.root.reading import Source, read_file
-from scheduler.root.runner_files import with_runner_files
+from scheduler.root.runner_files import with_named_files
 
 Json = dict[str, Any]
 ROOT_FILE_BYTES = 1024 * 1024
 
 
 def read_settings(place: Place) -> tuple[Settings | None, tuple[Problem, ...]]:
-    """The current scheduler.yaml, with the files that its runners name. None, with reasons, if missing or invalid."""
+    """The current scheduler.yaml, with the files that it names. None, with reasons, if missing or invalid."""
     return settings_of(WorkingTree(place))
 
 
 def settings_of(files: Files) -> tuple[Settings | None, tuple[Problem, ...]]:
-    """The settings in the scheduler.yaml of any `Files`, with the files that its runners name."""
+    """The settings in the scheduler.yaml of any `Files`, with the files that its runners and channels name."""
     found = files.read(ROOT_FILE, limit=ROOT_FILE_BYTES)
     settings, problems = settings_in(found)
     if settings is None or isinstance(found, Fault):
         return settings, problems
-    settings, lacking = with_runner_files(files, settings, found.data)
+    settings, lacking = with_named_files(files, settings, found.data)
     return settings, tuple(sorted({*problems, *lacking}))
 
 

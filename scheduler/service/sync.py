@@ -78,7 +78,7 @@ def validate(root: Root, paths: Sequence[Path] = ()) -> tuple[Problem, ...]:
     converted = conversion_problems(conversions_here(files, desired))
     problems = sorted({*root_problems, *desired.problems, *across_files(desired), *no_job(desired), *converted})
     if broken:
-        problems = [problem for problem in problems if problem.code not in NEEDS_SETTINGS]
+        problems = [each for each in problems if each.path == ROOT_FILE or each.code not in NEEDS_SETTINGS]
     if not paths:
         return tuple(problems)
     wanted = [_below_root(root, path) for path in paths]

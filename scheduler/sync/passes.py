@@ -17,7 +17,7 @@ from scheduler.core.plan.desired import Desired, Read
 from scheduler.core.plan.plan import Plan, plan, plan_one
 from scheduler.core.values.facts import Fault, Job, Lookup, SyncState
 from scheduler.core.values.problems import Problem, UnavailableError
-from scheduler.core.values.settings import ROOT_FILE, Settings, runner_file_of
+from scheduler.core.values.settings import ROOT_FILE, Settings, named_file_of
 from scheduler.git.tree import Commits, Tree, git_silence, read_tree
 from scheduler.ledger import clock_steps, places, syncs
 from scheduler.ledger.cursor import StaleError, until_fresh
@@ -451,7 +451,7 @@ class Passes:
         if applied.revision is None:
             return {}
         root, found = self.place.root, dict[str, Origin]()
-        named = {path for field in applied.root_changes if (path := runner_file_of(field)) is not None}
+        named = {path for field in applied.root_changes if (path := named_file_of(field)) is not None}
         unread = sorted(path for path in paths if path not in applied.sources)
         tree = self._tree_of(applied.revision, unread) if unread else Tree()
         for path in paths:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, PlainValidator, ValidationInfo, WithJsonSchema
@@ -20,7 +19,6 @@ from scheduler.core.formats.base import Line, Shape
 from scheduler.core.formats.faults import KeyFault, check
 from scheduler.core.formats.shapes import JobId, JobShape
 from scheduler.core.times.moments import WrittenMoment, read_moment
-from scheduler.core.values.facts import Status
 from scheduler.core.values.problems import UsageError, meant
 from scheduler.core.values.runs import RunStatus
 from scheduler.core.values.texts import InputError, TextError, short
@@ -28,10 +26,6 @@ from scheduler.tool.meanings import instead
 
 Json = dict[str, Any]
 KEYS = tuple(name for name in JobShape.model_fields if name != "id")  # of a job, as create and update accept them
-
-
-def _named(words: type[StrEnum]) -> str:
-    return ", ".join(each.value for each in words)
 
 
 _WHEN = "2027-03-29T01:00:00Z, 03:00 (in the zone of the job), now, +2h, -1d"
@@ -70,7 +64,7 @@ class ListCall(Shape):
 
     status: Line | None = Field(
         default=None,
-        description=f"Only this status. list: {_named(Status)}, running, failing. history: {_named(RunStatus)}.",
+        description="Only this status. list: paused, stopped, failing, ...; history: succeeded, failed, skipped, ...",
     )
     tag: Line | None = Field(default=None, description="Only jobs with this tag.")
     problems: bool = Field(default=False, description="Only jobs whose files have problems.")
@@ -135,7 +129,7 @@ class TaskCall(JobOrRunCall):
 
 
 class ExplainCall(JobOrRunCall):
-    """Why a job did, did not or will not run. With run: why that run started and how it ended."""
+    """Why a job did, did not or will not run. With run: why it started and how it ended."""
 
     at: When | None = Field(default=None, description="The instant to explain. Default: the newest slot.")
     since: When | None = Field(default=None, description="Sum up the slots from here on.")
@@ -167,7 +161,7 @@ class PauseCall(JobCall):
     """Pause a job; its file does not change."""
 
     reason: Line | None = Field(default=None, description="Why.")
-    until: When | None = Field(default=None, description=f"When it resumes by itself: {_WHEN}.")
+    until: When | None = Field(default=None, description="When it resumes by itself, such as +2h.")
     next: bool = Field(default=False, description="Skip only the next slot.")
 
 
@@ -203,17 +197,13 @@ class EditCall(JobCall):
 class VersionedEdit(EditCall):
     """An edit of an existing job."""
 
-    if_version: Line | None = Field(
-        default=None, description="Refuse if the job has another version (see show), to overwrite nobody's edit."
-    )
+    if_version: Line | None = Field(default=None, description="Refuse if the job has another version (see show).")
 
 
 class UpdateCall(VersionedEdit):
     """Change keys of a job or its text."""
 
-    set: dict[str, Any] = Field(
-        default={}, description='Nested keys: {"retry.attempts": 3}.', examples=[{"retry.attempts": 3}]
-    )
+    set: dict[str, Any] = Field(default={}, description="Nested keys.", examples=[{"retry.attempts": 3}])
     unset: list[Line] = Field(default=[], description="Keys to delete.", examples=[["description"]])
 
 

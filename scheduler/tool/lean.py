@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from scheduler.core.values.problems import Problem
 
 if TYPE_CHECKING:
-    from scheduler.core.answers import JobRowJson, ListJson, ShowJson, StatusJson
+    from scheduler.core.answers import JobJson, JobRowJson, ListJson, ShowJson, StatusJson
     from scheduler.core.changes import EditJson, ProposedJson
 
 Json = Mapping[str, Any]
@@ -81,8 +81,16 @@ def lean_status(found: StatusJson) -> dict[str, Any]:
     return {**lean(told), "attention": found["attention"]}
 
 
+def lean_job(job: JobJson) -> dict[str, Any]:
+    """All that is said of a job; what is told to nobody is left out."""
+    told = lean(job)
+    if not job["deliver"]:
+        del told["deliver_on"]
+    return told
+
+
 def lean_show(found: ShowJson) -> dict[str, Any]:
-    return {**lean(found), "job": lean(found["job"]), "next_fires": lean_fires(found["next_fires"])}
+    return {**lean(found), "job": lean_job(found["job"]), "next_fires": lean_fires(found["next_fires"])}
 
 
 def lean_proposed(found: ProposedJson) -> dict[str, Any]:
@@ -93,7 +101,7 @@ def lean_edit(found: EditJson) -> dict[str, Any]:
     """An edit without the job if it is on a branch: the job is unchanged, and `proposed` has its future state."""
     told: dict[str, Any] = {name: value for name, value in found.items() if value is not None and name != "job"}
     if found["job"] is not None and found["applied"] != "pending_branch":
-        told["job"] = lean(found["job"])
+        told["job"] = lean_job(found["job"])
     if found["proposed"] is not None:
         told["proposed"] = lean_proposed(found["proposed"])
     return told

@@ -29,7 +29,7 @@ _BRIEF = {
     "task_source_path": "File of the text, instead of task.",
     "runner": "A runner in scheduler.yaml.",
     "env": "Values are text.",
-    "timeout": "Duration, such as 20m.",
+    "timeout": "Duration.",
     "concurrency": "If due while it is running.",
     "catch_up": "Slots missed in downtime: none, latest, all.",
     "failure_limit": "Consecutive errors that stop it.",
@@ -42,6 +42,9 @@ _BRIEF = {
     "expect": "result: nonempty or /regex/; file: PATH.",
     "check": "runner, task or task_source_path, output: exit 0 runs, 10 skips.",
     "budget": "per_run, per_day, per_month.",
+    "deliver": "Channels in scheduler.yaml to tell.",
+    "deliver_on": "success, failure, every_failure, recovery, skip.",
+    "ping": "URL called at start and end.",
 }
 
 
@@ -109,7 +112,6 @@ Changes nothing. Answers are short and leave out keys without a value; full: tru
 Examples:
     {"action": "list", "tag": "agent"}
     {"action": "show", "job": "heartbeat"}
-    {"action": "task", "job": "heartbeat"}
     {"action": "history", "job": "heartbeat", "n": 5}
     {"action": "output", "run": "heartbeat:7"}
     {"action": "explain", "job": "heartbeat"}
@@ -134,12 +136,10 @@ Durations are text: 90s, 20m, 1h30m.
 
 Examples:
     {"action": "update", "job": "heartbeat", "schedule": {"every": "2h"}, "name": "Two-hourly"}
-    {"action": "update", "job": "heartbeat", "task": "Look at the inbox first.\\n", "if_version": "3-0a1b2c3d",
-     "message": "Look at the inbox first"}
+    {"action": "update", "job": "heartbeat", "task": "Look at the inbox first.\\n", "if_version": "3-0a1b2c3d"}
     {"action": "update", "job": "heartbeat", "set": {"retry.attempts": 3}, "unset": ["description"]}
     {"action": "create", "job": "digest", "schedule": {"cron": "0 18 * * *", "timezone": "Europe/Berlin"},
      "task": "Sum up the day.\\n", "tags": ["agent"]}
-    {"action": "rollback", "job": "heartbeat", "to": "heartbeat:7"}
     {"action": "run", "job": "heartbeat", "wait": true}
 
 task is the whole text: read it first (task of schedule_read). An edit answers with its diff, what it proposes

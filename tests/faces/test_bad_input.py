@@ -312,7 +312,8 @@ BROKEN: dict[str, str | bytes] = {
     "not YAML": "id: [triage\n",
     "no id": TRIAGE.replace("id: triage\n", ""),
     "an unknown key": TRIAGE.replace("schedule:", "shedule:"),
-    "a key that is not supported yet": TRIAGE + "deliver: [owner]\n",
+    "an unknown channel": TRIAGE + "deliver: [owner]\n",
+    "a ping with its secret": TRIAGE + "ping: https://hc-ping.com/5b3f6c1e\n",
     "conflict markers": TRIAGE + MARKERS,
     "a tab": TRIAGE.replace("schedule: ", "\tschedule: "),
     "not UTF-8": b"\xff\xfe" + TRIAGE.encode(),
@@ -771,7 +772,9 @@ BROKEN_ROOT: dict[str, str | bytes] = {
     "another version": ROOT_FILE.replace("version: 1", "version: 2"),
     "empty": "",
     "conflict markers": ROOT_FILE + MARKERS,
-    "a key that is not supported yet": ROOT_FILE + "channels: {}\n",
+    "a channel with its secret": ROOT_FILE + "channels: {x: {url: 'json://u:hunter2@example.com'}}\n",
+    "defaults with an unknown runner": ROOT_FILE.replace("runner: agent", "runner: agnet"),
+    "alerts to an unknown channel": ROOT_FILE + "alerts: {deliver: [x]}\n",
     "not UTF-8": b"\xff" + ROOT_FILE.encode(),
 }
 

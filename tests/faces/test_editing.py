@@ -295,7 +295,6 @@ def nested(levels: int) -> dict[str, Any]:
         ({"retry.attemps": 3}, [], "unknown key 'attemps' [key.unknown]"),
         ({"schedule.0.crom": "@daily"}, [], "unknown key 'crom' [key.unknown]"),
         ({"channel": "x"}, [], "unknown key 'channel' [key.unknown]"),
-        ({"deliver": ["x"]}, [], "key 'deliver' is not supported yet"),
         ({"env" + ".x" * 400: "x"}, [], "is not a key"),
         ({"tags." + "9" * 5_000: "x"}, [], "is not a key"),
         ({}, ["owner", "owner"], "owner is changed twice"),

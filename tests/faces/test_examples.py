@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+import subprocess
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,9 @@ from scheduler.core.formats.root_shapes import (
     RunnerShape,
     WorktreeShape,
 )
+from scheduler.core.formats.rootfile import read_root_file
 from scheduler.core.formats.shapes import JobShape, ScheduleShape
+from scheduler.core.values.channels import Channel, ChannelKind
 from tests.faces.conftest import contents
 from tests.helpers import call, git
 
@@ -37,6 +40,12 @@ def documents(root: Path) -> Iterator[dict[str, Any]]:
 
 def settings(root: Path) -> Any:
     return yaml.safe_load((root / "scheduler.yaml").read_text())
+
+
+def read_channels(root: Path) -> Mapping[str, Channel]:
+    found, _ = read_root_file((root / "scheduler.yaml").read_bytes())
+    assert found is not None
+    return found.channels
 
 
 def check_root(root: Path, state: Path) -> None:
@@ -94,7 +103,9 @@ def test_the_example_shows_every_key_of_a_runner_and_every_input(copied: Path) -
 
 def test_the_example_shows_the_keys_of_scheduler_yaml(copied: Path) -> None:
     found = settings(copied)
-    assert set(found) == set(RootShape.model_fields) - {"hosts"}  # which would keep it from running anywhere else
+    # hosts would keep it from running anywhere else, and nothing answers at a base_url.
+    assert set(found) == set(RootShape.model_fields) - {"hosts", "base_url"}
+    assert {each.kind for each in read_channels(copied).values()} == {ChannelKind.COMMAND}, "which needs no account"
     assert set(found["limits"]) == set(LimitsShape.model_fields) - {"max_jobs"}
     assert set(found["prune"]) == set(PruneShape.model_fields)
     assert set(found["retention"]) == set(RetentionShape.model_fields)
@@ -126,6 +137,19 @@ def test_the_line_for_a_real_agent_can_be_taken_as_it_stands(tmp_path: Path, cop
     assert "    command: [cat]\n" in text
     (root / "scheduler.yaml").write_text(text.replace("    command: [cat]\n", f"    command: {agent}\n"))
     assert call("--root", str(root), "validate", "--json").json == {"problems": []}
+
+
+def test_a_job_of_the_example_that_pings_is_disabled_because_nobody_listens(copied: Path) -> None:
+    assert [job["enabled"] for job in documents(copied) if "ping" in job] == [False]
+
+
+def test_the_channel_of_the_example_appends_the_event_to_a_file(copied: Path, tmp_path: Path) -> None:
+    shutil.copytree(copied, root := tmp_path / "root")
+    (root / ".scheduler").mkdir()
+    for text in ("{}", '{"kind": "success"}\n'):
+        subprocess.run(read_channels(root)["log"].command, input=text, text=True, cwd=root, env={}, check=True)
+    lines = (root / ".scheduler/messages.jsonl").read_text().split()
+    assert lines == ["{}", '{"kind":', '"success"}']
 
 
 # -- init ---------------------------------------------------------------------------------------------

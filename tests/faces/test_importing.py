@@ -132,7 +132,7 @@ def test_jobs_of_phantom_come_with_their_files_counters_status_and_audit(root: R
     after = files(root)
     assert {path: after[path] for path in before} == before
     assert after["jobs/imported/hourly-heartbeat.yaml"].decode() == (
-        "# Phantom delivered the result to slack C0123\n"
+        "# Phantom delivered the result to slack C0123: no channel in scheduler.yaml is called slack-C0123 or C0123\n"
         f"id: {HEARTBEAT}\n"
         "name: Hourly heartbeat\n"
         "description: Looks at the inbox\n"
@@ -763,7 +763,9 @@ def test_jobs_counters_and_runs_are_the_same_after_a_way_through_an_export(
     lived_in: Root, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     root = lived_in
+    root.edit("scheduler.yaml", "runners:\n", "channels: {slack-C0123: {command: [cat]}}\nrunners:\n")
     root.json("import", "phantom", str(phantom(tmp_path / "p.db", *rows(), log=LOGGED)))
+    assert root.job(HEARTBEAT)["deliver"] == ["slack-C0123"]
     root.edit("prompts/imported/hourly-heartbeat.md", "inbox", "outbox")
     root.run(HEARTBEAT)
     root.edit("jobs/heartbeat.md", "Hourly heartbeat", "Another name")

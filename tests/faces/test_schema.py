@@ -16,6 +16,7 @@ from jsonschema import Draft202012Validator
 
 from scheduler import schemas
 from scheduler.core.formats.base import Shape
+from scheduler.core.formats.channel_shapes import AlertsShape, ChannelShape, HeartbeatShape
 from scheduler.core.formats.jobfile import read_job_file
 from scheduler.core.formats.json_schema import SCHEMAS, job_schema
 from scheduler.core.formats.root_shapes import (
@@ -92,6 +93,7 @@ READER_ONLY = {
     *("runner.task-not-allowed", "runner.input", "runner.tasks", "runner.placeholder"),
     *("model.missing", "model.not-allowed", "model.no-placeholder", "args.not-allowed", "args.no-placeholder"),
     *("workdir.not-allowed", "workdir.branch", "workdir.no-repository"),
+    *("channel.unknown", "channel.kind", "channel.secret"),
     # the meaning of a schedule
     *("schedule.every", "schedule.jitter", "schedule.never", "schedule.timezone"),
     *("schedule.duplicate", "schedule.phase"),
@@ -99,9 +101,12 @@ READER_ONLY = {
 }
 # What it sees in part; the reader sees the rest.
 IN_PART = {
+    "channel.literal-secret": "the secret of a webhook, not which part of a URL is one",
+    "channel.url": "the scheme, not the rest",
+    "channel.reference": "where a reference is the whole text, not inside a URL",
+    "channel.command": "a list and not a line, not what its words mean",
     "duration.range": "not that ten years are the most",
     "id.invalid": "not a line end behind the id",
-    "key.not-supported-yet": "keys and choices, not what a cron holds",
     "runner.job-args": "an option, not whether its expression is one",
     "workdir.invalid": "the form, not characters that cannot be seen",
     "runner.command": "a list and not a line, not what its words mean",
@@ -195,11 +200,12 @@ def test_the_schemas_have_every_key_and_none_that_is_not_supported_yet() -> None
         ExpectShape,
         BudgetShape,
         RootBudgetShape,
+        ChannelShape,
+        AlertsShape,
+        HeartbeatShape,
     )
     assert keys("root") == {key for shape in shapes for key in shape.model_fields}
     assert set(JobShape.model_fields) <= keys("job")
-    for name, shape in (("job", JobShape), ("root", RootShape)):
-        assert not keys(name) & shape.not_yet
 
 
 @pytest.mark.parametrize("name", sorted(SCHEMAS))
@@ -422,14 +428,14 @@ RUNNER = st.fixed_dictionaries(
 JOBS = st.fixed_dictionaries(
     {"id": VALUES | st.just("a"), "schedule": VALUES | st.just("@daily")},
     optional={
-        **dict.fromkeys([*JobShape.model_fields.keys() - {"id", "schedule"}, *JobShape.not_yet, "x"], VALUES),
+        **dict.fromkeys([*JobShape.model_fields.keys() - {"id", "schedule"}, "x"], VALUES),
         "task": VALUES | st.just("x"),
     },
 )
 ROOTS = st.fixed_dictionaries(
     {"version": VALUES | st.just(1)},
     optional={
-        **dict.fromkeys([*RootShape.model_fields.keys() - {"version"}, *RootShape.not_yet, "x"], VALUES),
+        **dict.fromkeys([*RootShape.model_fields.keys() - {"version"}, "x"], VALUES),
         "runners": VALUES | st.dictionaries(st.sampled_from(["r", "R.1", "a b", ""]), RUNNER, max_size=2),
         "defaults": VALUES | st.dictionaries(st.sampled_from([*DefaultsShape.model_fields, "id"]), VALUES, max_size=2),
         "limits": VALUES | st.dictionaries(st.sampled_from([*LimitsShape.model_fields, "x"]), VALUES, max_size=2),

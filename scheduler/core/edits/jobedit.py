@@ -23,7 +23,8 @@ from scheduler.core.edits.spans import (
     with_change,
     written_out,
 )
-from scheduler.core.formats.jobfile import Document, JobFile, fences_of, is_markdown, read_job_file
+from scheduler.core.formats.frontmatter import fences_of, is_markdown
+from scheduler.core.formats.jobfile import Document, JobFile, read_job_file
 from scheduler.core.formats.yamlfile import YamlDocument
 from scheduler.core.values.problems import Problem
 from scheduler.core.values.settings import Settings

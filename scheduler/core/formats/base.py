@@ -36,6 +36,5 @@ class Shape(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
-    not_yet: ClassVar[frozenset[str]] = frozenset()  # planned keys that are not implemented yet
     misplaced: ClassVar[Mapping[str, str]] = {}  # keys that belong elsewhere, with a hint that says where
     inner: ClassVar[Mapping[str, type[Shape]]] = {}  # shapes one level down; "*" for any key

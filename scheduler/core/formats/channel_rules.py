@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from datetime import timedelta
-from typing import Any
+from typing import Any, TypeGuard
 from urllib.parse import SplitResult, parse_qsl, urlsplit
 
 from scheduler.core.formats.private_parts import private_parts
@@ -39,8 +40,12 @@ _TOKENS = re.compile(
 )
 
 
+def is_channel_name(value: Any) -> TypeGuard[str]:
+    return isinstance(value, str) and re.fullmatch(RUNNER_PATTERN[1:-1], value) is not None
+
+
 def channel_name(text: str) -> str:
-    if not re.fullmatch(RUNNER_PATTERN[1:-1], text):
+    if not is_channel_name(text):
         near = re.sub(r"[^A-Za-z0-9._-]+", "-", text[:200]).strip("._-")[:64]
         message = (
             f"channel name {short(text)} is not valid; allowed: 1-64 letters, digits and . _ -, starting with a "
@@ -51,9 +56,15 @@ def channel_name(text: str) -> str:
 
 
 def no_duplicates(names: list[str]) -> list[str]:
-    for number, name in enumerate(names):
-        if name in names[:number]:
-            raise _refuse("value.invalid", f"channel {short(name)} is listed twice", "delete one of them")
+    twice = next((name for name, count in Counter(names).items() if count > 1), None)
+    if twice is not None:
+        raise _refuse("value.invalid", f"channel {short(twice)} is listed twice", "delete one of them")
+    return names
+
+
+def not_nothing(names: list[str]) -> list[str]:
+    if not names:
+        raise _refuse("value.empty", "the list is empty, so nobody is told anything", "write deliver: [] for that")
     return names
 
 

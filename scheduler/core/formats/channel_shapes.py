@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field
@@ -65,8 +64,8 @@ class HeartbeatShape(Shape):
     """A URL that is called as long as the daemon works, so that somebody else notices when it does not."""
 
     url: CalledUrl = Field(description="An http or https URL.", examples=['"${env:HC_DAEMON}"'])
-    every: Annotated[Duration, AfterValidator(channel_rules.beat)] = Field(
-        default=timedelta(minutes=1), description="How often it is called: 10s to 1d. Default: 1m.", examples=["1m"]
+    every: Annotated[Duration, AfterValidator(channel_rules.beat)] | None = optional_key(
+        "How often it is called: 10s to 1d. Default: 1m.", "1m"
     )
 
 

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from scheduler.core.formats.channel_rules import is_channel_name
 from scheduler.core.formats.channel_shapes import AlertsShape, ChannelShape
 from scheduler.core.formats.faults import KeyFault, fitting
 from scheduler.core.formats.yamlfile import Path
-from scheduler.core.values.channels import Alerts, Channel, ChannelKind, Detail, Heartbeat
+from scheduler.core.values.channels import EVERY, Alerts, Channel, ChannelKind, Detail, Heartbeat
 from scheduler.core.values.problems import did_you_mean
 from scheduler.core.values.texts import listed, short
 
+_MOST_TOLD = 20  # names of one list: each is compared with all channels
 _ONLY_WITH = {"secret": ChannelKind.WEBHOOK, "env_from": ChannelKind.COMMAND, "detail": ChannelKind.URL}
 
 
@@ -44,20 +46,20 @@ def channels_of(data: Any) -> tuple[dict[str, Channel], list[KeyFault]]:
 
 def alerts_of(shape: AlertsShape) -> Alerts:
     beat = shape.heartbeat
-    heartbeat = None if beat is None else Heartbeat(url=beat.url, every=beat.every)
+    heartbeat = None if beat is None else Heartbeat(url=beat.url, every=beat.every or EVERY)
     return Alerts(deliver=tuple(shape.deliver), heartbeat=heartbeat)
 
 
 def unknown_channels(path: Path, names: Any, channels: Any) -> list[KeyFault]:
-    """One for each name in the list at `path` that no entry of `channels` has. Both are plain values of the files."""
-    known = sorted(channels) if isinstance(channels, Mapping) else []
+    """One for each name in the list at `path` that no entry of `channels` has. Both are plain values of the files.
+
+    What cannot be a name is reported by the shape.
+    """
     if not isinstance(names, list):
         return []
-    return [
-        _unknown((*path, at), name, known)
-        for at, name in enumerate(names)
-        if isinstance(name, str) and name not in known
-    ]
+    known = sorted(channels) if isinstance(channels, Mapping) else []
+    unknown = [(at, name) for at, name in enumerate(names) if is_channel_name(name) and name not in known]
+    return [_unknown((*path, at), name, known) for at, name in unknown[:_MOST_TOLD]]
 
 
 def _unknown(path: Path, name: str, known: list[str]) -> KeyFault:

@@ -1,4 +1,4 @@
-"""The files of a root that a runner's command names: more than the task is run (F3)."""
+"""The files of a root that the command of a runner or channel names: more than the task is run (F3)."""
 
 from __future__ import annotations
 
@@ -8,8 +8,6 @@ import re
 import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
-
-from scheduler.core.values.settings import RunnerSpec
 
 # They start the program that their arguments name.
 _WRAPPERS = frozenset(
@@ -35,17 +33,13 @@ class Named:
     started: bool = False  # started as a program of its own, so it must be executable
 
 
-def named_files(runner: RunnerSpec, root: str) -> tuple[Named, ...]:
+@functools.lru_cache(maxsize=64)  # every fire asks
+def named_files(command: tuple[str, ...], cwd: str, root: str) -> tuple[Named, ...]:
     """Every path below the root that a word of the command, or a part of a word, could be; in their order.
 
     Covers what follows `=`, and the words of a text for a shell. Does not follow what such files load in turn.
-    root: absolute.
+    cwd: root-relative; root: absolute.
     """
-    return _named(runner.command, runner.cwd, root)
-
-
-@functools.lru_cache(maxsize=64)  # every fire asks
-def _named(command: tuple[str, ...], cwd: str, root: str) -> tuple[Named, ...]:
     found: dict[str, Named] = {}
     program, *arguments = command
     if program.startswith("./") and (path := _below(program, root, ".")):

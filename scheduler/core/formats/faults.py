@@ -167,9 +167,6 @@ def _type_hint(kind: str, value: Any, raw: str | None) -> str:
 def _unknown(shape: type[Shape], path: Path) -> KeyFault:
     owner = _owner(shape, path)
     key = str(path[-1])
-    if key in owner.not_yet:
-        message = f"key {key!r} is not supported yet; it is rejected, not ignored"
-        return KeyFault(path, "key.not-supported-yet", message, "delete it", at_key=True)
     known = sorted(owner.model_fields, key=lambda name: not owner.model_fields[name].is_required())
     near = did_you_mean(key[:100], known)
     hint = owner.misplaced.get(key) or near or f"allowed: {', '.join(known)}"

@@ -16,6 +16,7 @@ from typing import Any
 
 from scheduler.core.formats.asked import refusals
 from scheduler.core.formats.budgets import budget_doubts, budget_faults, budget_of
+from scheduler.core.formats.channels import unknown_channels
 from scheduler.core.formats.faults import (
     KeyFault,
     check,
@@ -28,8 +29,9 @@ from scheduler.core.formats.faults import (
     lookalike_problems,
     not_a_mapping,
 )
+from scheduler.core.formats.frontmatter import fences_of
 from scheduler.core.formats.paths import is_path
-from scheduler.core.formats.policies import catch_up_of, check_of, expect_of, retry_of
+from scheduler.core.formats.policies import catch_up_of, check_of, deliver_on_of, expect_of, retry_of
 from scheduler.core.formats.rules import ID_PATTERN
 from scheduler.core.formats.runner_rules import job_fault, task_fault, timeout_fault, unknown_runner
 from scheduler.core.formats.shapes import JobShape, ScheduleShape
@@ -51,9 +53,7 @@ DEFAULT_TIMEOUT = timedelta(minutes=30)
 
 _MOST_HINTS = 20  # nearest names that are looked for in one document
 _ID = re.compile(ID_PATTERN[1:-1])
-_OPENING = re.compile(r"---[ \t]*(?:\r?\n|\Z)")
 _BLANK_LINE = re.compile(r"^[ \t]*\r?\n", re.MULTILINE)
-_CLOSING = re.compile(r"^(?:---|\.\.\.)[ \t]*(?:\r?\n|\Z)", re.MULTILINE)
 _FENCED = re.compile(rb"(?:\xef\xbb\xbf)?---[ \t]*(?:\r?\n|\Z)")
 
 
@@ -97,29 +97,6 @@ class _Body:
 
     text: str
     line: int
-
-
-@dataclass(frozen=True, slots=True)
-class Fences:
-    """Where a Markdown job's front matter starts and ends, without its fences, and where its body starts."""
-
-    start: int
-    end: int
-    body: int
-
-
-def is_markdown(path: str) -> bool:
-    return posixpath.splitext(path)[1].lower() == ".md"
-
-
-def fences_of(text: str) -> Fences:
-    """The parts of a Markdown file that opens with a fence. Raises: TextError if no fence closes it."""
-    opening = _OPENING.match(text)
-    closing = None if opening is None else _CLOSING.search(text, opening.end())
-    if opening is None or closing is None:
-        hint = "close it with a line of three dashes before the task; for a horizontal rule elsewhere, write ***"
-        raise TextError("front-matter.unclosed", "the front matter that opens here is never closed", hint=hint)
-    return Fences(start=opening.end(), end=closing.start(), body=closing.end())
 
 
 def read_job_file(path: str, data: bytes, settings: Settings) -> JobFile:
@@ -269,6 +246,7 @@ class _JobReader:
         self._check_check()
         self._check_expect()
         self._faults += budget_faults(self._merged.get("budget"), runner, self._settings)
+        self._faults += unknown_channels(("deliver",), self._merged.get("deliver"), self._settings.channels)
         if shape is None or schedule is None:
             return None
         self._doubt_keys(shape, runner)
@@ -298,6 +276,9 @@ class _JobReader:
             check=check_of(shape.check),
             expect=expect_of(shape.expect),
             budget=budget_of(shape.budget),
+            deliver=tuple(shape.deliver or ()),
+            deliver_on=deliver_on_of(shape.deliver_on),
+            ping=shape.ping,
         )
 
     def _schedule(self, given: Any) -> Schedule | None:
@@ -374,11 +355,15 @@ class _JobReader:
             self._doubt_key(
                 ("catch_up", "within"), "catch_up.policy is none", "write policy: latest, or delete the key"
             )
+        if not shape.deliver:
+            self._doubt_key(("deliver_on",), "the job has no deliver", "write deliver: [NAME], or delete the key")
 
-    def _doubt_key(self, path: tuple[str, str], why: str, hint: str) -> None:
-        outer = self._data.get(path[0])
-        if isinstance(outer, dict) and outer.get(path[1]) is not None:
-            message = f"{path[1]} has no effect: {why}"
+    def _doubt_key(self, path: tuple[str, ...], why: str, hint: str) -> None:
+        found: Any = self._data
+        for key in path:
+            found = found.get(key) if isinstance(found, dict) else None
+        if found is not None:
+            message = f"{path[-1]} has no effect: {why}"
             self._doubts.append(KeyFault(path, "key.no-effect", message, hint, at_key=True))
 
     def _end_place(self) -> tuple[int, int]:

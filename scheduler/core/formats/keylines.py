@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from scheduler.core.formats.jobfile import fences_of, is_markdown
+from scheduler.core.formats.frontmatter import fences_of, is_markdown
 from scheduler.core.formats.yamlfile import YamlDocument, read_yaml
 from scheduler.core.values.texts import TextError, decode
 

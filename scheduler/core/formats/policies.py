@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from scheduler.core.formats.shapes import CatchUpShape, CheckShape, ExpectShape, RetryShape
+from scheduler.core.values.channels import DEFAULT_DELIVER_ON, DeliverOn
 from scheduler.core.values.spec import CHECK_TIMEOUT, CatchUp, CatchUpPolicy, CheckSpec, ExpectSpec, Retry
 
 
@@ -17,6 +20,10 @@ def catch_up_of(shape: CatchUpShape | None) -> CatchUp:
 
 def expect_of(shape: ExpectShape | None) -> ExpectSpec | None:
     return None if shape is None else ExpectSpec(result=shape.result, file=shape.file)
+
+
+def deliver_on_of(names: Sequence[str] | None) -> tuple[DeliverOn, ...]:
+    return DEFAULT_DELIVER_ON if names is None else tuple(DeliverOn(each) for each in names)
 
 
 def check_of(shape: CheckShape | None) -> CheckSpec | None:

@@ -9,6 +9,7 @@ from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field
 
 from scheduler.core.formats import rules
 from scheduler.core.formats.base import Duration, EnvName, Line, Shape, matching, optional_key
+from scheduler.core.formats.channel_shapes import AlertsShape, ChannelName, ChannelShape, HttpUrl
 from scheduler.core.formats.paths import MAX_LENGTH, PATH_PATTERN
 from scheduler.core.formats.shapes import (
     NOT_EMPTY,
@@ -169,7 +170,7 @@ AgentVerb = Literal[
 AgentField = Literal[
     "task", "task_source_path", "name", "description", "owner", "tags", "schedule", "enabled", "runner", "env",
     "timeout", "concurrency", "catch_up", "failure_limit", "retry", "expires", "expect_every", "model", "args",
-    "workdir", "check", "expect", "budget",
+    "workdir", "check", "expect", "budget", "deliver", "deliver_on", "ping",
 ]  # fmt: skip
 
 
@@ -255,7 +256,6 @@ class RootShape(Shape):
     """scheduler.yaml: the root of all paths, and the settings for all jobs."""
 
     model_config = ConfigDict(title="scheduler.yaml")
-    not_yet = frozenset({"channels"})
     misplaced: ClassVar[Mapping[str, str]] = {
         **dict.fromkeys(DefaultsShape.model_fields.keys() - {"budget"}, "write it in a job file, or under defaults"),
         "schedule": "write it in a job file",
@@ -271,6 +271,8 @@ class RootShape(Shape):
         "runners": type("RunnersShape", (Shape,), {"inner": {"*": RunnerShape}}),
         "prices": type("PricesShape", (Shape,), {"inner": {"*": PriceShape}}),
         "budget": RootBudgetShape,
+        "channels": type("ChannelsShape", (Shape,), {"inner": {"*": ChannelShape}}),
+        "alerts": AlertsShape,
     }
 
     version: Annotated[Literal[1], BeforeValidator(rules.format_version)] = Field(
@@ -317,4 +319,16 @@ class RootShape(Shape):
     )
     budget: Annotated[RootBudgetShape | None, BeforeValidator(rules.given, json_schema_input_type=RootBudgetShape)] = (
         optional_key("What all jobs together may spend. Default: any amount.", {"per_month": 200})
+    )
+    channels: dict[ChannelName, ChannelShape] = Field(
+        default={},
+        description="Where messages go, by name. Jobs name channels with deliver.",
+        examples=[{"owner": {"url": "${env:OWNER_SLACK_URL}"}}],
+    )
+    alerts: AlertsShape = Field(
+        default_factory=AlertsShape, description="Who is told about this file, its folder and the daemon."
+    )
+    base_url: HttpUrl | None = optional_key(
+        "The address at which people reach this scheduler. Messages link to it. Default: messages have no links.",
+        "https://scheduler.internal",
     )

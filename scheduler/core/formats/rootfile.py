@@ -6,6 +6,7 @@ import posixpath
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from scheduler.core.formats.channels import alerts_of, channels_of, unknown_channels
 from scheduler.core.formats.faults import (
     KeyFault,
     check,
@@ -40,12 +41,13 @@ from scheduler.core.values.settings import (
 from scheduler.core.values.texts import TextError, decode, short
 from scheduler.core.values.usage import Price, ResultFormat
 
-# Problems of a job file that nobody can judge without the runners, the defaults and the zone of scheduler.yaml.
+# Problems of a job file that nobody can judge without the runners, the channels, the defaults and the zone of
+# scheduler.yaml.
 NEEDS_SETTINGS = frozenset(
-    {"budget.missing", "runner.missing", "runner.unknown", "schedule.duplicate", "schedule.never"}
+    {"budget.missing", "channel.unknown", "runner.missing", "runner.unknown", "schedule.duplicate", "schedule.never"}
 )
 # May be empty, as a scaffold leaves them.
-SECTIONS = ("defaults", "runners", "limits", "prune", "retention", "worktree", "prices")
+SECTIONS = ("defaults", "runners", "limits", "prune", "retention", "worktree", "prices", "channels", "alerts")
 
 
 def read_root_file(data: bytes, *, path: str = ROOT_FILE) -> tuple[Settings | None, tuple[Problem, ...]]:
@@ -99,9 +101,9 @@ def parse_lenient(data: bytes) -> Settings | None:
     return Settings(jobs=tuple(shape.jobs), timezone=shape.timezone, limits=Limits(**shape.limits.model_dump()))
 
 
-def word_place(data: bytes, runner: str, word: int) -> tuple[int, int]:
-    """Line and column of one word of a runner's command, in a scheduler.yaml without errors."""
-    return read_yaml(decode(data))[0].place(("runners", runner, "command", word))
+def word_place(data: bytes, section: str, name: str, word: int) -> tuple[int, int]:
+    """Line and column of one word of the command of a runner or channel, in a scheduler.yaml without errors."""
+    return read_yaml(decode(data))[0].place((section, name, "command", word))
 
 
 def _settings(path: str, found: YamlDocument) -> tuple[Settings | None, list[Problem]]:
@@ -135,6 +137,11 @@ def _settings(path: str, found: YamlDocument) -> tuple[Settings | None, list[Pro
         named = given.get("runner")
         if isinstance(named, str) and named not in declared:
             more.append(unknown_runner(("defaults", *at, "runner"), named, declared))
+    channels, contradictions = channels_of(data.get("channels"))
+    more += contradictions
+    alerts = data.get("alerts")
+    for section, given in (("defaults", defaults), ("alerts", alerts if isinstance(alerts, dict) else {})):
+        more += unknown_channels((section, "deliver"), given.get("deliver"), data.get("channels"))
     problems += [fault_problem(path, found, each) for each in (*faults, *more) if not found.flawed(each.path)]
     if shape is None:
         return None, problems
@@ -156,6 +163,9 @@ def _settings(path: str, found: YamlDocument) -> tuple[Settings | None, list[Pro
         worktree=Worktree(**shape.worktree.model_dump()),
         currency=shape.currency,
         budget=None if shape.budget is None else RootBudget(**shape.budget.model_dump()),
+        channels=channels,
+        alerts=alerts_of(shape.alerts),
+        base_url=None if shape.base_url is None else shape.base_url.rstrip("/"),
         prices=tuple(Price(model=model, **shape.prices[model].model_dump()) for model in sorted(shape.prices)),
     )
     return settings, problems

@@ -14,8 +14,9 @@ from typing import Annotated, ClassVar, Literal, TypeVar
 
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Discriminator, Field, Tag, WithJsonSchema
 
-from scheduler.core.formats import rules
+from scheduler.core.formats import channel_rules, rules
 from scheduler.core.formats.base import Duration, Line, Shape, matching, optional_key
+from scheduler.core.formats.channel_shapes import ChannelNames, PingUrl
 from scheduler.core.formats.paths import GLOB_PATTERN, MAX_LENGTH, PATH_PATTERN
 from scheduler.core.times.cron import CRON_PATTERN
 from scheduler.core.times.valid import MOST_ENTRIES
@@ -225,10 +226,12 @@ class BudgetShape(Shape):
     )
 
 
+News = Literal["success", "failure", "every_failure", "recovery", "skip"]
+
+
 class SharedShape(Shape):
     """The keys that a job can set itself or inherit from scheduler.yaml."""
 
-    not_yet = frozenset({"deliver", "deliver_on"})
     misplaced = {
         **dict.fromkeys(("id", "task", "task_source_path", "schedule"), "write it in each job file; it has no default"),
         "timezone": "write timezone at the top level of scheduler.yaml",
@@ -318,6 +321,22 @@ class SharedShape(Shape):
     budget: BudgetShape | None = optional_key(
         "What the job may spend. Merged by key with the defaults; null removes a limit. Default: any amount.",
         {"per_run": 0.5, "per_day": 5},
+    )
+    deliver: ChannelNames | None = optional_key(
+        "The channels of scheduler.yaml that are told what deliver_on names. []: none, whatever the defaults say. "
+        "Default: none.",
+        ["owner"],
+    )
+    deliver_on: Annotated[list[News], AfterValidator(channel_rules.not_nothing), NOT_EMPTY] | None = optional_key(
+        "What the channels are told. success: each success, with the result; failure: the first of several in a row, "
+        "then one a day, also a skip for a fault; every_failure: each; recovery: the first success after a failure; "
+        "skip: slots that did not run for another reason, such as overlap. Default: failure and recovery.",
+        ["success", "failure"],
+    )
+    ping: PingUrl | None = optional_key(
+        "An http or https URL that is called when a run starts and ends, for a service that notices when the calls "
+        "stop: with /start, as it is for a success, with the exit code or /fail otherwise.",
+        '"${env:HC_HEARTBEAT}"',
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -33,11 +33,18 @@ class _RowError(ValueError):
 
 
 def phantom_jobs(
-    rows: Sequence[Row], audit: Iterable[Row], *, zone: str, root_zone: str, now: datetime
+    rows: Sequence[Row],
+    audit: Iterable[Row],
+    *,
+    zone: str,
+    root_zone: str,
+    channels: Collection[str] = (),
+    now: datetime,
 ) -> tuple[list[Incoming], list[Problem]]:
     """The rows as jobs, oldest first, and what could not be imported. A row's line is its number in the table.
 
     zone: for schedules without one, according to Phantom's machine.
+    channels: the names of those in scheduler.yaml.
     """
     problems: list[Problem] = []
     found: list[Incoming] = []
@@ -63,7 +70,7 @@ def phantom_jobs(
         try:
             if "task" in bytes_in:
                 raise _RowError("task", "its task is not UTF-8", "correct it in Phantom, or write the job by hand")
-            job = _job(row, job_id, stems, zone, root_zone, now, problems)
+            job = _job(row, job_id, stems, zone, root_zone, channels, now, problems)
         except _RowError as error:
             code, message, hint = error.args
             problems.append(problem(line, code, f"{_called(row)}: {message}; it was left out", hint, job_id=job_id))
@@ -101,7 +108,14 @@ def _called(row: Row) -> str:
 
 
 def _job(
-    row: Row, job_id: str, stems: set[str], zone: str, root_zone: str, now: datetime, problems: list[Problem]
+    row: Row,
+    job_id: str,
+    stems: set[str],
+    zone: str,
+    root_zone: str,
+    channels: Collection[str],
+    now: datetime,
+    problems: list[Problem],
 ) -> Incoming:
     name = " ".join(str(row.get("name") or "").split())
     task = row.get("task")
@@ -119,9 +133,15 @@ def _job(
     keys["schedule"] = _schedule(row, job_id, zone, root_zone, problems)
     keys["retry"] = dict(RETRY)
     keys["failure_limit"] = FAILURE_LIMIT
-    to = [str(row[key]) for key in ("delivery_channel", "delivery_target") if row.get(key)]
+    to = [" ".join(str(row[key]).split()) for key in ("delivery_channel", "delivery_target") if row.get(key)]
     if to and to[0] != "none":
-        comments.append(f"Phantom delivered the result to {' '.join(' '.join(to).split())}")
+        names = _channel_names(to)
+        known = next((each for each in names if each in channels), None)
+        if known is not None:
+            keys |= {"deliver": [known], "deliver_on": ["success", "every_failure"]}
+        else:
+            lacking = f"no channel in scheduler.yaml is called {' or '.join(names)}"
+            comments.append(f"Phantom delivered the result to {' '.join(to)}: {lacking}")
     if _flag(row.get("delete_after_run"), False):
         if row["schedule_kind"] == "at":
             comments.append("Phantom deleted it after its run (delete_after_run); here it stays as completed")
@@ -146,6 +166,12 @@ def _job(
         text=task if task.endswith("\n") else task + "\n",
         line=row["_row"],
     )
+
+
+def _channel_names(to: Sequence[str]) -> list[str]:
+    """What a channel can be called that stands for a channel of Phantom and its target: slack-owner, or owner."""
+    words = [each.lstrip("#@") or each for each in to]
+    return list(dict.fromkeys(["-".join(words), words[-1]]))
 
 
 def _flag(value: Any, default: bool) -> bool:

@@ -10,7 +10,7 @@ from scheduler.core.plan.action import Action
 from scheduler.core.plan.plan import Plan
 from scheduler.core.values.facts import Lookup, NoCommit, SyncState
 from scheduler.core.values.runs import AuditRow
-from scheduler.core.values.settings import ROOT_FILE, ROOT_JOB_ID, runner_file_of
+from scheduler.core.values.settings import ROOT_FILE, ROOT_JOB_ID, named_file_of
 
 Origin = Lookup | NoCommit  # what git is to be asked about a file, or why it need not be
 
@@ -74,7 +74,7 @@ def origins(changes: Iterable[Change]) -> frozenset[str]:
 
 def _all_changes(plan: Plan) -> Iterator[Change]:
     for field, change in plan.root_changes.items():
-        yield ROOT_JOB_ID, "update", field, *change, runner_file_of(field) or ROOT_FILE
+        yield ROOT_JOB_ID, "update", field, *change, named_file_of(field) or ROOT_FILE
     if plan.first:
         yield ROOT_JOB_ID, "create", None, None, plan.settings.to_json(), ROOT_FILE
     for action in plan.actions:

@@ -28,6 +28,8 @@ class Power:
     runner: str = ""  # for pairs and changes of the runner: the new runner of the jobs
     back: bool = False  # for pairs: the jobs existed before
     env: Mapping[str, str] | None = None  # for pairs
+    deliver: tuple[str, ...] = ()  # for pairs: the channels that are told
+    ping: str | None = None  # for pairs
     timeout_ms: int = 0  # for pairs
     paths: tuple[str, ...] = ()  # for conversions: the files that a checkout changes
 
@@ -47,10 +49,12 @@ def _pairs(shown: Json) -> Iterator[Power]:
     groups: dict[tuple[Any, ...], list[str]] = {}
     for pair in shown["runner_pairs"]:
         job = shown["jobs"][pair["id"]]
-        key = pair["runner"], job["change"] == "revived", tuple(job["env"].items()), job["timeout_ms"]
+        told = tuple(job["deliver"]), job["ping"]
+        key = pair["runner"], job["change"] == "revived", tuple(job["env"].items()), job["timeout_ms"], *told
         groups.setdefault(key, []).append(pair["id"])
-    for (runner, back, env, timeout), jobs in groups.items():
-        yield Power(kind="pair", jobs=tuple(jobs), runner=runner, back=back, env=dict(env), timeout_ms=timeout)
+    for (runner, back, env, timeout, deliver, ping), jobs in groups.items():
+        given = {"env": dict(env), "timeout_ms": timeout, "deliver": deliver, "ping": ping}
+        yield Power(kind="pair", jobs=tuple(jobs), runner=runner, back=back, **given)
 
 
 def _fields(shown: Json) -> Iterator[Power]:

@@ -52,6 +52,11 @@ class Plan:
         after = [action.after for action in self.actions]
         return [facts.spec.id for facts in after if facts.archived_at is None and runner in facts.spec.runners]
 
+    def told(self, channel: str) -> list[str]:
+        """The jobs that deliver to this channel, once the plan is applied."""
+        after = [action.after for action in self.actions]
+        return [facts.spec.id for facts in after if facts.archived_at is None and channel in facts.spec.deliver]
+
     def users_by_file(self) -> Mapping[str, Sequence[str]]:
         """For each file the jobs that it makes up, by what it says or what it runs, once the plan is applied."""
         found: defaultdict[str, list[str]] = defaultdict(list)

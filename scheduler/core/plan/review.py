@@ -18,7 +18,7 @@ from scheduler.core.times.fires import coming, on_the_wall, span
 from scheduler.core.times.words import describe
 from scheduler.core.values.facts import FileFacts
 from scheduler.core.values.instants import instant, milliseconds, on_the_clock
-from scheduler.core.values.settings import runner_file_of, runner_of
+from scheduler.core.values.settings import channel_of, named_file_of, runner_of
 from scheduler.core.values.spec import Schedule
 
 if TYPE_CHECKING:
@@ -85,16 +85,17 @@ def task_diffs(plan: Plan, texts: Texts) -> tuple[TaskDiff, ...]:
 
 
 def changed_programs(plan: Plan) -> dict[str, tuple[str | None, str | None]]:
-    """The old and new content of each changed file that runners name, by path."""
-    return {path: change for field, change in plan.root_changes.items() if (path := runner_file_of(field)) is not None}
+    """The old and new content of each changed file that runners or channels name, by path."""
+    return {path: change for field, change in plan.root_changes.items() if (path := named_file_of(field)) is not None}
 
 
 def program_diffs(plan: Plan, texts: Mapping[str, tuple[Text | None, Text | None]]) -> tuple[TaskDiff, ...]:
     """One for each such file, with the jobs that use it; ordered by path. texts: before and after, by path."""
     jobs: defaultdict[str, set[str]] = defaultdict(set)
     for field in plan.root_changes:
-        if (path := runner_file_of(field)) is not None:
-            jobs[path].update(plan.users(runner_of(field) or ""))
+        if (path := named_file_of(field)) is not None:
+            channel = channel_of(field)
+            jobs[path].update(plan.users(runner_of(field) or "") if channel is None else plan.told(channel))
     return tuple(
         TaskDiff(path, tuple(sorted(jobs[path])), _hash_of(old), _hash_of(new), *_compared(*texts[path], path))
         for path, (old, new) in sorted(changed_programs(plan).items())
@@ -102,7 +103,7 @@ def program_diffs(plan: Plan, texts: Mapping[str, tuple[Text | None, Text | None
 
 
 def _hash_of(state: str | None) -> str | None:
-    """The hash in what `RunnerSpec.files` says about a file."""
+    """The hash in what `files` of a runner or channel says about a file."""
     return state.split()[0].removeprefix("sha256:") if state is not None and state.startswith("sha256:") else None
 
 
@@ -143,6 +144,8 @@ def review_json(plan: Plan, diffs: Sequence[TaskDiff], *, now: datetime) -> Revi
             "line": action.after.line,
             "task_path": spec.task_source_path,
             "env": dict(spec.env),
+            "deliver": list(spec.deliver),
+            "ping": spec.ping,
             "timeout_ms": milliseconds(spec.timeout),
             "enabled": spec.enabled,
             "runs_factor": None if before is None or after is None else runs_factor(before, after, now),

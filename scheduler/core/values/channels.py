@@ -52,6 +52,8 @@ class Channel(Stored):
     env_from: tuple[str, ...] = unsaid(())  # names passed through from the scheduler's own environment: to a command
     ping: str | None = unsaid(None)  # http or https
     detail: Detail = unsaid(Detail.NORMAL)
+    # The files of the root that the command names, by path, and what each holds. Filled in by code that reads the root.
+    files: tuple[tuple[str, str], ...] = unsaid(())
 
     @property
     def kind(self) -> ChannelKind:
@@ -64,12 +66,15 @@ class Channel(Stored):
         return tuple(each for text in written if text is not None for each in references_of(text))
 
 
+EVERY = timedelta(minutes=1)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Heartbeat(Stored):
     """A URL to be called as long as the daemon works."""
 
     url: str
-    every: timedelta = timedelta(minutes=1)
+    every: timedelta = EVERY
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -182,10 +182,20 @@ def runner_of(field: str) -> str | None:
     return field.split(".")[1] if field.startswith("runners.") else None
 
 
+def channel_of(field: str) -> str | None:
+    """The channel whose setting such a field is."""
+    return field.split(".")[1] if field.startswith("channels.") else None
+
+
 def runner_file_of(field: str) -> str | None:
     """The file of the root, root-relative, that such a field is about: one that a runner's command names."""
+    return named_file_of(field) if field.startswith("runners.") else None
+
+
+def named_file_of(field: str) -> str | None:
+    """The file of the root that such a field is about: one that the command of a runner or a channel names."""
     parts = field.split(".", 3)
-    return parts[3] if len(parts) == 4 and parts[0] == "runners" and parts[2] == "files" else None
+    return parts[3] if len(parts) == 4 and parts[0] in ("runners", "channels") and parts[2] == "files" else None
 
 
 def converted_file_of(field: str) -> str | None:

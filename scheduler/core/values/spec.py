@@ -160,9 +160,9 @@ class JobSpec(Stored):
     check: CheckSpec | None = added_later(None)
     expect: ExpectSpec | None = added_later(None)
     budget: Budget | None = added_later(None)  # None: it may spend anything
-    deliver: tuple[str, ...] = unsaid(())  # names of channels
-    deliver_on: tuple[DeliverOn, ...] = unsaid(DEFAULT_DELIVER_ON)
-    ping: str | None = unsaid(None)  # a URL, or a reference to one
+    deliver: tuple[str, ...] = added_later(())  # names of channels
+    deliver_on: tuple[DeliverOn, ...] = added_later(DEFAULT_DELIVER_ON)
+    ping: str | None = added_later(None)  # a URL, or a reference to one
 
     @property
     def of_check(self) -> JobSpec:

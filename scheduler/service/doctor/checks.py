@@ -8,12 +8,14 @@ import zoneinfo
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
 
 from scheduler.control.client import answer_of
 from scheduler.control.daemon_lock import Holder
 from scheduler.core.times.clocks import JUMP, NOT_BEFORE, ClockReading
+from scheduler.core.values.channels import ChannelKind
 from scheduler.core.values.facts import Job
 from scheduler.core.values.instants import instant
 from scheduler.core.values.problems import UsageError
@@ -166,6 +168,21 @@ def check_runners(
             )
     if not ill:
         yield Check("runners", "ok", f"{len(found)} can start {whose}" if found else "scheduler.yaml has no runners")
+
+
+def check_channels(settings: Settings, jobs: Iterable[Job]) -> Iterator[Check]:
+    """Whether the extra package is installed that channels with a url need. Nothing without such channels."""
+    channels = sorted(name for name, each in settings.channels.items() if each.kind is ChannelKind.URL)
+    if not channels:
+        return
+    if find_spec("apprise") is not None:
+        yield Check("channels", "ok", "the package for channels with a url is installed")
+        return
+    named = {name for job in jobs if not job.archived and job.file.spec.enabled for name in job.file.spec.deliver}
+    used = [name for name in channels if name in named or name in settings.alerts.deliver]
+    message = f"nothing can be sent to {names(used or channels)}: the package for channels with a url is not installed"
+    hint = "run `pip install 'gitops-scheduler[notify]'` in the scheduler's environment, and restart the daemon"
+    yield Check("channels", "error" if used else "warning", message, hint)
 
 
 def check_zones(settings: Settings, jobs: Iterable[Job], now: datetime) -> Iterator[Check]:

@@ -34,7 +34,7 @@ from scheduler.maintenance.lost import refuse_lost
 from scheduler.root.followed import Followed
 from scheduler.root.place import Place, is_there
 from scheduler.root.settings import read_settings
-from scheduler.service.doctor.checks import Check, check_clock, check_disks, check_runners, check_zones
+from scheduler.service.doctor.checks import Check, check_channels, check_clock, check_disks, check_runners, check_zones
 from scheduler.service.jobs import agents_among
 from scheduler.service.presence import find_daemon
 from scheduler.service.root import Root
@@ -151,6 +151,7 @@ def _machine(root: Root, *, asks: bool) -> Iterator[Check]:
     if holder is not None and holder.root != str(place.label):
         holder = None  # it knows other runners
     yield from check_runners(settings, jobs, place.root, root.environ, holder)
+    yield from check_channels(settings, jobs)
     yield from check_clock(clock.read(), clocked)
     yield from check_zones(settings, jobs, clock.now())
     yield from check_disks((place.state, place.db.parent))

@@ -19,7 +19,8 @@ from scheduler.core.edits import jobedit
 from scheduler.core.edits.jobedit import Opened, WrongJobError
 from scheduler.core.edits.schedules import Rescheduled, reschedule, schedule_words
 from scheduler.core.edits.spans import UNSET, Change, path_of, with_change
-from scheduler.core.formats.jobfile import Document, is_markdown
+from scheduler.core.formats.frontmatter import is_markdown
+from scheduler.core.formats.jobfile import Document
 from scheduler.core.values.facts import Fault, version
 from scheduler.core.values.problems import RefusedError, Remedy, UsageError
 from scheduler.core.values.texts import short

@@ -17,7 +17,8 @@ from typing import Any
 
 from scheduler import __version__
 from scheduler.core.edits.jobedit import document_text
-from scheduler.core.formats.jobfile import Document, is_markdown, read_job_file
+from scheduler.core.formats.frontmatter import is_markdown
+from scheduler.core.formats.jobfile import Document, read_job_file
 from scheduler.core.formats.paths import PathError, check_path
 from scheduler.core.imports.incoming import Incoming, Made, free, problem
 from scheduler.core.past.past import Past, check_row

@@ -134,7 +134,12 @@ def import_phantom(root: Root, path: Path, options: Options) -> ImportJson:
     rows, audit = read_phantom(path)
     runner = agent_runner(tree.settings, options.runner)
     jobs, problems = phantom.phantom_jobs(
-        rows, audit, zone=_zone(root, options), root_zone=tree.settings.timezone, now=root.clock.now()
+        rows,
+        audit,
+        zone=_zone(root, options),
+        root_zone=tree.settings.timezone,
+        channels=tree.settings.channels,
+        now=root.clock.now(),
     )
     folder = _folder(options, tree.settings)
     prompts = f"prompts/{posixpath.basename(folder)}"

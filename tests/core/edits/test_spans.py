@@ -23,7 +23,7 @@ from scheduler.core.edits.spans import (
     same,
     with_change,
 )
-from scheduler.core.formats.jobfile import fences_of
+from scheduler.core.formats.frontmatter import fences_of
 
 EXAMPLES = int(os.environ.get("EDIT_EXAMPLES", "10000"))
 

@@ -12,12 +12,12 @@ TASK = "{task_file}"
 
 def named(command: list[str], *, cwd: str = ".") -> list[str]:
     runner = RunnerSpec(name="r", command=tuple(command), input=TaskInput.STDIN, cwd=cwd)
-    return [each.path for each in named_files(runner, "/srv/root")]
+    return [each.path for each in named_files(runner.command, runner.cwd, "/srv/root")]
 
 
 def needed(command: list[str]) -> list[tuple[str, bool]]:
     runner = RunnerSpec(name="r", command=tuple(command), input=TaskInput.STDIN)
-    return [(each.path, each.started) for each in named_files(runner, "/srv/root") if each.needed]
+    return [(each.path, each.started) for each in named_files(runner.command, runner.cwd, "/srv/root") if each.needed]
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, example, given
 from hypothesis import settings as budget
 from hypothesis import strategies as st
 
+from scheduler.core.formats.channel_shapes import ChannelShape
 from scheduler.core.formats.jobfile import read_job_file
 from scheduler.core.formats.root_shapes import LimitsShape, PruneShape, RootShape, RunnerShape
 from scheduler.core.formats.rootfile import read_root_file
@@ -128,8 +129,17 @@ def test_any_bytes_are_settings_or_their_problems(data: bytes) -> None:
 KEYS = sorted(
     {
         key
-        for shape in (JobShape, ScheduleShape, DefaultsShape, RootShape, RunnerShape, LimitsShape, PruneShape)
-        for key in (*shape.model_fields, *shape.not_yet, *shape.misplaced)
+        for shape in (
+            JobShape,
+            ScheduleShape,
+            DefaultsShape,
+            RootShape,
+            RunnerShape,
+            LimitsShape,
+            PruneShape,
+            ChannelShape,
+        )
+        for key in (*shape.model_fields, *shape.misplaced)
     }
 )
 SCALARS = (

@@ -17,6 +17,7 @@ from scheduler.core.formats.rootfile import read_root_file
 from scheduler.core.formats.shapes import DefaultsShape, JobShape, ScheduleShape
 from scheduler.core.times.fires import next_fire
 from scheduler.core.values.budget import Budget
+from scheduler.core.values.channels import DEFAULT_DELIVER_ON, DeliverOn
 from scheduler.core.values.problems import Severity
 from scheduler.core.values.settings import Settings
 from scheduler.core.values.spec import CatchUp, CatchUpPolicy, CheckSpec, ExpectSpec, JobSpec, Retry
@@ -374,13 +375,6 @@ def test_a_body_beside_a_pointer_is_refused_at_the_key() -> None:
 
 def test_a_blank_inline_task_is_refused() -> None:
     assert told(job(task="task: ' '")) == [("task.empty", 3, 7)]
-
-
-@pytest.mark.parametrize("extra", ["deliver: []", "deliver_on: null"])
-def test_a_key_or_value_that_no_code_honours_is_refused_and_not_ignored(extra: str) -> None:
-    (problem,) = job(extra).problems
-    assert (problem.code, problem.line) == ("key.not-supported-yet", 4)
-    assert "not supported yet" in problem.message
 
 
 @pytest.mark.parametrize(
@@ -814,6 +808,10 @@ defaults:
   check: {runner: s, task_source_path: checks/all.sh, timeout: 10s}
   expect: {result: nonempty}
   budget: {per_run: 0, per_day: 5}
+  deliver: [owner]
+  deliver_on: [failure]
+  ping: "${env:HC}"
+channels: {owner: {url: "${env:OWNER}"}, log: {command: [cat]}}
 runners:
   r:
     command: [cat, "{model}", "{args}"]
@@ -865,6 +863,10 @@ def test_every_key_that_may_have_a_default_takes_it() -> None:
     assert spec.budget == Budget(per_run=Decimal(0), per_day=Decimal(5))
     assert resolved("budget: {per_day: null}").budget == Budget(per_run=Decimal(0)), "merged by key"
     assert resolved("budget: null").budget is None
+    assert (spec.deliver, spec.deliver_on, spec.ping) == (("owner",), (DeliverOn.FAILURE,), "${env:HC}")
+    assert resolved("deliver: [log]").deliver == ("log",), "a list replaces a list"
+    assert (resolved("deliver: []").deliver, resolved("deliver: null").deliver) == ((), ())
+    assert (resolved("deliver_on: null").deliver_on, resolved("ping: null").ping) == (DEFAULT_DELIVER_ON, None)
     assert set(EVERY_DEFAULT.defaults) == set(DefaultsShape.model_fields)
 
 
@@ -1114,6 +1116,51 @@ def test_defaults_can_say_how_checks_run_but_not_what_they_are() -> None:
     assert [each.code for each in read_root_file(inline)[1]] == ["key.unknown"]
     unknown = ROOT.replace(b"{timeout: 20m,", b"{check: {runner: shel}, timeout: 20m,")
     assert [each.code for each in read_root_file(unknown)[1]] == ["runner.unknown"]
+
+
+# -- who is told -------------------------------------------------------------------------------
+
+TOLD = ROOT + b'channels: {owner: {url: "${env:OWNER}"}, mail: {url: "${env:MAIL}"}}\n'
+
+
+def test_a_job_says_who_is_told_what_and_what_is_pinged() -> None:
+    assert (spec_of(job()).deliver, spec_of(job()).deliver_on, spec_of(job()).ping) == ((), DEFAULT_DELIVER_ON, None)
+    keys = b'deliver: [owner, mail]\ndeliver_on: [success, skip]\nping: "${file:/run/hc}"\n'
+    found = spec_of(read(YAML + keys, settings=sound(TOLD)))
+    assert (found.deliver, found.deliver_on) == (("owner", "mail"), (DeliverOn.SUCCESS, DeliverOn.SKIP))
+    assert found.ping == "${file:/run/hc}"
+    assert JobSpec.from_json(found.to_json()) == found
+
+
+@pytest.mark.parametrize(
+    ("keys", "code", "place", "hint"),
+    [
+        ("deliver: [mail, ownr]", "channel.unknown", (4, 17), "did you mean 'owner'?"),
+        ("deliver: [zzz]", "channel.unknown", (4, 11), "declared: mail, owner"),
+        ("deliver: [a b]", "channel.name", (4, 11), "write a-b"),
+        ("deliver: [owner, owner]", "value.invalid", (4, 10), "delete one of them"),
+        ("deliver: owner", "value.type", (4, 10), "write [owner]"),
+        ("deliver: [owner]\ndeliver_on: [sucess]", "value.choice", (5, 14), "did you mean 'success'?"),
+        ("deliver: [owner]\ndeliver_on: []", "value.empty", (5, 13), "write deliver: [] for that"),
+        ("ping: 'https://hc.example.com/${env:UUID}'", "channel.reference", (4, 7), "write ping: ${env:NAME}, and"),
+        ("ping: ftp://hc.example.com", "channel.url", (4, 7), "write https://..."),
+        ("ping: https://hc-ping.com/hunter2", "channel.literal-secret", (4, 7), "write ${env:NAME} or"),
+    ],
+)
+def test_what_is_wrong_about_who_is_told_has_its_place_and_fix(
+    keys: str, code: str, place: tuple[int, int], hint: str
+) -> None:
+    (problem,) = read(f"{YAML.decode()}{keys}\n".encode(), settings=sound(TOLD)).problems
+    assert (problem.code, problem.line, problem.column) == (code, *place)
+    assert problem.hint.startswith(hint)
+    assert "hunter2" not in problem.message + problem.hint
+
+
+def test_deliver_on_beside_no_deliver_is_doubted() -> None:
+    found = job("deliver_on: [success]")
+    assert [(each.code, each.line, each.severity) for each in found.problems] == [
+        ("key.no-effect", 4, Severity.WARNING)
+    ]
 
 
 # -- what a success must leave -----------------------------------------------------------------

@@ -20,6 +20,7 @@ from scheduler.core.formats.root_shapes import (
     RunnerShape,
 )
 from scheduler.core.formats.rootfile import read_root_file
+from scheduler.core.values.channels import Alerts, Channel, Heartbeat
 from scheduler.core.values.problems import Problem, Severity
 from scheduler.core.values.settings import DEFAULT_JOBS, Limits, Prune, Retention, RunnerSpec, Settings, TaskInput
 from scheduler.core.values.usage import ResultFormat
@@ -173,14 +174,37 @@ def test_a_message_names_the_value_as_written_and_what_is_allowed(text: str, mes
     assert problem.hint == hint
 
 
-@pytest.mark.parametrize("key", ["channels"])
-def test_sections_that_no_code_honours_are_refused(key: str) -> None:
-    assert told(f"version: 1\n{key}: {{}}\n") == [("key.not-supported-yet", 2, 1)]
+CHANNELS = 'version: 1\nchannels: {owner: {url: "${env:OWNER}"}, log: {command: [cat]}}\n'
 
 
-@pytest.mark.parametrize("key", ["deliver", "deliver_on"])
-def test_so_are_such_keys_inside_defaults(key: str) -> None:
-    assert told(f"version: 1\ndefaults: {{{key}: 1}}\n") == [("key.not-supported-yet", 2, 12)]
+def test_channels_alerts_and_the_base_url_are_read() -> None:
+    text = CHANNELS + 'alerts: {deliver: [log], heartbeat: {url: "${env:HC}"}}\nbase_url: https://sched.internal/\n'
+    found, problems = read(text.encode())
+    assert found is not None, problems
+    assert found.channels == {
+        "owner": Channel(name="owner", url="${env:OWNER}"),
+        "log": Channel(name="log", command=("cat",)),
+    }
+    assert found.alerts == Alerts(deliver=("log",), heartbeat=Heartbeat(url="${env:HC}", every=timedelta(minutes=1)))
+    assert found.base_url == "https://sched.internal"
+    assert Settings.from_json(found.to_json()) == found
+    assert told("version: 1\nchannels:\nalerts:\n") == []
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ("alerts: {deliver: [owner, ops]}\n", ("channel.unknown", 3, 27)),
+        ("defaults: {deliver: [lgo]}\n", ("channel.unknown", 3, 22)),
+        ("alerts: {deliver: owner}\n", ("value.type", 3, 19)),
+        ("alerts: {heartbeat: {every: 1m}}\n", ("key.missing", 3, 21)),
+        ("alerts: {heartbeat: {url: '${env:HC}', every: 1s}}\n", ("value.range", 3, 47)),
+        ("base_url: sched.internal\n", ("channel.url", 3, 11)),
+        ("deliver: [owner]\n", ("key.unknown", 3, 1)),
+    ],
+)
+def test_what_is_wrong_about_them_is_told_at_its_place(text: str, fault: tuple[str, int, int]) -> None:
+    assert told(CHANNELS + text) == [fault]
 
 
 def test_a_runner_says_which_jobs_may_use_it_and_for_how_long() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from datetime import UTC, datetime, timedelta
 from itertools import takewhile
 from typing import Any
@@ -18,7 +19,9 @@ from scheduler.core.values.spec import Schedule
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
 
-def imported(*rows: dict[str, Any], audit: tuple[dict[str, Any], ...] = ()) -> tuple[list[Incoming], list[Problem]]:
+def imported(
+    *rows: dict[str, Any], audit: tuple[dict[str, Any], ...] = (), channels: Collection[str] = ()
+) -> tuple[list[Incoming], list[Problem]]:
     whole = [
         {
             "_row": number,
@@ -31,7 +34,7 @@ def imported(*rows: dict[str, Any], audit: tuple[dict[str, Any], ...] = ()) -> t
         }
         for number, row in enumerate(rows, 1)
     ]
-    found, problems = phantom_jobs(whole, audit, zone="UTC", root_zone="UTC", now=NOW)
+    found, problems = phantom_jobs(whole, audit, zone="UTC", root_zone="UTC", channels=channels, now=NOW)
     return found, [each for each in problems if each.code != "import.retry"]
 
 
@@ -58,7 +61,28 @@ def test_what_was_not_delivered_has_no_comment_about_it() -> None:
         {"delivery_channel": "none", "delivery_target": "owner"},
         {"delivery_channel": "slack", "delivery_target": "owner"},
     )
-    assert [each.comments for each in found] == [(), ("Phantom delivered the result to slack owner",)]
+    lacking = "no channel in scheduler.yaml is called slack-owner or owner"
+    assert [each.comments for each in found] == [(), (f"Phantom delivered the result to slack owner: {lacking}",)]
+    assert all("deliver" not in each.keys for each in found)
+
+
+@pytest.mark.parametrize(
+    ("channel", "target", "channels", "name"),
+    [
+        ("slack", "owner", ["owner", "slack"], "owner"),
+        ("slack", "#ops", ["ops", "slack-ops"], "slack-ops"),
+        ("slack", None, ["slack"], "slack"),
+        ("slack", "C0123", ["slack", "owner"], None),
+        ("none", "owner", ["owner"], None),
+    ],
+)
+def test_a_job_delivers_to_the_channel_that_has_the_name_of_its_target(
+    channel: str, target: str | None, channels: list[str], name: str | None
+) -> None:
+    (job,), _ = imported({"delivery_channel": channel, "delivery_target": target}, channels=channels)
+    assert job.keys.get("deliver") == (None if name is None else [name])
+    assert job.keys.get("deliver_on") == (None if name is None else ["success", "every_failure"])
+    assert bool(job.comments) is (name is None and channel != "none")
 
 
 def test_a_job_that_its_status_calls_disabled_is_disabled_by_its_file() -> None:

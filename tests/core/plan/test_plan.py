@@ -537,6 +537,17 @@ def test_widening_is_a_new_runner_more_time_or_another_environment() -> None:
     assert widens(env=(("A", "2"),), runner="sh", timeout=timedelta(hours=1)) == ("runner", "env", "timeout_ms")
 
 
+def test_widening_is_also_another_recipient_or_another_ping() -> None:
+    jobs = observed(document(deliver=("owner", "mail"), ping="${env:HC}"))
+
+    def widens(**changes: object) -> tuple[str, ...]:
+        return again(Desired(settings=SETTINGS, found=found(document(**changes))), jobs).actions[0].widens  # type: ignore[arg-type]
+
+    assert widens(deliver=("mail",), ping=None) == ()
+    assert widens(deliver=("mail", "ops"), ping="${env:HC}") == ("deliver",)
+    assert widens(deliver=(), ping="https://hc.example.com/x") == ("ping",)
+
+
 def test_a_stranger_with_an_error_freezes_no_healthy_job() -> None:
     edited = found(document(name="edited"), invalid("job", "jobs/stranger.yaml"))
     (action,) = again(Desired(settings=SETTINGS, found=edited), observed(document())).actions

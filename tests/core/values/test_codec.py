@@ -79,6 +79,7 @@ CHANNEL = Channel(
     env_from=("PAGER_TOKEN",),
     ping="https://hc.example.com/x",
     detail=Detail.SHORT,
+    files=(("bin/page.sh", "sha256:0a executable"),),
 )
 
 CHECK = CheckSpec(
