@@ -59,7 +59,7 @@ class HttpSink:
         with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
             while await self._answer(reader, writer):
                 pass
-        writer.close()
+        writer.close() if isinstance(self.mode, int) else writer.transport.abort()
 
     async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
         if not (first := await reader.readline()):
@@ -119,7 +119,7 @@ class SmtpSink:
                 writer.write(b"2")
                 await writer.drain()
                 await asyncio.sleep(0.02)
-        writer.close()
+        writer.transport.abort()
 
 
 @contextlib.contextmanager
