@@ -109,6 +109,7 @@ def describe_service(url: str) -> Outcome:
 def service_of(url: str) -> Service:
     """The service, set as every message needs it. Raises: NotAServiceError."""
     asset = apprise.AppriseAsset(http_redirects=False, service_timeout=SERVICE_S)
+    service: Service
     try:
         service = apprise.Apprise.instantiate(url, asset=asset, suppress_exceptions=False)
     except (AppriseException, TypeError, ValueError) as error:
@@ -117,6 +118,7 @@ def service_of(url: str) -> Service:
         raise NotAServiceError(f"Apprise knows no service for {_scheme(url)}:// with such a URL")
     service.redirects = False  # else a 302 becomes a GET without the message, and counts as sent; `?redirect=yes` too
     service.overflow_mode = apprise.OverflowMode.TRUNCATE
+    service.throttle = lambda *args, **kwargs: None  # the sender waits: here, several targets would outlast the limit
     if hasattr(service, "include_image"):
         service.include_image = False
     if _is_mail(service):  # an agent's HTML stays out of mail

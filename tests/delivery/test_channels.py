@@ -60,14 +60,20 @@ def test_a_message_arrives_once_without_a_picture(url: str) -> None:
     ],
 )
 def test_the_status_is_read_from_what_each_service_logs(
-    url: str, status: int, ended: Ended, wait: float | None, monkeypatch: pytest.MonkeyPatch
+    url: str, status: int, ended: Ended, wait: float | None
 ) -> None:
-    monkeypatch.setattr("time.sleep", lambda seconds: None)  # Discord tries again by itself
     with http_sink() as elsewhere, http_sink(status, headers={"Location": elsewhere.url}) as sink:
         outcome = send_message(message(url), aimed(url, sink))
     assert (outcome.ended, outcome.status, outcome.retry_after_s) == (ended, status, wait)
     assert f"error={status}" in (outcome.error or "")
     assert elsewhere.received == []
+
+
+def test_a_service_with_several_targets_does_not_wait_between_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("time.sleep", lambda seconds: pytest.fail(f"waits {seconds} s"))
+    with http_sink() as sink:
+        assert send_message(message(f"ntfy://127.0.0.1:{sink.port}/one/two/three")).ended is Ended.DELIVERED
+    assert len(sink.received) == 3
 
 
 def test_a_redirect_is_a_failure_whatever_the_url_asks_for() -> None:

@@ -15,7 +15,16 @@ from typing import Any
 import pytest
 
 from scheduler.delivery.couriers import Courier, bare_environment
-from scheduler.delivery.requests import CommandRequest, DescribeRequest, Ended, PingRequest, UrlRequest, WebhookRequest
+from scheduler.delivery.helper import answer
+from scheduler.delivery.requests import (
+    CommandRequest,
+    DescribeRequest,
+    Ended,
+    PingRequest,
+    UrlRequest,
+    WebhookRequest,
+    line_of,
+)
 from scheduler.machine.proc import is_living
 from tests.delivery.sinks import http_sink, nobody, smtp_sink, soon
 from tests.helpers import REPOSITORY, until
@@ -235,6 +244,14 @@ def test_what_is_no_request_is_answered_with_an_error_that_does_not_repeat_it() 
             assert b"canary" not in said
         helper.stdin.close()
         assert helper.stderr.read() == b""
+
+
+def test_without_apprise_a_url_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "apprise", None)
+    monkeypatch.delitem(sys.modules, "scheduler.delivery.channels", raising=False)
+    found = json.loads(answer(line_of(DescribeRequest(url="json://127.0.0.1"))))
+    assert found["ended"] == "permanent"
+    assert "pip install 'gitops-scheduler[notify]'" in found["error"]
 
 
 def test_apprise_is_not_imported_for_what_does_not_need_it() -> None:
