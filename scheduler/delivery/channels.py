@@ -24,16 +24,17 @@ from scheduler.delivery.requests import (
     delivered,
     outcome_of,
     permanent,
+    plain_words,
     transient,
 )
 
 Service = Any  # an apprise.NotifyBase: its types do not declare what is set and read here
 
 SERVICE_S: Final = 60.0  # a net: whoever waits for this process ends it sooner
-_STATUS = re.compile(r"\berror=(\d{3})\b")  # the one place that reads Apprise's words
+# The one place that reads Apprise's words. ntfy has codes of its own, which begin with the status: 42901.
+_STATUS = re.compile(r"\berror=(\d{3})(?:\d\d)?\b")
 _WITHOUT_FILES = frozenset({"ntfy"})  # it moves the message into the query of the URL when there is a file
 _MAIL = frozenset({"mailto", "mailtos"})
-_MOST_WORDS = 300
 
 
 class NotAServiceError(Exception):
@@ -59,12 +60,12 @@ def send_message(request: UrlRequest, service: Service | None = None) -> Outcome
         attach=None if attached is None else apprise.AppriseAttachment(memory(attached.text, name=attached.name)),
     )
     lines = [entry.message for each in result.results for entry in each.logs()]
-    return read_result(result.status, lines, str(service.service_name))
+    return outcome_of_result(result.status, lines, str(service.service_name))
 
 
-def read_result(status: AppriseResultStatus, lines: Iterable[str], service: str) -> Outcome:
+def outcome_of_result(status: AppriseResultStatus, lines: Iterable[str], service: str) -> Outcome:
     """What the status and the log lines of a try mean. A service with several targets counts as its worst."""
-    said = [" ".join(each.split())[:_MOST_WORDS] for each in lines]
+    said = list(map(plain_words, lines))
     match status:
         case AppriseResultStatus.SUCCESS:
             return delivered()

@@ -8,14 +8,13 @@ import subprocess
 import threading
 from typing import IO, Final
 
-from scheduler.delivery.requests import CommandRequest, Outcome, delivered, permanent, transient
+from scheduler.delivery.requests import CommandRequest, Outcome, delivered, permanent, plain_words, transient
 
 KEPT_BYTES: Final = 4 * 1024
-_MOST_WORDS = 300
 _LAST_WORDS_S = 0.5  # for output after the end: a child of the program may hold the pipe for ever
 
 
-def run_command(request: CommandRequest) -> Outcome:
+def run_channel_command(request: CommandRequest) -> Outcome:
     """Run the program to its end, in this process's group, so that it never outlives it."""
     try:
         child = subprocess.Popen(
@@ -66,5 +65,5 @@ def _keep_tail(pipe: IO[bytes], kept: bytearray) -> None:
 
 
 def _last_line(output: bytes) -> str:
-    lines = ("".join(filter(str.isprintable, each)).strip() for each in output.decode(errors="replace").splitlines())
-    return ([""] + [each for each in lines if each])[-1][:_MOST_WORDS]
+    lines = map(plain_words, reversed(output.decode(errors="replace").splitlines()))
+    return next(filter(None, lines), "")

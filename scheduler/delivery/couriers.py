@@ -77,12 +77,11 @@ class Courier:
         try:
             return Outcome.from_json(json.loads(said))
         except (ValueError, KeyError, TypeError, AttributeError):
-            code = self.close()
-            how = f"was ended by signal {-code}" if code is not None and code < 0 else "gave no answer"
-            return transient(f"the helper process {how}; unknown whether the message arrived")
+            self.close()
+            return transient("the helper process ended without an answer; unknown whether it arrived")
 
     def _running(self) -> Popen[bytes]:
-        if self._child is not None and self._child.poll() is not None:
+        if self._child is not None and _has_ended(self._child.pid):
             self.close()
         if self._child is None:
             from subprocess import DEVNULL, PIPE
@@ -112,25 +111,23 @@ class Courier:
         self.close()
         return None
 
-    def close(self) -> int | None:
-        """Kill the helper and its process group now. Returns its exit code if it had ended before."""
+    def close(self) -> None:
+        """Kill the helper and its process group now."""
         child, self._child = self._child, None
         if child is None:
-            return None
+            return
         # As long as it is not reaped, its pid names its group and nothing else.
-        ended = _ended(child.pid)
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(child.pid, signal.SIGKILL)
         for pipe in (child.stdin, child.stdout):
             if pipe is not None:
                 with contextlib.suppress(OSError):
                     pipe.close()
-        code = child.wait()
-        return code if ended else None
+        child.wait()
 
 
-def _ended(pid: int) -> bool:
-    """True if the child has ended by itself. It is left to be reaped."""
+def _has_ended(pid: int) -> bool:
+    """True if the child has ended. It is left to be reaped, since only then may its group be killed by its pid."""
     try:
         return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
     except ChildProcessError:

@@ -40,11 +40,11 @@ def main() -> NoReturn:
     threading.Thread(target=_end_with_parent, args=(asked,), daemon=True).start()
     with open(asked, "rb", closefd=False) as lines:
         for line in lines:
-            _write(answers, answer(line).encode() + b"\n")
+            _write(answers, answer_line(line).encode() + b"\n")
     os._exit(0)  # a thread that a library left behind would keep the process
 
 
-def answer(line: bytes) -> str:
+def answer_line(line: bytes) -> str:
     """The outcome of one request, as JSON without a newline. Never raises."""
     import json
 
@@ -89,9 +89,9 @@ def carry_out(request: Request) -> Outcome:
 
             return get_ping(request)
         case CommandRequest():
-            from scheduler.delivery.command import run_command
+            from scheduler.delivery.command import run_channel_command
 
-            return run_command(request)
+            return run_channel_command(request)
 
 
 def _end_with_parent(stdin: int) -> None:

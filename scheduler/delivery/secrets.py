@@ -37,7 +37,7 @@ def resolve(channel: Channel, environ: Mapping[str, str]) -> Resolved:
 
     def lookup(reference: Reference) -> str:
         if reference not in values:
-            values[reference] = value_of(reference, environ)
+            values[reference] = read_reference(reference, environ)
         return values[reference]
 
     def of(text: str | None) -> str | None:
@@ -58,13 +58,13 @@ def resolve_url(url: str, environ: Mapping[str, str]) -> tuple[str, tuple[str, .
     values: list[str] = []
 
     def lookup(reference: Reference) -> str:
-        values.append(value_of(reference, environ))
+        values.append(read_reference(reference, environ))
         return values[-1]
 
     return filled(url, lookup), tuple(values)
 
 
-def value_of(reference: Reference, environ: Mapping[str, str]) -> str:
+def read_reference(reference: Reference, environ: Mapping[str, str]) -> str:
     """The value, without one newline at its end. Raises: SecretError."""
     if reference.kind == "env":
         if not (value := environ.get(reference.name, "")):

@@ -17,12 +17,19 @@ from urllib.parse import unquote, urlencode, urlsplit, urlunsplit
 from urllib.request import HTTPRedirectHandler, build_opener
 from urllib.request import Request as HttpRequest
 
-from scheduler.delivery.requests import Outcome, PingRequest, WebhookRequest, outcome_of, permanent, transient
+from scheduler.delivery.requests import (
+    Outcome,
+    PingRequest,
+    WebhookRequest,
+    outcome_of,
+    permanent,
+    plain_words,
+    transient,
+)
 
 SILENCE_S: Final = 10.0  # without a byte; the whole is limited by whoever waits for this process
 MOST_ANSWER: Final = 64 * 1024
 MOST_WAIT_S: Final = 24 * 3600.0
-_MOST_WORDS = 200
 _SECRET_PREFIX = "whsec_"
 
 
@@ -69,7 +76,7 @@ def _key(secret: str) -> bytes:
     return key
 
 
-def ping_url(
+def url_of_ping(
     url: str, end: Literal["start", "success", "fail"], *, rid: str | None = None, exit_code: int | None = None
 ) -> str:
     """The URL of one ping, as healthchecks.io has them. A query that the URL already has is kept.
@@ -139,8 +146,7 @@ def _first_line(error: HTTPError) -> str:
         return ""
     if "<html" in text.lower():
         return ""
-    lines = ("".join(filter(str.isprintable, each)).strip() for each in text.splitlines())
-    return next(filter(None, lines), "")[:_MOST_WORDS]
+    return next(filter(None, map(plain_words, text.splitlines())), "")
 
 
 def retry_after(value: str | None, date: str | None = None) -> float | None:

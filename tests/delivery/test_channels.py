@@ -10,7 +10,7 @@ import pytest
 from apprise.result import AppriseResultStatus
 
 from scheduler.core.values.events import Markup
-from scheduler.delivery.channels import describe_service, read_result, send_message, service_of
+from scheduler.delivery.channels import describe_service, outcome_of_result, send_message, service_of
 from scheduler.delivery.requests import Ended, Outcome, UrlRequest
 from tests.delivery.sinks import HttpSink, http_sink, nobody, smtp_sink
 
@@ -67,6 +67,14 @@ def test_the_status_is_read_from_what_each_service_logs(
     assert (outcome.ended, outcome.status, outcome.retry_after_s) == (ended, status, wait)
     assert f"error={status}" in (outcome.error or "")
     assert elsewhere.received == []
+
+
+@pytest.mark.parametrize(("code", "status", "ended"), [(40301, 403, Ended.PERMANENT), (42908, 429, Ended.TRANSIENT)])
+def test_the_codes_of_ntfy_begin_with_the_status(code: int, status: int, ended: Ended) -> None:
+    with http_sink(status, body=json.dumps({"code": code, "error": "no\x1b[31m"}).encode()) as sink:
+        outcome = send_message(message("ntfy"), aimed("ntfy", sink))
+    assert (outcome.ended, outcome.status) == (ended, status)
+    assert "\x1b" not in (outcome.error or "")
 
 
 def test_a_service_with_several_targets_does_not_wait_between_them(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -154,6 +162,6 @@ def test_a_description_shows_nothing_of_the_url_but_its_scheme() -> None:
 def test_every_status_means_something(
     status: AppriseResultStatus, lines: list[str], outcome: tuple[Ended, int | None]
 ) -> None:
-    found = read_result(status, lines, "Slack")
+    found = outcome_of_result(status, lines, "Slack")
     assert (found.ended, found.status) == outcome
     assert found.error

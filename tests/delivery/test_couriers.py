@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from scheduler.delivery.couriers import Courier, bare_environment
-from scheduler.delivery.helper import answer
+from scheduler.delivery.helper import answer_line
 from scheduler.delivery.requests import (
     CommandRequest,
     DescribeRequest,
@@ -176,7 +176,7 @@ def test_a_command_reads_the_event_in_a_bare_environment(courier: Courier, tmp_p
         ("yes | head -c 100000; echo; echo end; exit 1", "exit code 1: end"),
         ("exit 2", "exit code 2"),
         ("kill -9 $$", "ended by signal 9"),
-        ("printf 'a\\033[31m\\377'; exit 1", "exit code 1: a[31m\ufffd"),
+        ("printf 'a\\033[31m\\377'; exit 1", "exit code 1: a [31m\ufffd"),
     ],
 )
 def test_a_command_that_fails_is_worth_another_try(courier: Courier, tmp_path: Path, script: str, error: str) -> None:
@@ -249,7 +249,7 @@ def test_what_is_no_request_is_answered_with_an_error_that_does_not_repeat_it() 
 def test_without_apprise_a_url_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "apprise", None)
     monkeypatch.delitem(sys.modules, "scheduler.delivery.channels", raising=False)
-    found = json.loads(answer(line_of(DescribeRequest(url="json://127.0.0.1"))))
+    found = json.loads(answer_line(line_of(DescribeRequest(url="json://127.0.0.1"))))
     assert found["ended"] == "permanent"
     assert "pip install 'gitops-scheduler[notify]'" in found["error"]
 

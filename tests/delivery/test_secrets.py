@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from scheduler.core.values.channels import Channel
 from scheduler.core.values.references import Reference
-from scheduler.delivery.secrets import HIDDEN, MOST_BYTES, Scrubber, SecretError, resolve, resolve_url, value_of
+from scheduler.delivery.secrets import HIDDEN, MOST_BYTES, Scrubber, SecretError, read_reference, resolve, resolve_url
 
 
 def test_a_channel_is_resolved_from_variables_and_files_and_says_what_to_hide(tmp_path: Path) -> None:
@@ -37,7 +37,7 @@ def test_a_secret_of_a_webhook_is_not_percent_encoded() -> None:
 )
 def test_a_variable_that_cannot_be_used_is_named_without_its_value(environ: dict[str, str], words: str) -> None:
     with pytest.raises(SecretError, match=words) as caught:
-        value_of(Reference("env", "A"), environ)
+        read_reference(Reference("env", "A"), environ)
     assert str(caught.value).startswith("${env:A}: ")
     assert "se" not in str(caught.value).replace("set", "").replace("Set", "").replace("newline", "")
 
@@ -56,14 +56,14 @@ def test_a_variable_that_cannot_be_used_is_named_without_its_value(environ: dict
 def test_a_file_that_is_no_secret_is_refused(tmp_path: Path, content: bytes, words: str) -> None:
     (tmp_path / "s").write_bytes(content)
     with pytest.raises(SecretError, match=words):
-        value_of(Reference("file", f"{tmp_path}/s"), {})
+        read_reference(Reference("file", f"{tmp_path}/s"), {})
 
 
 def test_a_file_that_is_absent_or_a_folder_or_a_pipe_is_refused_at_once(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     for name in ("absent", "", "pipe"):
         with pytest.raises(SecretError, match="file"):
-            value_of(Reference("file", f"{tmp_path}/{name}"), {})
+            read_reference(Reference("file", f"{tmp_path}/{name}"), {})
 
 
 @given(st.text(st.characters(min_codepoint=32, codec="utf-8"), min_size=4), st.text(max_size=9), st.text(max_size=9))

@@ -8,7 +8,7 @@ import pytest
 from standardwebhooks.webhooks import Webhook
 
 from scheduler.delivery.requests import Ended, Outcome, PingRequest, WebhookRequest
-from scheduler.delivery.webhook import get_ping, ping_url, post_webhook, retry_after
+from scheduler.delivery.webhook import get_ping, post_webhook, retry_after, url_of_ping
 from tests.delivery.sinks import http_date, http_sink, nobody
 
 SECRET, OLD = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD"
@@ -99,17 +99,17 @@ def test_a_user_in_the_url_becomes_basic_credentials() -> None:
 
 def test_pings_go_where_healthchecks_expects_them() -> None:
     base = "https://hc.example.com/ping/uuid"
-    assert ping_url(base, "start", rid="r-1") == f"{base}/start?rid=r-1"
-    assert ping_url(base, "success", rid="r-1") == f"{base}?rid=r-1"
-    assert ping_url(base, "fail", rid="r-1", exit_code=3) == f"{base}/3?rid=r-1"
-    assert ping_url(base, "fail", exit_code=-9) == f"{base}/fail"
-    assert ping_url(f"{base}/?create=1", "fail", rid="r-1", exit_code=0) == f"{base}/fail?create=1&rid=r-1"
-    assert ping_url(base, "success") == base
+    assert url_of_ping(base, "start", rid="r-1") == f"{base}/start?rid=r-1"
+    assert url_of_ping(base, "success", rid="r-1") == f"{base}?rid=r-1"
+    assert url_of_ping(base, "fail", rid="r-1", exit_code=3) == f"{base}/3?rid=r-1"
+    assert url_of_ping(base, "fail", exit_code=-9) == f"{base}/fail"
+    assert url_of_ping(f"{base}/?create=1", "fail", rid="r-1", exit_code=0) == f"{base}/fail?create=1&rid=r-1"
+    assert url_of_ping(base, "success") == base
 
 
 def test_a_ping_is_a_get_without_a_body() -> None:
     with http_sink() as sink:
-        assert get_ping(PingRequest(url=ping_url(f"{sink.url}/uuid", "start", rid="r"))).ended is Ended.DELIVERED
+        assert get_ping(PingRequest(url=url_of_ping(f"{sink.url}/uuid", "start", rid="r"))).ended is Ended.DELIVERED
     assert (sink.received[0].method, sink.received[0].target, sink.received[0].body) == (
         "GET",
         "/uuid/start?rid=r",
