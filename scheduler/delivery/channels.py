@@ -5,8 +5,10 @@ Apprise tells neither the HTTP status nor Retry-After. Both have to be read from
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any, Final
 from urllib.parse import quote
 
@@ -33,6 +35,10 @@ Service = Any  # an apprise.NotifyBase: its types do not declare what is set and
 SERVICE_S: Final = 60.0  # a net: whoever waits for this process ends it sooner
 # The one place that reads Apprise's words. ntfy has codes of its own, which begin with the status: 42901.
 _STATUS = re.compile(r"\berror=(\d{3})(?:\d\d)?\b")
+_TOLD = frozenset({"WARNING", "ERROR", "CRITICAL"})
+_REASON = re.compile(r"Socket Exception: (.*)")  # of a mail server, logged at DEBUG alone
+_SMTP_STATUS = re.compile(r"\((\d{3}), b['\"](.*?)['\"]\)")
+_SMTP_NEEDS_A_PERSON = frozenset({530, 534, 535, 538, 550, 551, 553})  # the login, or the address
 _WITHOUT_FILES = frozenset({"ntfy"})  # it moves the message into the query of the URL when there is a file
 _MAIL = frozenset({"mailto", "mailtos"})
 
@@ -53,14 +59,38 @@ def send_message(request: UrlRequest, service: Service | None = None) -> Outcome
     found.add(service)
     attached = request.attachment if _attaches(service) else None
     memory: Any = AttachMemory  # untyped
-    result = found.notify(
-        title=request.title,
-        body=request.body,
-        body_format=apprise.NotifyFormat(request.markup.value),
-        attach=None if attached is None else apprise.AppriseAttachment(memory(attached.text, name=attached.name)),
-    )
-    lines = [entry.message for each in result.results for entry in each.logs()]
+    with _reasons_of_mail(service) as level:
+        result = found.notify(
+            title=request.title,
+            body=request.body,
+            body_format=apprise.NotifyFormat(request.markup.value),
+            attach=None if attached is None else apprise.AppriseAttachment(memory(attached.text, name=attached.name)),
+            log_level=level,
+        )
+    lines = [
+        entry.message
+        for each in result.results
+        for entry in each.logs()
+        if entry.level in _TOLD or _REASON.match(entry.message)
+    ]
     return outcome_of_result(result.status, lines, str(service.service_name))
+
+
+@contextlib.contextmanager
+def _reasons_of_mail(service: Service) -> Iterator[int]:
+    """Let Apprise log at DEBUG what a mail server answered. Never for HTTP, where that contains URLs and headers."""
+    if not _is_mail(service):
+        yield logging.WARNING
+        return
+    logger = logging.getLogger("apprise")
+    level, propagate = logger.level, logger.propagate
+    logger.setLevel(logging.DEBUG)
+    logger.propagate = False
+    try:
+        yield logging.DEBUG
+    finally:
+        logger.setLevel(level)
+        logger.propagate = propagate
 
 
 def outcome_of_result(status: AppriseResultStatus, lines: Iterable[str], service: str) -> Outcome:
@@ -76,11 +106,20 @@ def outcome_of_result(status: AppriseResultStatus, lines: Iterable[str], service
     codes = [int(found[1]) for each in said if (found := _STATUS.search(each))]
     words = next((each for each in said if _STATUS.search(each)), "") or (said[-1] if said else "")
     words = words or f"{service} did not accept the message"
+    if reason := next((found[1] for each in said if (found := _REASON.match(each))), ""):
+        return _outcome_of_mail(reason)
     outcomes = [outcome_of(code, words) for code in codes if not 200 <= code < 300]
     if not outcomes:
         return transient(words)
     # A target that would take the message is worth another try, one that needs a person is reported at the end.
     return next((each for each in outcomes if each.ended is Ended.TRANSIENT), outcomes[0])
+
+
+def _outcome_of_mail(reason: str) -> Outcome:
+    if (found := _SMTP_STATUS.search(reason)) is None:
+        return transient(f"the mail server: {reason}")
+    words = f"the mail server answered {found[1]} {found[2]}"
+    return permanent(words) if int(found[1]) in _SMTP_NEEDS_A_PERSON else transient(words)
 
 
 def describe_service(url: str) -> Outcome:

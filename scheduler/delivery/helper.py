@@ -31,8 +31,8 @@ from scheduler.delivery.secrets import Scrubber
 
 def main() -> NoReturn:
     """Serve until the other end of stdin is closed, also in the middle of a request."""
-    logging.basicConfig(level=logging.CRITICAL)  # libraries write URLs and headers at DEBUG
-    logging.getLogger("apprise").setLevel(logging.WARNING)  # read from its results; nothing is written
+    # Libraries write URLs and headers at DEBUG. Nothing is written: what counts is in the results of a try.
+    logging.basicConfig(level=logging.WARNING, handlers=[logging.NullHandler()])
     asked, answers = os.dup(0), os.dup(1)
     nothing = os.open(os.devnull, os.O_RDWR)
     for each in (0, 1, 2):  # what a library prints is neither an answer nor a word for the log

@@ -96,6 +96,7 @@ class SmtpSink:
     """Takes mail. mode: `ok`, `mute` says nothing at all, `drip` its greeting byte by byte, for ever."""
 
     mode: str = "ok"
+    answer: str = "250 OK"  # to a recipient
     received: list[Mail] = field(default_factory=list)
     connections: int = 0
     port: int = 0
@@ -104,6 +105,12 @@ class SmtpSink:
     def url(self) -> str:
         """For Apprise."""
         return f"mailto://127.0.0.1:{self.port}?from=from@example.com&to=to@example.com&mode=insecure"
+
+    async def handle_RCPT(  # noqa: N802
+        self, server: SMTP, session: Session, envelope: Envelope, address: str, options: list[str]
+    ) -> str:
+        envelope.rcpt_tos.append(address)
+        return self.answer
 
     async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:  # noqa: N802
         assert isinstance(envelope.content, bytes)

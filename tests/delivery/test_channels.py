@@ -119,6 +119,25 @@ def test_mail_is_text_with_a_reference_to_its_token_and_the_file() -> None:
     assert (file.get_filename(), file.get_payload(decode=True)) == ("result.md", b"the whole")
 
 
+@pytest.mark.parametrize(
+    ("answer", "ended"), [("550 5.1.1 no such user", Ended.PERMANENT), ("451 4.3.0 later", Ended.TRANSIENT)]
+)
+def test_what_a_mail_server_answers_is_told(answer: str, ended: Ended) -> None:
+    with smtp_sink() as sink:
+        sink.answer = answer
+        outcome = send_message(message(sink.url))
+    assert (outcome.ended, outcome.error) == (ended, f"the mail server answered {answer}")
+
+
+def test_a_login_that_a_mail_server_refuses_is_told_without_the_password(caplog: pytest.LogCaptureFixture) -> None:
+    with smtp_sink() as sink:
+        outcome = send_message(message(sink.url.replace("//", "//me:canary@")))
+    assert outcome == Outcome(
+        ended=Ended.TRANSIENT, error="the mail server: SMTP AUTH extension not supported by server."
+    )
+    assert "canary" not in caplog.text
+
+
 def test_a_service_that_cannot_be_reached_is_worth_another_try() -> None:
     for url in (f"json://127.0.0.1:{nobody()}", f"mailto://127.0.0.1:{nobody()}?from=a@example.com&to=b@example.com"):
         outcome = send_message(message(url))
