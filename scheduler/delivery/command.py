@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import os
-import subprocess
 import threading
+from subprocess import PIPE, STDOUT
 from typing import IO, Final
 
 from scheduler.delivery.requests import CommandRequest, Outcome, delivered, permanent, plain_words, transient
+from scheduler.machine import orphans
 
 KEPT_BYTES: Final = 4 * 1024
 _LAST_WORDS_S = 0.5  # for output after the end: a child of the program may hold the pipe for ever
@@ -17,14 +18,8 @@ _LAST_WORDS_S = 0.5  # for output after the end: a child of the program may hold
 def run_channel_command(request: CommandRequest) -> Outcome:
     """Run the program to its end, in this process's group, so that it never outlives it."""
     try:
-        child = subprocess.Popen(
-            request.argv,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            env=dict(request.env),
-            cwd=request.cwd,
-            bufsize=0,
+        child = orphans.start(
+            request.argv, stdin=PIPE, stdout=PIPE, stderr=STDOUT, env=dict(request.env), cwd=request.cwd, bufsize=0
         )
     except (FileNotFoundError, NotADirectoryError, PermissionError) as error:
         missing = error.filename == request.cwd
