@@ -15,7 +15,7 @@ from scheduler.core.values.references import Reference, filled
 
 MOST_BYTES: Final = 64 * 1024  # of a file that contains a secret
 HIDDEN: Final = "[hidden]"
-_SHORTEST_PART = 4  # of a secret: shorter ones are words such as `no`, and hiding them would hide everything
+_SHORT = 4  # fewer characters are hidden as a word only: `25` in `425`, or `me` in `timeout`, tells nobody a secret
 _DELIMITERS = re.compile(r"[\s/@:?&=#,;+]+")  # where Apprise may take a URL apart
 
 
@@ -100,20 +100,25 @@ class Scrubber:
     def __init__(self, values: Iterable[str]) -> None:
         found = {form for value in values for form in _forms(value)} - {""}
         ordered = sorted(found, key=lambda each: (-len(each), each))  # a secret may contain another
-        self._pattern = re.compile("|".join(map(re.escape, ordered))) if ordered else None
+        self._pattern = re.compile("|".join(map(_matching, ordered))) if ordered else None
 
     def __call__(self, words: str) -> str:
         return words if self._pattern is None else self._pattern.sub(HIDDEN, words)
 
 
+def _matching(form: str) -> str:
+    escaped = re.escape(form)
+    return escaped if len(form) >= _SHORT else rf"(?<!\w){escaped}(?!\w)"
+
+
 def _forms(value: str) -> Iterable[str]:
     rest = value.partition("://")[2] or value
-    pieces = [value, rest, *(each for each in _DELIMITERS.split(rest) if len(each) >= _SHORTEST_PART)]
+    pieces = [value, rest, *(each for each in _DELIMITERS.split(rest) if len(each) >= _SHORT)]
     if "@" in rest:
         pieces.append(rest.rpartition("@")[0])  # user:password, as Basic credentials contain it
     for piece in pieces:
         for form in {piece, unquote(piece)}:
             yield from (form, quote(form, safe=""), quote(form), quote_plus(form), repr(form)[1:-1])
             encoded = b64encode(form.encode()).decode().rstrip("=")
-            if len(form) >= _SHORTEST_PART:
+            if len(form) >= _SHORT:
                 yield encoded

@@ -85,5 +85,9 @@ def test_the_parts_of_a_secret_url_are_hidden_too() -> None:
     assert scrub(said).replace("=", "") == f"{HIDDEN} {HIDDEN} {HIDDEN} '{HIDDEN}' {HIDDEN} {HIDDEN}"
 
 
+def test_a_short_value_is_hidden_as_a_word_and_leaves_other_words_alone() -> None:
+    assert Scrubber(["me", "25"])("timeout of me at :25, error=425") == f"timeout of {HIDDEN} at :{HIDDEN}, error=425"
+
+
 def test_without_secrets_words_stay() -> None:
     assert Scrubber([""])("HTTP 404") == "HTTP 404"
