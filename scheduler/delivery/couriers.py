@@ -61,7 +61,7 @@ class Courier:
             self.close()
             raise
         self._used_at = self._clock()
-        return scrubbed(outcome, request.hidden)
+        return scrubbed(outcome, request)
 
     def _send(self, line: bytes, limit_s: float) -> Outcome:
         deadline = monotonic() + limit_s

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import select
 import signal
 import sys
@@ -48,24 +49,29 @@ def answer_line(line: bytes) -> str:
     """The outcome of one request, as JSON without a newline. Never raises."""
     import json
 
-    hidden: tuple[str, ...] = ()
+    request: Request | None = None
     try:
         request = request_of(line)
-        hidden = request.hidden
         outcome = carry_out(request)
     except ImportError as error:
         outcome = permanent(f"{error.name} is not installed: pip install 'gitops-scheduler[notify]'")
     except Exception as error:  # its words may quote the request
         outcome = transient(f"the helper process failed: {type(error).__name__}")
-    return json.dumps(scrubbed(outcome, hidden).to_json())
+    return json.dumps(scrubbed(outcome, request).to_json())
 
 
-def scrubbed(outcome: Outcome, hidden: tuple[str, ...]) -> Outcome:
-    """The same without secrets in its words."""
+def scrubbed(outcome: Outcome, request: Request | None) -> Outcome:
+    """The same without secrets of the request in its words. Also the login in a URL, which a service may repeat."""
     from dataclasses import replace
 
-    if outcome.error is None:
+    if outcome.error is None or request is None:
         return outcome
+    hidden = list(request.hidden)
+    if isinstance(request, WebhookRequest):
+        hidden += request.secrets
+    if not isinstance(request, CommandRequest):
+        authority = re.split(r"[/?#]", request.url.partition("://")[2], maxsplit=1)[0]
+        hidden.append(authority.rpartition("@")[0])
     return replace(outcome, error=Scrubber(hidden)(outcome.error))
 
 

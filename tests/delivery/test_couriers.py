@@ -159,6 +159,12 @@ def test_no_secret_is_seen_from_outside(courier: Courier, tmp_path: Path, caplog
     assert "canary" not in repr(outcomes) + caplog.text
 
 
+def test_credentials_that_a_service_repeats_are_hidden(courier: Courier) -> None:
+    with http_sink(401, body=b"not: Basic bWU6cEBzc3dvcmQ= p@ssword") as sink:
+        outcome = courier.send(ping(sink.url.replace("//", "//me:p%40ssword@")))
+    assert outcome.error == "HTTP 401 Unauthorized: not: Basic [hidden]= [hidden]"
+
+
 def test_a_command_reads_the_event_in_a_bare_environment(courier: Courier, tmp_path: Path) -> None:
     request = command(
         tmp_path, 'cat > event; env > env; echo "$HOOK" >> event', env=(("PATH", os.environ["PATH"]), ("HOOK", "h"))
