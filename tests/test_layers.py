@@ -44,6 +44,7 @@ def test_the_core_touches_nothing_outside_itself(path: Path) -> None:
         ("cli/jobs.py", "import scheduler.ledger.runs", "I1"),
         ("sync/passes.py", "import sqlite3", "SQLite"),
         ("root/watched.py", "import watchdog", "watchdog"),
+        ("delivery/webhook.py", "import apprise", "apprise"),
     ],
 )
 def test_a_wrong_import_is_refused(tmp_path: Path, module: str, wrong: str, contract: str) -> None:
