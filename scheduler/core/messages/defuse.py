@@ -44,7 +44,12 @@ def one_line(text: str, most: int = LONGEST_FRAGMENT) -> str:
 def quoted(text: str, markup: Markup, most: int = LONGEST_FRAGMENT) -> str:
     """What a job or an author wrote, within a line of ours: inline code, in which no markup works."""
     line = one_line(text, most)
-    return f"`{line.replace('`', chr(39))}`" if markup is Markup.MARKDOWN and line else line
+    return f"`{_without_links(line.replace('`', chr(39)))}`" if markup is Markup.MARKDOWN and line else line
+
+
+def _without_links(line: str) -> str:
+    """Also for code: a message that is cut can lose the end of it."""
+    return re.sub(rf"<(?!{_BREAK})", f"<{_BREAK}", line).replace("](", f"]{_BREAK}(")
 
 
 _AS_TEXT = str.maketrans({"<": "‹", ">": "›", "`": "'", "*": "∗", "[": "(", "]": ")", "|": "¦", "~": "∼", "\\": "∖"})
@@ -63,7 +68,7 @@ def sentence(text: str, markup: Markup, most: int = 1_000) -> str:
     line = re.sub(r"`{2,}", "'", line)
     if line.count("`") % 2:
         line = line.replace("`", "'")
-    return re.sub(rf"<(?!{_BREAK})", f"<{_BREAK}", line).replace("](", f"]{_BREAK}(")
+    return _without_links(line)
 
 
 def fenced(text: str) -> str:

@@ -1,4 +1,4 @@
-"""What each service can show: limits that were measured or are documented, below what Apprise says where that is more."""
+"""What each service can show. Limits that were measured, or are documented, come before what Apprise says."""
 
 from __future__ import annotations
 
