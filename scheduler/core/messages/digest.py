@@ -33,8 +33,7 @@ def digest_of(subjects: Sequence[Subject], fit: Fit, detail: Detail, *, token: s
     kinds = Counter(each.event.kind for each in others)
     counts = [how_many(EventKind.FAILURE, len(failed))] if failed else []
     counts += [how_many(kind, n) for kind, n in kinds.most_common()]
-    counts += [counted(len(of_root), "condition of the root", "conditions of the root")] if of_root else []
-    first = subjects[0]
+    counts += [predicate_of(of_root[0]) if len(of_root) == 1 else counted(len(of_root), "alert")] if of_root else []
     facts = [f"- {sentence(_of_root(each), fit.markup)}" for each in of_root]
     if failed:
         facts.append(f"{counts[0]} since {_since(failed)}: {_jobs(failed)}")
@@ -45,7 +44,7 @@ def digest_of(subjects: Sequence[Subject], fit: Fit, detail: Detail, *, token: s
         facts.append(f"{how_many(kind, len(found))} since {_since(found)}: {_jobs(found)}")
     tick = "`" if fit.markup is Markup.MARKDOWN else ""
     foot = [f"{tick}scheduler status{tick} · {short_token(token)}"]
-    title = title_of(_anonymous(first), ", ".join(counts), fit, again=again)
+    title = title_of(_anonymous(subjects[0], with_host=bool(of_root)), ", ".join(counts), fit, again=again)
     return assembled(title, facts, (), foot, fit)
 
 
@@ -70,9 +69,10 @@ def recovered_of(
     return assembled(title, facts, (), foot_of(recovery, fit.markup, token), fit)
 
 
-def _anonymous(subject: Subject) -> Subject:
+def _anonymous(subject: Subject, *, with_host: bool) -> Subject:
     """For the title of a message about several jobs: the root alone."""
-    return replace(subject, event=replace(subject.event, job_id=ROOT_JOB_ID, kind=EventKind.TEST))
+    event = replace(subject.event, job_id=ROOT_JOB_ID, kind=EventKind.TEST)
+    return replace(subject, event=event, host=subject.host if with_host else "")
 
 
 def _of_root(subject: Subject) -> str:

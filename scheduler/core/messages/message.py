@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from typing import Any
 
 from scheduler.core.messages.cut import size_of, trimmed
 from scheduler.core.messages.defuse import fenced, named, one_line, quoted, sentence
-from scheduler.core.messages.phrases import is_of_root, lasted, ordinal, predicate, split_error, usual_hint, when
+from scheduler.core.messages.phrases import (
+    WHY_ENDED,
+    command_about,
+    is_of_root,
+    lasted,
+    ordinal,
+    predicate,
+    split_error,
+    usual_hint,
+    when,
+)
 from scheduler.core.messages.results import attachment_of, result_of, shown_result
 from scheduler.core.past.why import WHY_SKIPPED, who
 from scheduler.core.times.moments import with_wall_times
@@ -18,6 +29,7 @@ from scheduler.core.values.events import EventKind, Fit, Markup, Message, Phase,
 from scheduler.core.values.runs import RunStatus
 from scheduler.core.values.settings import ROOT_JOB_ID
 from scheduler.core.values.texts import counted
+from scheduler.core.values.usage import EndClass
 
 STDERR_LINES = 10
 MEMBERS = 20  # of a list, such as the errors of files
@@ -27,6 +39,7 @@ _LEAST_RESULT = 60  # less than this says nothing
 _ENDED = (EventKind.FAILURE, EventKind.STOPPED)
 _ANSWERED = (EventKind.SUCCESS, EventKind.OTHER_MODEL)
 _SEPARATOR = " · "
+_NOT_IN_LINKS = re.compile(r"[`<>\s]")
 
 
 def message_of(subject: Subject, fit: Fit, detail: Detail, *, token: str, again: bool = False) -> Message:
@@ -87,10 +100,10 @@ def facts_of(subject: Subject, markup: Markup) -> Iterator[str]:
     text = with_wall_times(str(told.get("text") or ""), subject.timezone)
     match event.kind:
         case EventKind.FAILURE | EventKind.STOPPED | EventKind.SUCCESS | EventKind.STARTED:
-            yield _streak(subject)
-            yield _SEPARATOR.join(filter(None, [*_how_it_ended(subject, markup), _try(subject), _why_now(subject)]))
+            yield _SEPARATOR.join(filter(None, [_how_it_ended(subject, markup), _try(subject), _why_now(subject)]))
             if event.kind in _ENDED:
                 yield _what_it_said(subject, markup)
+                yield _streak(subject)
             if event.kind is EventKind.STOPPED:
                 yield sentence(_stop(subject), markup)
             yield _change(subject, markup)
@@ -99,7 +112,7 @@ def facts_of(subject: Subject, markup: Markup) -> Iterator[str]:
                 yield "no output"
         case EventKind.RECOVERY:
             yield _recovered(subject)
-            yield _SEPARATOR.join(filter(None, [*_how_it_ended(subject, markup), _try(subject), _why_now(subject)]))
+            yield _SEPARATOR.join(filter(None, [_how_it_ended(subject, markup), _try(subject), _why_now(subject)]))
             yield _change(subject, markup)
             yield _spent(subject, markup)
         case EventKind.SKIP:
@@ -110,7 +123,7 @@ def facts_of(subject: Subject, markup: Markup) -> Iterator[str]:
             asked = told.get("asked") if agent is None else agent.model_asked
             served = told.get("served") if agent is None else agent.model_served
             yield f"asked for {quoted(str(asked), markup)}, answered by {quoted(str(served), markup)}"
-            yield _SEPARATOR.join(filter(None, [*_how_it_ended(subject, markup), _why_now(subject)]))
+            yield _SEPARATOR.join(filter(None, [_how_it_ended(subject, markup), _why_now(subject)]))
             yield _spent(subject, markup)
         case EventKind.FLAPPING if event.phase is not Phase.ENDS:
             yield f"{counted(event.times or 0, 'change')}{_since(subject)}" if event.times else ""
@@ -132,35 +145,40 @@ def _known(subject: Subject, key: str) -> Any:
     return subject.event.facts.get(key) if subject.run is None else getattr(subject.run, key)
 
 
-def _how_it_ended(subject: Subject, markup: Markup) -> Iterator[str]:
-    """How the process ended, and how long it took."""
+def _how_it_ended(subject: Subject, markup: Markup) -> str:
+    """How the process ended, and how long it took; empty while it runs."""
     duration, status = _known(subject, "duration_ms"), _known(subject, "status")
-    took = "" if duration is None else f" after {lasted(timedelta(milliseconds=int(duration)))}"
+    took = "" if duration is None else lasted(timedelta(milliseconds=int(duration)))
     if status in (None, RunStatus.RUNNING):
-        return
+        return ""
     if status == RunStatus.SUCCEEDED:
-        yield f"succeeded{took}"
-    elif status == RunStatus.SKIPPED:
-        yield sentence(str(_known(subject, "reason") or ""), markup)
-    else:
-        how, _ = split_error(str(_known(subject, "error") or ""))
-        code = _known(subject, "exit_code")
-        how = how or (f"exit code {code}" if code else str(status).replace("_", " "))
-        yield sentence(how, markup) + took
+        return f"took {took}" if took else ""
+    how, said = cause_of(subject)
+    if status == RunStatus.SKIPPED:
+        return sentence(f"{how}: {said}" if said else how, markup)
+    return sentence(how, markup) + (f" after {took}" if took else "")
 
 
 def cause_of(subject: Subject) -> tuple[str, str]:
-    """Why a run failed, in our words and in its own. Not safe to send yet."""
+    """Why a run failed, in our words, and what it said last, or the error. Not safe to send yet."""
     how, said = split_error(str(_known(subject, "error") or ""))
-    code, reason = _known(subject, "exit_code"), _known(subject, "reason")
-    how = how or (f"exit code {code}" if code else str(reason or _known(subject, "status") or "").replace("_", " "))
+    status, code, reason = (_known(subject, key) for key in ("status", "exit_code", "reason"))
+    if subject.run is not None and subject.run.agent is not None and subject.run.end_class in WHY_ENDED:
+        how = WHY_ENDED[subject.run.end_class]
+    elif status == RunStatus.TIMED_OUT:
+        how = WHY_ENDED[EndClass.TIMEOUT]
+    elif status == RunStatus.SKIPPED:
+        how = str(reason or status)
+    if not how:
+        how = f"exit code {code}" if code else str(status or reason or "").replace("_", " ")
     return how, next((line for line in said.splitlines() if line.strip()), "")
 
 
 def _what_it_said(subject: Subject, markup: Markup) -> str:
-    """The error in the process's own words, unless its last lines say it anyway."""
-    how, said = split_error(str(_known(subject, "error") or ""))
-    if not said or said == how or any(said.strip() in line for line in subject.stderr[-STDERR_LINES:]):
+    """The error in the process's own words, unless its last lines, or the line before, say it anyway."""
+    how, said = cause_of(subject)
+    skipped = _known(subject, "status") == RunStatus.SKIPPED
+    if skipped or not said or said == how or any(said.strip() in line for line in subject.stderr[-STDERR_LINES:]):
         return ""
     return quoted(said, markup, 300)
 
@@ -178,15 +196,14 @@ def _why_now(subject: Subject) -> str:
     if run.fire_time is None:
         return f"run by {one_line(who(run.requested_by), 60)}, {when(run.requested_at, zone)}"
     more = f" (the last of {run.slots:,} slots)" if run.slots > 1 else ""
-    return when(run.fire_time_last or run.fire_time, zone) + more
+    return when(run.fire_time_last or run.fire_time, zone, exact=True) + more
 
 
 def _streak(subject: Subject) -> str:
     event = subject.event
     if event.kind not in _ENDED or (event.times or 0) < 2:
         return ""
-    still = "still failing, " if event.phase is Phase.LASTS else ""
-    return f"{still}{ordinal(event.times or 0)} time{_since(subject, ',' if still else '')}"
+    return f"{ordinal(event.times or 0)} time in a row{_since(subject, ',')}"
 
 
 def _since(subject: Subject, comma: str = "") -> str:
@@ -219,7 +236,8 @@ def _slots(subject: Subject) -> str:
         slots = subject.event.facts.get("slots") or subject.event.times or 1
         return f"{counted(int(slots), 'slot')}, {when(subject.event.at, zone)}"
     if run.slots > 1 and run.fire_time is not None and run.fire_time_last is not None:
-        return f"{run.slots:,} slots, {when(run.fire_time, zone)} to {when(run.fire_time_last, zone)}"
+        first, last = (when(each, zone, exact=True) for each in (run.fire_time, run.fire_time_last))
+        return f"{run.slots:,} slots, {first} to {last}"
     return f"1 slot, {_why_now(subject)}"
 
 
@@ -252,6 +270,8 @@ def _spent(subject: Subject, markup: Markup) -> str:
 def _course(subject: Subject) -> str:
     """Since when a condition lasts, or how long it lasted."""
     event = subject.event
+    if event.kind is EventKind.OVERDUE and event.facts.get("text"):
+        return ""  # which says it
     if event.since is None:
         return "" if event.phase is Phase.ONCE else when(event.at, subject.timezone)
     since = when(event.since, subject.timezone)
@@ -268,7 +288,7 @@ def foot_of(subject: Subject, markup: Markup, token: str) -> list[str]:
     if event.job_id != ROOT_JOB_ID and not is_of_root(event.kind):
         run_id = None if event.run_n is None else f"{event.job_id}:{event.run_n}"
         if run_id is None:
-            command = f"scheduler explain {event.job_id}"
+            command = command_about(event.kind, event.job_id)
         elif _known(subject, "status") == RunStatus.SKIPPED or (run is not None and not run.attempts):
             command = f"scheduler show {run_id}"
         else:
@@ -276,13 +296,13 @@ def foot_of(subject: Subject, markup: Markup, token: str) -> list[str]:
     pointer = f"{tick}{one_line(command, 150).replace('`', '')}{tick}" if command else ""
     return [
         _SEPARATOR.join(filter(None, [pointer, short_token(token)])),
-        *([] if not subject.link else [one_line(subject.link, 500)]),
+        *([] if not subject.link else [_NOT_IN_LINKS.sub("", one_line(subject.link, 500))]),
     ]
 
 
 def short_token(token: str) -> str:
     """What people compare: `#k3f9`."""
-    return f"#{''.join(filter(str.isalnum, token))[:_TOKEN]}"
+    return f"#{''.join(filter(str.isalnum, token.rpartition('_')[2]))[:_TOKEN]}"
 
 
 def _stderr(lines: Sequence[str], fit: Fit, most: int) -> str:
@@ -290,7 +310,7 @@ def _stderr(lines: Sequence[str], fit: Fit, most: int) -> str:
     kept = [one_line(line) for line in lines[-STDERR_LINES:]]
     while kept:
         text = "\n".join(kept)
-        shown = fenced(text) if fit.markup is Markup.MARKDOWN else text
+        shown = fenced(text) if fit.markup is Markup.MARKDOWN else f"stderr:\n{text}"
         if size_of(shown, in_bytes=fit.in_bytes) < most:
             return shown
         kept = kept[1:]

@@ -8,13 +8,18 @@ from datetime import UTC, datetime, timedelta
 from scheduler.core.values.events import EventKind, Phase
 from scheduler.core.values.instants import on_the_clock
 from scheduler.core.values.units import format_duration
+from scheduler.core.values.usage import EndClass
 
 # What the scheduler says of an end, before what the process said last (run/local/outcome.py).
-_END = re.compile(r"((?:not finished after \S+ s; )?(?:exit code [0-9]+|ended by \S+)): ")
+_END = re.compile(
+    r"((?:not finished after \S+ s; |cancelled; |replaced by a newer run; |interrupted: the scheduler stopped; )?"
+    r"(?:exit code [0-9]+|ended by [^\s:;]+))(?:[:;] |$)"
+)
 
 
-def when(at: datetime, zone: str, *, day: bool = True) -> str:
-    """An instant to the minute, or to the second: `2027-03-02 02:00 PST (10:00 UTC)`. day: with its date."""
+def when(at: datetime, zone: str, *, day: bool = True, exact: bool = False) -> str:
+    """An instant: `2027-03-02 02:00 PST (10:00 UTC)`. day: with its date. exact: with its seconds, if there are any."""
+    at = at if exact else at.replace(second=0)
     local, zone = on_the_clock(at, zone)
     utc = at.astimezone(UTC)
     said = _clock(local, day=day)
@@ -32,8 +37,9 @@ def _clock(at: datetime, *, day: bool) -> str:
 
 def span_words(first: datetime, last: datetime) -> str:
     """A period in UTC: `03:00–05:10 UTC`, with its dates if it is not within one day."""
-    day = first.astimezone(UTC).date() != last.astimezone(UTC).date()
-    return f"{_clock(first.astimezone(UTC), day=day)}–{_clock(last.astimezone(UTC), day=day)} UTC"
+    first, last = (each.astimezone(UTC).replace(second=0) for each in (first, last))
+    day = first.date() != last.date()
+    return f"{_clock(first, day=day)}–{_clock(last, day=day)} UTC"
 
 
 def lasted(duration: timedelta) -> str:
@@ -59,6 +65,14 @@ def split_error(error: str) -> tuple[str, str]:
     return (found[1], error[found.end() :]) if found is not None else ("", error)
 
 
+WHY_ENDED = {  # what the program of an agent said, more telling than its exit code
+    EndClass.QUOTA: "the account's limit is reached",
+    EndClass.CREDENTIAL: "the login is missing, expired or rejected",
+    EndClass.TRANSIENT: "the service is overloaded or not reached",
+    EndClass.BUDGET: "the program's own cap on spending is reached",
+    EndClass.REFUSED: "denied permissions made it give up",
+    EndClass.TIMEOUT: "timed out",
+}
 _OF_JOB = {
     EventKind.STARTED: "started",
     EventKind.SUCCESS: "succeeded",
@@ -73,8 +87,8 @@ _OF_JOB = {
     EventKind.OTHER_MODEL: "was answered by another model",
 }
 _OF_JOB_IN_PHASE = {
-    (EventKind.FAILURE, Phase.LASTS): "still fails",
-    (EventKind.FLAPPING, Phase.LASTS): "still fails and recovers in turn",
+    (EventKind.FAILURE, Phase.LASTS): "is still failing",
+    (EventKind.FLAPPING, Phase.LASTS): "still fails and recovers",
     (EventKind.FLAPPING, Phase.ENDS): "is steady again",
     (EventKind.OVERDUE, Phase.LASTS): "is still overdue",
     (EventKind.OVERDUE, Phase.ENDS): "is no longer overdue",
@@ -106,6 +120,8 @@ _HINTS = {
     EventKind.PLACE: "`scheduler status` lists the jobs; they go on by themselves once it is resolved",
     EventKind.CHANNEL: "`scheduler channels test NAME` sends a message and says what is wrong",
 }
+# Where there is more, if no run is: a command and the job.
+_COMMANDS = {EventKind.FLAPPING: "history", EventKind.ALL_CLEAR: "history", EventKind.OVER_BUDGET: "show"}
 _PLURAL = {
     EventKind.SUCCESS: ("success", "successes"),
     EventKind.FAILURE: ("failure", "failures"),
@@ -131,6 +147,11 @@ def predicate(kind: EventKind, phase: Phase) -> str:
 def usual_hint(kind: EventKind, phase: Phase) -> str:
     """What to do about a condition of the root, if nobody said; nothing once it is over."""
     return "" if phase is Phase.ENDS else _HINTS.get(kind, "")
+
+
+def command_about(kind: EventKind, job_id: str) -> str:
+    """What tells more about a job after an event without a run."""
+    return f"scheduler {_COMMANDS.get(kind, 'explain')} {job_id}"
 
 
 def how_many(kind: EventKind, n: int) -> str:

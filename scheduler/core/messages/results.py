@@ -142,7 +142,7 @@ _MARKS = (
     (re.compile(r"(?<![\w*])\*(?=[^\s*])([^*\n]{1,200})(?<=\S)\*(?![\w*])"), r"\1"),
     (re.compile(r"`([^`\n]{1,200})`"), r"\1"),
 )
-_LEAD = re.compile(r" {0,3}(?:#{1,6} +|>+ ?)")
+_LEAD = re.compile(r"^ {0,3}(?:#{1,6} +|>+ ?)")
 
 
 def without_marks(markdown: str) -> str:

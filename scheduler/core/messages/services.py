@@ -10,10 +10,11 @@ _LEAST, _MOST = 160, 32_768  # of a body, whatever is described
 _DOCUMENT = 10_000  # a body that may be this long is read as a document, and not as a notification
 _SHORT, _SHORT_TITLE = 700, 75  # together at most 1,000 bytes, as a character has at most four
 
+# Discord takes 2,000 characters, and its title is among them.
 # Slack drops attachments and reports success; ntfy moves the message into the URL if there is one.
 _KNOWN = {
     "slack": Fit(service="Slack", most=3_000, markup=Markup.MARKDOWN),
-    "discord": Fit(service="Discord", most=1_800, markup=Markup.MARKDOWN, attaches=True),
+    "discord": Fit(service="Discord", most=1_800, most_title=190, markup=Markup.MARKDOWN, attaches=True),
     "tgram": Fit(service="Telegram", most=3_500, most_title=0, markup=Markup.MARKDOWN, attaches=True),
     "ntfy": Fit(service="ntfy", most=3_500, in_bytes=True, most_title=200),
     "pover": Fit(service="Pushover", most=1_000),
