@@ -81,7 +81,7 @@ def predicate_of(subject: Subject) -> str:
 def title_of(subject: Subject, said: str, fit: Fit, *, again: bool) -> str:
     """`[prompts-prod] heartbeat failed`: what it says is kept whole, names are shortened if they must be."""
     event = subject.event
-    most = fit.most_title or _LONGEST_TITLE
+    most = fit.most_title or min(_LONGEST_TITLE, fit.most // 2)
     end = " (sent again)" if again else ""
     about_root = event.job_id == ROOT_JOB_ID or is_of_root(event.kind)
     where = f"{subject.root} on {subject.host}" if about_root and subject.host else subject.root
