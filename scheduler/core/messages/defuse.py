@@ -35,7 +35,7 @@ def pages_nobody(text: str) -> str:
     return _PAGES.sub(lambda found: found[0] + _BREAK, text)
 
 
-def one_line(text: str, most: int = LONGEST_FRAGMENT) -> str:
+def on_one_line(text: str, most: int = LONGEST_FRAGMENT) -> str:
     """A text as a fragment of a line of ours, for services without markup."""
     line = " ".join(safe_text(text[: 8 * most]).split())
     return pages_nobody(line if len(line) <= most else line[: most - 1] + "…")
@@ -43,7 +43,7 @@ def one_line(text: str, most: int = LONGEST_FRAGMENT) -> str:
 
 def quoted(text: str, markup: Markup, most: int = LONGEST_FRAGMENT) -> str:
     """What a job or an author wrote, within a line of ours: inline code, in which no markup works."""
-    line = one_line(text, most)
+    line = on_one_line(text, most)
     return f"`{_without_links(line.replace('`', chr(39)))}`" if markup is Markup.MARKDOWN and line else line
 
 
@@ -57,12 +57,12 @@ _AS_TEXT = str.maketrans({"<": "‹", ">": "›", "`": "'", "*": "∗", "[": "("
 
 def named(text: str, most: int) -> str:
     """A name in a title. Titles have no code, and services differ in what markup they find there: it has none left."""
-    return one_line(text, most).translate(_AS_TEXT)
+    return on_one_line(text, most).translate(_AS_TEXT)
 
 
 def sentence(text: str, markup: Markup, most: int = 1_000) -> str:
     """A sentence of ours that may contain what somebody wrote: its `code` stays, and it cannot contain a link."""
-    line = one_line(text, most)
+    line = on_one_line(text, most)
     if markup is not Markup.MARKDOWN:
         return line
     line = re.sub(r"`{2,}", "'", line)

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, timedelta
 
-from scheduler.core.messages.defuse import one_line, quoted, sentence
+from scheduler.core.messages.defuse import on_one_line, quoted, sentence
 from scheduler.core.messages.message import assembled, cause_of, facts_of, foot_of, predicate_of, short_token, title_of
 from scheduler.core.messages.phrases import how_many, is_of_root, span_words, when
 from scheduler.core.values.channels import Detail
@@ -90,7 +90,7 @@ def _since(subjects: Sequence[Subject]) -> str:
 def _jobs(subjects: Sequence[Subject]) -> str:
     """Each job once, those with most events first, and how often if more than once."""
     times = Counter(each.event.job_id for each in subjects)
-    names = [one_line(job_id, _NAME) + (f" ({n}×)" if n > 1 else "") for job_id, n in times.most_common(_NAMED)]
+    names = [on_one_line(job_id, _NAME) + (f" ({n}×)" if n > 1 else "") for job_id, n in times.most_common(_NAMED)]
     more = len(times) - len(names)
     return ", ".join(names) + (f" and {more:,} more" if more else "")
 

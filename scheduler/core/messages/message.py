@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import Any
 
 from scheduler.core.messages.cut import size_of, trimmed
-from scheduler.core.messages.defuse import fenced, named, one_line, quoted, sentence
+from scheduler.core.messages.defuse import fenced, named, on_one_line, quoted, sentence
 from scheduler.core.messages.phrases import (
     WHY_ENDED,
     command_about,
@@ -50,7 +50,7 @@ def message_of(subject: Subject, fit: Fit, detail: Detail, *, token: str, again:
     title = title_of(subject, predicate_of(subject), fit, again=again)
     facts = [line for line in facts_of(subject, fit.markup) if line]
     foot = foot_of(subject, fit.markup, token)
-    room = room_for(title, facts, foot, fit)
+    room = _room_for(title, facts, foot, fit)
     blocks: list[str] = []
     attachment = None
     event, run, found = subject.event, subject.run, result_of(subject.run)
@@ -194,7 +194,7 @@ def _why_now(subject: Subject) -> str:
     if run is None:
         return when(subject.event.at, zone)
     if run.fire_time is None:
-        return f"run by {one_line(who(run.requested_by), 60)}, {when(run.requested_at, zone)}"
+        return f"run by {on_one_line(who(run.requested_by), 60)}, {when(run.requested_at, zone)}"
     more = f" (the last of {run.slots:,} slots)" if run.slots > 1 else ""
     return when(run.fire_time_last or run.fire_time, zone, exact=True) + more
 
@@ -254,7 +254,7 @@ def _change(subject: Subject, markup: Markup) -> str:
     author = quoted(commit.author, Markup.TEXT, 60).replace("](", "] (").replace("<", "‹").replace("`", "'")
     subject_line = quoted(commit.subject, markup, 100)
     shown = subject_line if markup is Markup.MARKDOWN else f'"{subject_line}"'
-    return f"{said} in {one_line(commit.id[:7], 7)} by {author}: {shown}"
+    return f"{said} in {on_one_line(commit.id[:7], 7)} by {author}: {shown}"
 
 
 def _spent(subject: Subject, markup: Markup) -> str:
@@ -293,10 +293,10 @@ def foot_of(subject: Subject, markup: Markup, token: str) -> list[str]:
             command = f"scheduler show {run_id}"
         else:
             command = f"scheduler output {run_id}"
-    pointer = f"{tick}{one_line(command, 150).replace('`', '')}{tick}" if command else ""
+    pointer = f"{tick}{on_one_line(command, 150).replace('`', '')}{tick}" if command else ""
     return [
         _SEPARATOR.join(filter(None, [pointer, short_token(token)])),
-        *([] if not subject.link else [_NOT_IN_LINKS.sub("", one_line(subject.link, 500))]),
+        *([] if not subject.link else [_NOT_IN_LINKS.sub("", on_one_line(subject.link, 500))]),
     ]
 
 
@@ -307,7 +307,7 @@ def short_token(token: str) -> str:
 
 def _stderr(lines: Sequence[str], fit: Fit, most: int) -> str:
     """The last lines that fit, as code if the service has it."""
-    kept = [one_line(line) for line in lines[-STDERR_LINES:]]
+    kept = [on_one_line(line) for line in lines[-STDERR_LINES:]]
     while kept:
         text = "\n".join(kept)
         shown = fenced(text) if fit.markup is Markup.MARKDOWN else f"stderr:\n{text}"
@@ -317,7 +317,7 @@ def _stderr(lines: Sequence[str], fit: Fit, most: int) -> str:
     return ""
 
 
-def room_for(title: str, facts: Sequence[str], foot: Sequence[str], fit: Fit) -> int:
+def _room_for(title: str, facts: Sequence[str], foot: Sequence[str], fit: Fit) -> int:
     """What remains of a body beside its facts and its foot."""
     return _whole_room(title, fit) - size_of("\n".join([*facts, "", *foot]), in_bytes=fit.in_bytes)
 

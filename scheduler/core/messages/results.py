@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from scheduler.core.messages.cut import cut_text, size_of
-from scheduler.core.messages.defuse import FENCE, fenced, one_line, pages_nobody, safe_text, with_even_fences
+from scheduler.core.messages.defuse import FENCE, fenced, on_one_line, pages_nobody, safe_text, with_even_fences
 from scheduler.core.messages.services import is_document
 from scheduler.core.values.events import Attachment, Fit, Markup
 from scheduler.core.values.runs import Run
@@ -96,7 +96,7 @@ def _markdown(text: str, *, rich: bool, document: bool) -> tuple[str, int | None
 def _one_string(found: dict[str, Any]) -> str:
     """What a notification says of an object: its first text, or all of it in one line."""
     text = next((each for each in found.values() if isinstance(each, str) and each.strip()), json_text(found))
-    return one_line(text, 1_000)
+    return on_one_line(text, 1_000)
 
 
 def _is_rule_of_table(line: str) -> bool:

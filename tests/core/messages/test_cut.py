@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from scheduler.core.messages.cut import cut_text, size_of
@@ -12,7 +12,7 @@ from scheduler.core.messages.defuse import (
     FENCE,
     fenced,
     named,
-    one_line,
+    on_one_line,
     pages_nobody,
     quoted,
     safe_text,
@@ -46,7 +46,7 @@ def check_fences(text: str) -> None:
 
 @given(hostile, st.sampled_from(Markup))
 def test_a_fragment_is_one_safe_line(text: str, markup: Markup) -> None:
-    for made in (one_line(text), quoted(text, markup), named(text, 80), sentence(text, markup)):
+    for made in (on_one_line(text), quoted(text, markup), named(text, 80), sentence(text, markup)):
         check_safe(made, lines=False)
         assert len(made) <= 2_500
     assert not set(named(text, 80)) & set("<>`*[]|~\\")
@@ -63,6 +63,8 @@ def test_a_cut_never_exceeds_its_limit(text: str, most: int, in_bytes: bool) -> 
     check_safe(made, lines=True)
 
 
+@example("a\n```\nb", 400, False, True)
+@example("a ```b``` c\n~~~py\n```\n~~~\n> ```\n````\nopen", 400, False, False)
 @given(hostile, st.integers(1, 400), st.booleans(), st.booleans())
 def test_fences_stay_even_in_a_cut(text: str, most: int, in_bytes: bool, block: bool) -> None:
     made = fenced(safe_text(text)) if block else with_even_fences(safe_text(text))

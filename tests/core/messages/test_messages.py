@@ -377,6 +377,7 @@ def test_a_long_answer_is_attached_where_the_channel_wants_it_whole() -> None:
 def test_the_short_form_has_at_most_a_thousand_bytes(fit: Fit, name: str) -> None:
     short = short_fit(fit)
     wide = replace(SUBJECTS[name], job_name="\U0001f600" * 300, root="\U0001f600" * 300)
+    wide = replace(wide, event=replace(wide.event, facts={**wide.event.facts, "text": "\U0001f600" * 900}))
     message = message_of(wide, short, Detail.SHORT, token=TOKEN, again=True)
     check_message(message, short)
     assert size_of(message.title + message.body, in_bytes=True) <= 1_000
