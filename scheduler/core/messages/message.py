@@ -330,11 +330,17 @@ def _whole_room(title: str, fit: Fit) -> int:
 def assembled(
     title: str, facts: Sequence[str], blocks: Sequence[str], foot: Sequence[str], fit: Fit, **more: Any
 ) -> Message:
-    """The message, never above its limit: facts go from their end on, and then the foot."""
+    """The message, never above its limit. What does not fit goes: the blocks, then facts from their end on.
+
+    The foot has up to half of a small body.
+    """
     most = _whole_room(title, fit)
-    facts = list(facts)
-    body = "\n".join([*facts, *blocks, *foot])
-    while size_of(body, in_bytes=fit.in_bytes) > most and (blocks or len(facts) > 1):
-        blocks, facts = blocks[:-1], facts if blocks else facts[:-1]
-        body = "\n".join([*facts, *blocks, *foot])
-    return Message(title=title, body=trimmed(body, max(most, 0), in_bytes=fit.in_bytes), markup=fit.markup, **more)
+    kept = list(foot)
+    while kept and size_of("\n".join(kept), in_bytes=fit.in_bytes) > most // 2:
+        kept.pop()
+    room = most - (size_of("\n".join(["", *kept]), in_bytes=fit.in_bytes) if kept else 0)
+    lines = [*facts, *blocks]
+    while len(lines) > 1 and size_of("\n".join(lines), in_bytes=fit.in_bytes) > room:
+        lines.pop()
+    text = trimmed("\n".join(lines), room, in_bytes=fit.in_bytes)
+    return Message(title=title, body="\n".join(filter(None, [text, *kept])), markup=fit.markup, **more)
