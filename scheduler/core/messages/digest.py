@@ -34,15 +34,18 @@ def digest_of(subjects: Sequence[Subject], fit: Fit, detail: Detail, *, token: s
     counts = [how_many(EventKind.FAILURE, len(failed))] if failed else []
     counts += [how_many(kind, n) for kind, n in kinds.most_common()]
     counts += [predicate_of(of_root[0]) if len(of_root) == 1 else counted(len(of_root), "alert")] if of_root else []
+    tick = "`" if fit.markup is Markup.MARKDOWN else ""
     facts = [f"- {sentence(_of_root(each), fit.markup)}" for each in of_root]
     if failed:
         facts.append(f"{counts[0]} since {_since(failed)}: {_jobs(failed)}")
+        stopped = [each for each in failed if each.event.kind is EventKind.STOPPED]
+        if stopped:
+            facts.append(f"- stopped, until an edit or {tick}scheduler resume JOB{tick}: {_jobs(stopped)}")
         if detail is not Detail.SHORT or len(failed) > _NAMED:
             facts += _causes(failed, fit.markup)
     for kind in kinds:
         found = [each for each in others if each.event.kind is kind]
         facts.append(f"{how_many(kind, len(found))} since {_since(found)}: {_jobs(found)}")
-    tick = "`" if fit.markup is Markup.MARKDOWN else ""
     foot = [f"{tick}scheduler status{tick} · {short_token(token)}"]
     title = title_of(_anonymous(subjects[0], with_host=bool(of_root)), ", ".join(counts), fit, again=again)
     return assembled(title, facts, (), foot, fit)

@@ -156,7 +156,8 @@ def _how_it_ended(subject: Subject, markup: Markup) -> str:
     how, said = cause_of(subject)
     if status == RunStatus.SKIPPED:
         return sentence(f"{how}: {said}" if said else how, markup)
-    return sentence(how, markup) + (f" after {took}" if took else "")
+    joined = " after " if status == RunStatus.TIMED_OUT or how not in WHY_ENDED.values() else f"{_SEPARATOR}took "
+    return sentence(how, markup) + (f"{joined}{took}" if took else "")
 
 
 def cause_of(subject: Subject) -> tuple[str, str]:

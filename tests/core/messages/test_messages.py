@@ -270,7 +270,9 @@ def failures(n: int) -> list[Subject]:
 
 def test_a_digest() -> None:
     recovered = subject(EventKind.RECOVERY, run=run(RunStatus.SUCCEEDED, job_id="mail"), at=AT + timedelta(minutes=1))
-    mixed = [*failures(17), recovered, SUBJECTS["silent"]]
+    *failed, last = failures(17)
+    stopped = replace(last, event=replace(last.event, kind=EventKind.STOPPED))
+    mixed = [*failed, stopped, recovered, SUBJECTS["silent"]]
     shown = []
     for fit, detail in ((SLACK, Detail.NORMAL), (NTFY, Detail.SHORT)):
         message = digest_of(mixed, fit, detail, token=TOKEN)
@@ -323,6 +325,40 @@ def test_hostile_text_is_only_text(
     assert not set(message.title[1:]) & set("<>`*|~\\")
     both = digest_of([bad, bad, replace(bad, event=replace(bad.event, kind=EventKind.GUARD))], fit, detail, token=third)
     check_message(both, fit)
+
+
+@pytest.mark.parametrize(
+    ("known", "line"),
+    [
+        ({"error": "exit code 1: boom", "exit_code": 1}, "exit code 1 after 41s"),
+        ({"error": "ended by SIGSEGV", "exit_code": None}, "ended by SIGSEGV after 41s"),
+        ({"error": "the file out.txt is missing", "exit_code": 0}, "failed after 41s"),
+        ({"error": "not finished after 41 s; ended by SIGTERM", "status": RunStatus.TIMED_OUT}, "timed out after 41s"),
+        (
+            {"error": "usage limit", "end_class": EndClass.QUOTA, "agent": AGENT},
+            "the account's limit is reached · took 41s",
+        ),
+        ({"error": None, "exit_code": None, "status": RunStatus.INTERRUPTED, "duration_ms": None}, "interrupted"),
+    ],
+)
+def test_how_a_run_ended_in_words(known: dict[str, Any], line: str) -> None:
+    message = message_of(replace(FAILED, run=run(**known)), NTFY, Detail.SHORT, token=TOKEN)
+    assert message.body.startswith(f"{line} · try 3 of 3 · 2027-03-02 02:00 PST (10:00 UTC)\n")
+
+
+@pytest.mark.parametrize(
+    ("at", "zone", "said"),
+    [
+        (SLOT, "UTC", "2027-03-02 10:00 UTC"),
+        (SLOT, "Asia/Tokyo", "2027-03-02 19:00 JST (10:00 UTC)"),
+        (SLOT.replace(hour=20), "Asia/Tokyo", "2027-03-03 05:00 JST (2027-03-02 20:00 UTC)"),
+        (SLOT, "America/Sao_Paulo", "2027-03-02 07:00 America/Sao_Paulo (10:00 UTC)"),  # whose short name is -03
+        (AT, "UTC", "2027-03-02 10:00:41 UTC"),
+    ],
+)
+def test_a_fire_time_always_has_its_zone_and_utc(at: datetime, zone: str, said: str) -> None:
+    found = replace(FAILED, run=run(fire_time=at), timezone=zone)
+    assert f"· {said}\n" in message_of(found, NTFY, Detail.SHORT, token=TOKEN).body
 
 
 def test_a_title_keeps_its_meaning_however_long_the_names() -> None:
