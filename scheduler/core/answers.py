@@ -512,3 +512,30 @@ class DoctorJson(TypedDict):
     errors: int
     warnings: int
     checks: list[CheckJson]
+
+
+class ChangeSinceJson(TypedDict):
+    what: str  # "text", "definition", or "text and definition"
+    to: str
+    commit: CommitJson | None
+
+
+class EventJson(TypedDict):
+    """What a webhook and a command are given."""
+
+    token: str  # of the delivery: the same over all tries
+    key: str  # of the event: the same for all channels
+    kind: str
+    phase: str
+    at: Instant
+    root: str
+    host: str
+    job_id: str | None  # None for an event of the root
+    since: Instant | None
+    times: int | None
+    facts: Values
+    job: JobJson | None
+    run: RunJson | None
+    stderr: list[str]  # its last lines
+    change: ChangeSinceJson | None  # since the job's last success
+    link: str | None

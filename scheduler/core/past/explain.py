@@ -16,6 +16,7 @@ from scheduler.core.due.due import is_slot, patience
 from scheduler.core.due.place import fault_of_key
 from scheduler.core.past.past import IMPORT
 from scheduler.core.past.timeline import Changes, Origin
+from scheduler.core.past.why import WHY_SKIPPED
 from scheduler.core.times.fires import TICK, next_fire, span, start_delay
 from scheduler.core.times.words import describe
 from scheduler.core.values.codec import Stored
@@ -216,7 +217,7 @@ def _of_row(ledger: Ledger, row: Run, at: datetime, definition: Definition, now:
             )
         return Answer("fired", f"{row.id} ran{late}{began}: {_end(row)}", tuple(evidence), fired=True)
     reason = row.reason or "skipped"
-    told = _SKIPPED.get(reason, row.error or reason)
+    told = WHY_SKIPPED.get(reason, row.error or reason)
     if reason == "missed" and _lost(ledger, at):
         told = "its place was unavailable when it was due"
     match reason:
@@ -231,20 +232,9 @@ def _of_row(ledger: Ledger, row: Run, at: datetime, definition: Definition, now:
             evidence += [told_run(ledger, run) for run in ledger.beside if run.job_id == row.job_id]
         case "capacity":
             evidence += _house(ledger, row, at)
-    if row.error and reason in _SKIPPED:
+    if row.error and reason in WHY_SKIPPED:
         told = f"{told}: {row.error}"
     return Answer(reason, told, tuple(evidence))
-
-
-_SKIPPED = {
-    "missed": "no daemon was running to start it in time",
-    "paused": "it was paused",
-    "overlap": "the job was still running or queued at that time",
-    "capacity": "the limit of concurrent runs was reached for too long",
-    "budget": "the budget did not allow a run",
-    "superseded": "an edit removed the slot before it could run",
-    "nothing_to_do": "its check found nothing to do",
-}
 
 
 def _house(ledger: Ledger, row: Run, at: datetime) -> list[Evidence]:
@@ -281,7 +271,7 @@ def _without_row(ledger: Ledger, definition: Definition, at: datetime, now: date
         return Answer("waiting", "it waits until its place is available again; then catch_up decides", tuple(lost))
     evidence = _absence(ledger, now, definition)
     if paused := _paused(ledger, at, definition):
-        return Answer("paused", _SKIPPED["paused"], (*paused, *evidence))
+        return Answer("paused", WHY_SKIPPED["paused"], (*paused, *evidence))
     if not ledger.daemon or not ledger.lives or ledger.lives[-1].silent:
         catch_up = spec.catch_up
         following = next_fire(spec.due_by, after=at)
@@ -337,7 +327,7 @@ def _state(ledger: Ledger, definition: Definition, at: datetime, now: datetime) 
     if (stopped := _stopped(ledger, at)) is not None:
         return stopped
     if paused := _paused(ledger, at, definition):
-        return Answer("paused", "it is paused then" if at > now else _SKIPPED["paused"], tuple(paused))
+        return Answer("paused", "it is paused then" if at > now else WHY_SKIPPED["paused"], tuple(paused))
     moment = min(at, now)
     if lost := _lost(ledger, moment):
         return Answer("waiting", "slots wait until its place is available again", tuple(lost))

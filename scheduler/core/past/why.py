@@ -5,6 +5,16 @@ from __future__ import annotations
 from scheduler.core.values.instants import instant
 from scheduler.core.values.runs import Run, Trigger
 
+WHY_SKIPPED = {  # by reason
+    "missed": "no daemon was running to start it in time",
+    "paused": "it was paused",
+    "overlap": "the job was still running or queued at that time",
+    "capacity": "the limit of concurrent runs was reached for too long",
+    "budget": "the budget did not allow a run",
+    "superseded": "an edit removed the slot before it could run",
+    "nothing_to_do": "its check found nothing to do",
+}
+
 
 def who(actor: str | None) -> str:
     """The display name of an actor in the ledger: users by name alone, agents still marked as agents."""

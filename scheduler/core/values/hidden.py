@@ -51,8 +51,24 @@ def without_hidden(text: str) -> str:
 
 def find_hidden(text: str) -> Hidden | None:
     """The hidden characters that no script and no emoji needs."""
-    if text.isascii():
+    places = _needless(text)
+    if not places:
         return None
+    spelled = b"".join(_bytes(text[index]) for index in places).decode(errors="replace")
+    begins = tuple(at for before, at in zip([-2, *places], places, strict=False) if at > before + 1)
+    return Hidden(places=begins, first=text[places[0]], count=len(places), spelled=spelled)
+
+
+def without_needless(text: str) -> str:
+    """A text without the hidden characters that no script and no emoji needs."""
+    places = set(_needless(text))
+    return "".join(each for index, each in enumerate(text) if index not in places) if places else text
+
+
+def _needless(text: str) -> list[int]:
+    """The indexes of the hidden characters that no script and no emoji needs, ascending."""
+    if text.isascii():
+        return []
     flags = {index for flag in _FLAGS.finditer(text) for index in range(*flag.span())}
     right_to_left: bool | None = None
     places = []
@@ -66,11 +82,7 @@ def find_hidden(text: str) -> Hidden | None:
             if right_to_left:
                 continue
         places.append(index)
-    if not places:
-        return None
-    spelled = b"".join(_bytes(text[index]) for index in places).decode(errors="replace")
-    begins = tuple(at for before, at in zip([-2, *places], places, strict=False) if at > before + 1)
-    return Hidden(places=begins, first=text[places[0]], count=len(places), spelled=spelled)
+    return places
 
 
 def _is_emoji(each: str) -> bool:

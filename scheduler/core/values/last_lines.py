@@ -14,12 +14,17 @@ _STEERS = re.compile("\x1b(?:\\[[0-?]*[ -/]*[@-~]|[\\]PX^_][^\x07\x1b]*(?:\x07|\
 _LINE_ENDS = re.compile("[\r\n\x0b\x0c\x85\u2028\u2029]+")
 
 
+def without_steering(text: str) -> str:
+    """A text without its escape sequences. A sequence that is cut off at its end stays, and is harmless without ESC."""
+    return _STEERS.sub("", text)
+
+
 def last_lines(tail: bytes, count: int) -> list[str]:
     """The last non-blank lines, in order, each cut to 200 characters.
 
     tail: the end of a stream. Invalid UTF-8 and invisible characters become U+FFFD; escape sequences are removed.
     """
-    text = _STEERS.sub("", tail.decode("utf-8", "replace"))
+    text = without_steering(tail.decode("utf-8", "replace"))
     found = [" ".join(line.split()) for line in _LINE_ENDS.split(text)]
     return [_shown(line) for line in found if line][-count:] if count > 0 else []
 
