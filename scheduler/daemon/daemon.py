@@ -29,8 +29,10 @@ from scheduler.daemon.lookups import Lookups
 from scheduler.daemon.places import Places
 from scheduler.daemon.requests import Requests
 from scheduler.daemon.resync import Resync
+from scheduler.daemon.sending import Sending
 from scheduler.daemon.systemd import Manager
 from scheduler.daemon.timekeeper import Timekeeper
+from scheduler.daemon.troubles import present_troubles
 from scheduler.delivery.alarms import Alarms
 from scheduler.git.tree import Commits
 from scheduler.ledger import lives, syncs
@@ -203,16 +205,25 @@ class Daemon:
             # By a clock that has jumped ahead, all outputs would be old.
             also=lambda: None if timekeeper.doubt() else housekeeping.beside(),
         )
-        alarms = Alarms(clock=clock, lend=stores.lend, fires=self.duties.fires, doubt=timekeeper.doubt)
+        self.sending = Sending(place=place, lend=stores.lend, environ=environ)
+        alarms = Alarms(
+            clock=clock,
+            lend=stores.lend,
+            fires=self.duties.fires,
+            doubt=timekeeper.doubt,
+            troubles=lambda store: present_troubles(self, store),
+        )
         self.follower: Follower | None = None  # for a followed root
         if place.followed is not None:
             follow = Follow(followed=place.followed, clock=clock, environ=environ)
             self.follower = Follower(follow, asked=place.wake, applied=self.resync.loop.bell.set)
         self._hearts = (self.clockwork.loop, self.resync.loop)  # the watchdog acts if one of them hangs
         self._loops = [*self._hearts, self.places.loop, self.lookups.loop, self.nightly.loop, alarms.loop]
+        self._loops.append(self.sending.loop)
         self._loops += [] if self.follower is None else [self.follower.loop]
         cleanup.callback(self.resync.stop)
         cleanup.callback(self.lookups.stop)
+        cleanup.callback(self.sending.close)
         for listener in lock.listeners:
             Server(listener, Requests(self).handlers())
 
@@ -374,6 +385,7 @@ class Daemon:
         self.agenda.poke()
         self.places.ring()
         self.lookups.loop.bell.set()
+        self.sending.poke()
 
     def _announce(self, job_ids: Sequence[str]) -> None:
         named = ", ".join(job_ids[:MOST_NAMED]) or "none"

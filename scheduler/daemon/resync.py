@@ -100,6 +100,11 @@ class Resync:
         return self.held_since is not None and self.passes.clock.now() - self.held_since >= HELD_LONG
 
     @property
+    def guarded(self) -> bool:
+        """True if the guard keeps jobs from being archived."""
+        return self._guarded
+
+    @property
     def unwatched(self) -> str:
         """Why some events are not seen. Empty if all are."""
         return self._watcher.trouble
@@ -339,6 +344,7 @@ class Resync:
         self._settings = settings or self._settings
         files = WorkingTree(place)
         named = frozenset(path for runner in self._settings.runners.values() for path in runner_paths(files, runner))
+        named |= {path for channel in self._settings.channels.values() for path, _ in channel.files}
         self._named = named
         self._news = index.news
         return self._watcher.cover(watched(place, self._settings, {*index.wanted, *named}, known=index.seen()))

@@ -10,7 +10,7 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from sqlite3 import Connection
+from typing import TYPE_CHECKING
 
 from scheduler.core.due.events import AGAIN, Streak, gone_well, gone_wrong, steady
 from scheduler.core.due.expected import Alarm, Kind
@@ -28,6 +28,9 @@ from scheduler.ledger.store import Store
 from scheduler.machine.clock import Clock
 from scheduler.machine.log import Log
 from scheduler.machine.loop import Loop
+
+if TYPE_CHECKING:
+    from sqlite3 import Connection
 
 LOOK_S = 15.0
 WHOLE = timedelta(hours=1)  # then every job is looked at, whatever an earlier look said

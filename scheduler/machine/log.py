@@ -265,6 +265,8 @@ def write_log(stream: TextIO, form: str, level: int, environ: Mapping[str, str])
     ours.handlers, all_others.handlers = [handler], [handler]
     ours.propagate = False
     ours.setLevel(level)
+    global _form
+    _form = form
     all_others.setLevel(max(level, logging.WARNING))
     logging.captureWarnings(True)
     # No line says where in the code it was written, nor by which thread: finding that out takes half of the time.
@@ -272,6 +274,14 @@ def write_log(stream: TextIO, form: str, level: int, environ: Mapping[str, str])
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     threading.excepthook = _thread_failed
     sys.unraisablehook = _ignored
+
+
+_form = "text"
+
+
+def form_of_log() -> tuple[str, str]:
+    """The form and the level of the log, for a child that writes to it too."""
+    return _form, str(logging.getLogger("scheduler").getEffectiveLevel())
 
 
 def _working_folder() -> str:

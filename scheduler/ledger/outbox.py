@@ -1,0 +1,100 @@
+"""The outbox: what waits to be sent, and how sending went. Only the sender writes it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from datetime import datetime
+from sqlite3 import Connection, Row
+from typing import Any
+
+from scheduler.core.due.sending import Breaker, Waiting
+from scheduler.core.values.events import Event, EventKind, Phase
+from scheduler.core.values.instants import parse_instant
+from scheduler.ledger.rows import from_row, moment, stamp, stamp_or_none
+
+_WAITING = """SELECT deliveries.id, channel, tries, next_at, give_up_at, token, status, events.*
+    FROM deliveries JOIN events ON seq = event WHERE status IN ('pending', 'sending') ORDER BY channel, deliveries.id"""
+
+
+def waiting(sql: Connection) -> list[Waiting]:
+    """All deliveries that are not over, by channel, oldest first."""
+    return [
+        Waiting(
+            id=row["id"],
+            channel=row["channel"],
+            event=to_event(row),
+            tries=row["tries"],
+            next_at=moment(row["next_at"]),
+            give_up_at=parse_instant(row["give_up_at"]),
+            token=row["token"],
+        )
+        for row in sql.execute(_WAITING)
+    ]
+
+
+def to_event(row: Row) -> Event:
+    return Event(
+        key=row["key"],
+        at=parse_instant(row["at"]),
+        kind=EventKind(row["kind"]),
+        phase=Phase(row["phase"]),
+        job_id=row["job_id"],
+        run_n=row["run_n"],
+        streak=row["streak"],
+        since=moment(row["since"]),
+        times=row["times"],
+        facts=json.loads(row["facts"]),
+    )
+
+
+def take(sql: Connection, rows: Sequence[Waiting], *, now: datetime) -> None:
+    """Record that rows are about to be sent: from now on nobody can say that they were not."""
+    within = rows[0].id if len(rows) > 1 else None
+    sql.executemany(
+        "UPDATE deliveries SET status = 'sending', tries = tries + 1, sent_at = ?, within = ? WHERE id = ?",
+        [(stamp(now), None if row.id == within else within, row.id) for row in rows],
+    )
+
+
+def put_off(sql: Connection, rows: Sequence[Waiting], *, until: datetime, reason: str) -> None:
+    """Let rows wait for their next try."""
+    sql.executemany(
+        "UPDATE deliveries SET status = 'pending', next_at = ?, reason = ? WHERE id = ?",
+        [(stamp(until), reason, row.id) for row in rows],
+    )
+
+
+def settle(sql: Connection, rows: Sequence[Waiting], *, status: str, now: datetime, reason: str | None = None) -> None:
+    """End deliveries: delivered, dropped or error. What has failed before keeps its last words."""
+    sql.executemany(
+        "UPDATE deliveries SET status = ?, done_at = ?, reason = CASE ? WHEN 'delivered' THEN NULL"
+        " WHEN 'error' THEN coalesce(reason, ?) ELSE ? END WHERE id = ?",
+        [(status, stamp(now), status, reason, reason, row.id) for row in rows],
+    )
+
+
+def breakers(sql: Connection) -> dict[str, Breaker]:
+    return {row["name"]: from_row(Breaker, row) for row in sql.execute("SELECT * FROM channels ORDER BY name")}
+
+
+def keep_breaker(sql: Connection, breaker: Breaker) -> None:
+    columns: dict[str, Any] = {
+        "name": breaker.name,
+        "digest": breaker.digest,
+        "failures": breaker.failures,
+        "failing_at": stamp_or_none(breaker.failing_at),
+        "open_since": stamp_or_none(breaker.open_since),
+        "probes": breaker.probes,
+        "probe_at": stamp_or_none(breaker.probe_at),
+        "last_ok_at": stamp_or_none(breaker.last_ok_at),
+        "last_error": breaker.last_error,
+        "sent_at": stamp_or_none(breaker.sent_at),
+    }
+    marks = ", ".join("?" * len(columns))
+    sql.execute(f"INSERT OR REPLACE INTO channels ({', '.join(columns)}) VALUES ({marks})", tuple(columns.values()))
+
+
+def any_waiting(sql: Connection) -> bool:
+    query = "SELECT EXISTS (SELECT 1 FROM deliveries WHERE status IN ('pending', 'sending'))"
+    return bool(sql.execute(query).fetchone()[0])
