@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import click
@@ -13,7 +13,7 @@ from scheduler.cli.group import Globals, printed, say
 from scheduler.core.values.texts import counted
 
 if TYPE_CHECKING:
-    from scheduler.core.answers import FreshTreeJson, RunJson, ShowRunJson
+    from scheduler.core.answers import DeliveryJson, FreshTreeJson, RunJson, ShowRunJson
 
 
 _ANSWER_LINES = 12
@@ -116,5 +116,6 @@ def _branch_text(tree: FreshTreeJson | None) -> str | None:
     return f"{tree['branch']}{of}, from {render.short_hash(tree['commit'])}"
 
 
-def _delivery_text(delivery: Mapping[str, object]) -> str:
-    return f"{delivery.get('channel')} {delivery.get('status')}"
+def _delivery_text(delivery: DeliveryJson) -> str:
+    tried = f" ({delivery['error']})" if delivery["error"] and delivery["status"] == "pending" else ""
+    return f"{delivery['event']} to {delivery['channel']}: {delivery['status']}{tried}"

@@ -261,6 +261,17 @@ class FreshTreeJson(TypedDict):
     deletions: int | None
 
 
+class DeliveryJson(TypedDict):
+    """One event on its way to one channel."""
+
+    id: int
+    channel: str
+    event: str  # the kind of the event
+    status: str  # pending, delivered, dropped:REASON, error:REASON
+    at: Instant  # when it was last tried or ended, or else when it happened
+    error: str | None  # of the last try
+
+
 class RunJson(RevisionJson):
     id: str
     job_id: str
@@ -309,7 +320,7 @@ class RunJson(RevisionJson):
     reset_at: Instant | None
     denied: list[str]  # tools that the agent was not allowed to use
     misfits: list[str]  # what in its output is not as its format has it
-    deliveries: list[Any]
+    deliveries: list[DeliveryJson]  # of what happened in it, to each channel
 
 
 class HistoryJson(TypedDict):

@@ -35,8 +35,6 @@ if TYPE_CHECKING:  # a plan imports the file readers, which reading commands nev
 
 Json = dict[str, Any]
 NEXT_FIRES = 5
-# Keys of a run that the interface names, for a feature that does not exist yet: delivery.
-NOT_YET: Json = {"deliveries": []}
 
 
 def _instant(moment: datetime | None) -> str | None:
@@ -187,7 +185,7 @@ def list_json(
     }
 
 
-def run_json(run: Run) -> answers.RunJson:
+def run_json(run: Run, deliveries: Sequence[answers.DeliveryJson] = ()) -> answers.RunJson:
     found: dict[str, Any] = {"id": run.id}
     for key, value in run.to_json().items():
         if key == "provenance":
@@ -198,7 +196,7 @@ def run_json(run: Run) -> answers.RunJson:
     found["attempts"] = [{**each.to_json(), "cost": cost_json(each.cost)} for each in run.attempts]
     found |= _agent_json(run)
     found["task_of"] = None if run.task_of is None else f"{run.job_id}:{run.task_of}"
-    return cast("answers.RunJson", {**found, **NOT_YET})
+    return cast("answers.RunJson", {**found, "deliveries": list(deliveries)})
 
 
 def _agent_json(run: Run) -> Json:

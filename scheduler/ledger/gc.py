@@ -48,8 +48,19 @@ def surplus_runs(sql: Connection, job_id: str, *, kept: int) -> list[int]:
 
 
 def delete_runs(sql: Connection, job_id: str, numbers: Sequence[int]) -> None:
-    """Delete finished rows with their attempts. Their numbers are not used again."""
+    """Delete finished rows with their attempts and what was told of them. Their numbers are not used again.
+
+    What still waits to be sent stays, and so does what began a streak that lasts: its end is told to whoever was told
+    of that.
+    """
     keys = [(job_id, n) for n in numbers]
+    old = (
+        "job_id = ? AND run_n = ? AND streak IS NOT (SELECT json_extract(streaks.streak, '$.event') FROM streaks"
+        " WHERE key = 'failure/' || events.job_id AND open) AND NOT EXISTS (SELECT 1 FROM deliveries"
+        " WHERE event = seq AND status IN ('pending', 'sending'))"
+    )
+    sql.executemany(f"DELETE FROM deliveries WHERE event IN (SELECT seq FROM events WHERE {old})", keys)
+    sql.executemany(f"DELETE FROM events WHERE {old}", keys)
     sql.executemany("DELETE FROM attempts WHERE job_id = ? AND run_n = ?", keys)
     sql.executemany(f"DELETE FROM runs WHERE job_id = ? AND n = ? AND NOT {ACTIVE}", keys)
 

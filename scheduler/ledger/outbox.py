@@ -6,12 +6,16 @@ import json
 from collections.abc import Sequence
 from datetime import datetime
 from sqlite3 import Connection, Row
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from scheduler.core.due.sending import Breaker, Waiting
 from scheduler.core.values.events import Event, EventKind, Phase
-from scheduler.core.values.instants import parse_instant
-from scheduler.ledger.rows import from_row, moment, stamp, stamp_or_none
+from scheduler.core.values.instants import instant, parse_instant
+from scheduler.core.values.runs import Run
+from scheduler.ledger.rows import batched, from_row, moment, stamp, stamp_or_none
+
+if TYPE_CHECKING:
+    from scheduler.core.answers import DeliveryJson
 
 _WAITING = """SELECT deliveries.id, channel, tries, next_at, give_up_at, token, status, events.*
     FROM deliveries JOIN events ON seq = event WHERE status IN ('pending', 'sending') ORDER BY channel, deliveries.id"""
@@ -98,3 +102,27 @@ def keep_breaker(sql: Connection, breaker: Breaker) -> None:
 def any_waiting(sql: Connection) -> bool:
     query = "SELECT EXISTS (SELECT 1 FROM deliveries WHERE status IN ('pending', 'sending'))"
     return bool(sql.execute(query).fetchone()[0])
+
+
+def deliveries_of(sql: Connection, runs: Sequence[Run]) -> dict[str, list[DeliveryJson]]:
+    """What became of the events of these runs, by the id of the run, oldest first. Pings are left out."""
+    found: dict[str, list[DeliveryJson]] = {}
+    for each in batched(runs):
+        rows = sql.execute(
+            "SELECT deliveries.id, channel, kind, status, reason, coalesce(done_at, sent_at, at) AS at, job_id, run_n"
+            " FROM events JOIN deliveries ON event = seq WHERE (job_id, run_n) IN"
+            f" (VALUES {', '.join(['(?, ?)'] * len(each))}) AND channel NOT GLOB 'ping:*' ORDER BY deliveries.id",
+            [value for run in each for value in (run.job_id, run.n)],
+        )
+        for row in rows:
+            over = row["status"] in ("dropped", "error")
+            told: DeliveryJson = {
+                "id": row["id"],
+                "channel": row["channel"],
+                "event": row["kind"],
+                "status": f"{row['status']}:{row['reason']}" if over else row["status"].replace("sending", "pending"),
+                "at": instant(parse_instant(row["at"])),
+                "error": None if row["status"] == "dropped" else row["reason"],
+            }
+            found.setdefault(f"{row['job_id']}:{row['run_n']}", []).append(told)
+    return found

@@ -17,7 +17,7 @@ from scheduler.core.values.last_lines import TAIL_BYTES, last_lines
 from scheduler.core.values.problems import RefusedError, Remedy, UnavailableError, UsageError
 from scheduler.core.values.runs import Run, RunStatus, Trigger
 from scheduler.core.values.settings import ROOT_JOB_ID, Settings
-from scheduler.ledger import budgets, lives, places, queries, runs, syncs
+from scheduler.ledger import budgets, lives, outbox, places, queries, runs, syncs
 from scheduler.ledger.audit import read_audit
 from scheduler.service.jobs import held_in
 from scheduler.service.presence import find_daemon
@@ -68,7 +68,11 @@ def history(
             status=status,
             limit=None if count is None else count + 1,
         )
-    return {"runs": [views.run_json(run) for run in found[:count]], "more": len(found) > len(found[:count])}
+        sent = store.read(outbox.deliveries_of, found[:count])
+    return {
+        "runs": [views.run_json(run, sent.get(run.id, ())) for run in found[:count]],
+        "more": len(found) > len(found[:count]),
+    }
 
 
 def show_run(root: Root, run_id: str, *, prefix: bool = False) -> ShowRunJson:
@@ -78,7 +82,14 @@ def show_run(root: Root, run_id: str, *, prefix: bool = False) -> ShowRunJson:
     lines: dict[str, list[str]] = {}
     for stream in ("stdout", "stderr"):
         lines[stream] = last_lines(_tail(root.place.output(run.job_id, run.n, attempt, stream)), SHOWN_LINES)
-    return {"run": views.run_json(run), "why": why_it_ran(run), "last_lines": lines, "timezone": _zone(root, run)}
+    store = root.store()
+    if store is None:
+        sent = {}
+    else:
+        with store:
+            sent = store.read(outbox.deliveries_of, [run])
+    shown = views.run_json(run, sent.get(run.id, ()))
+    return {"run": shown, "why": why_it_ran(run), "last_lines": lines, "timezone": _zone(root, run)}
 
 
 def _last_attempt(run: Run) -> int:

@@ -27,7 +27,7 @@ from scheduler.core.values.problems import Problem, RefusedError, UnavailableErr
 from scheduler.core.values.runs import AuditRow, Ending, Run, RunStatus
 from scheduler.core.values.settings import Settings
 from scheduler.core.values.spec import JobSpec, Schedule
-from scheduler.ledger import audit, claims, lives, queries, rows, runs, schema, syncs
+from scheduler.ledger import audit, claims, gc, lives, outbox, queries, rows, runs, schema, syncs
 from scheduler.ledger import store as store_module
 from scheduler.ledger.claims import Claimed
 from scheduler.ledger.cursor import StaleError
@@ -806,3 +806,36 @@ def test_a_daemon_that_begins_to_fire_was_there_until_then(store: Store) -> None
     store.write(lives.beat, "1-a", now=gone, silent="--observe")
     spans = [(life.began, life.seen) for life in store.read(lives.lives, gone)]
     assert spans == [(NOW, later), (later, later), (gone, gone)]
+
+
+# -- who is told ---------------------------------------------------------------------------------
+
+
+def test_what_was_told_of_a_run_goes_with_its_row_unless_it_waits_or_began_what_lasts(store: Store) -> None:
+    apply(store, desired("job", "other", deliver=("owner",)))
+    for status in (RunStatus.FAILED, RunStatus.SUCCEEDED):
+        store.write(runs.finish, start(store, claim(store)), Ending(status=status), now=NOW)
+    waits = store.read(outbox.waiting)
+    assert [(each.event.kind.value, each.event.run_n) for each in waits] == [("failure", 1), ("recovery", 2)]
+    sent = store.read(outbox.deliveries_of, store.read(queries.runs, "job"))
+    assert [(run_id, each[0]["event"], each[0]["status"]) for run_id, each in sent.items()] == [
+        ("job:1", "failure", "pending"),
+        ("job:2", "recovery", "pending"),
+    ]
+    store.write(outbox.settle, waits[:1], status="delivered", now=NOW)
+    store.write(gc.delete_runs, "job", [1, 2])
+    assert [each.event.run_n for each in store.read(outbox.waiting)] == [2], "a message that waits is still sent"
+    later = NOW + timedelta(hours=2)
+    store.write(runs.finish, start(store, claim(store)), Ending(status=RunStatus.FAILED), now=later)
+    waits = store.read(outbox.waiting)
+    store.write(outbox.settle, waits, status="delivered", now=later)
+    store.write(gc.delete_runs, "job", [3])
+    store.write(runs.finish, start(store, claim(store)), Ending(status=RunStatus.SUCCEEDED), now=later)
+    assert [each.event.kind.value for each in store.read(outbox.waiting)] == ["recovery"]
+
+
+def test_an_event_is_told_once_and_a_channel_that_never_heard_of_the_failure_hears_of_no_recovery(store: Store) -> None:
+    store.write(runs.finish, start(store, claim(store)), Ending(status=RunStatus.FAILED), now=NOW)
+    apply(store, desired("job", "other", deliver=("owner",)))
+    store.write(runs.finish, start(store, claim(store)), Ending(status=RunStatus.SUCCEEDED), now=NOW)
+    assert store.read(outbox.waiting) == []
