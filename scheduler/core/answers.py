@@ -267,9 +267,40 @@ class DeliveryJson(TypedDict):
     id: int
     channel: str
     event: str  # the kind of the event
+    job_id: str | None  # None for an event of the root
+    run: str | None
     status: str  # pending, delivered, dropped:REASON, error:REASON
+    tries: int
     at: Instant  # when it was last tried or ended, or else when it happened
     error: str | None  # of the last try
+
+
+class DeliveriesJson(TypedDict):
+    deliveries: list[DeliveryJson]
+
+
+class ChannelJson(TypedDict):
+    """A channel, and how sending to it goes."""
+
+    name: str
+    kind: str  # url, webhook, command, ping
+    detail: str
+    references: list[str]  # to secrets, as they are written
+    alerts: bool  # it is told what concerns the root
+    waiting: int  # deliveries that are not over
+    last_ok_at: Instant | None
+    dead_since: Instant | None  # since when it refuses its messages
+    error: str | None  # of the last try, if that failed
+
+
+class ChannelsJson(TypedDict):
+    channels: list[ChannelJson]
+
+
+class TestedJson(TypedDict):
+    channel: str
+    delivered: bool
+    error: str | None
 
 
 class RunJson(RevisionJson):

@@ -8,10 +8,11 @@ from datetime import datetime
 from sqlite3 import Connection, Row
 from typing import TYPE_CHECKING, Any
 
-from scheduler.core.due.sending import Breaker, Waiting
+from scheduler.core.due.sending import PATIENCE, Breaker, Waiting
 from scheduler.core.values.events import Event, EventKind, Phase
 from scheduler.core.values.instants import instant, parse_instant
 from scheduler.core.values.runs import Run
+from scheduler.core.values.settings import ROOT_JOB_ID
 from scheduler.ledger.rows import batched, from_row, moment, stamp, stamp_or_none
 
 if TYPE_CHECKING:
@@ -104,25 +105,83 @@ def any_waiting(sql: Connection) -> bool:
     return bool(sql.execute(query).fetchone()[0])
 
 
+_SHOWN = (
+    "SELECT deliveries.id, channel, kind, key, status, reason, tries, coalesce(done_at, sent_at, at) AS at, job_id, run_n"
+    " FROM deliveries JOIN events ON seq = event"
+)
+
+
 def deliveries_of(sql: Connection, runs: Sequence[Run]) -> dict[str, list[DeliveryJson]]:
     """What became of the events of these runs, by the id of the run, oldest first. Pings are left out."""
     found: dict[str, list[DeliveryJson]] = {}
     for each in batched(runs):
         rows = sql.execute(
-            "SELECT deliveries.id, channel, kind, status, reason, coalesce(done_at, sent_at, at) AS at, job_id, run_n"
-            " FROM events JOIN deliveries ON event = seq WHERE (job_id, run_n) IN"
-            f" (VALUES {', '.join(['(?, ?)'] * len(each))}) AND channel NOT GLOB 'ping:*' ORDER BY deliveries.id",
+            f"{_SHOWN} WHERE (job_id, run_n) IN (VALUES {', '.join(['(?, ?)'] * len(each))})"
+            " AND channel NOT GLOB 'ping:*' ORDER BY deliveries.id",
             [value for run in each for value in (run.job_id, run.n)],
         )
         for row in rows:
-            over = row["status"] in ("dropped", "error")
-            told: DeliveryJson = {
-                "id": row["id"],
-                "channel": row["channel"],
-                "event": row["kind"],
-                "status": f"{row['status']}:{row['reason']}" if over else row["status"].replace("sending", "pending"),
-                "at": instant(parse_instant(row["at"])),
-                "error": None if row["status"] == "dropped" else row["reason"],
-            }
-            found.setdefault(f"{row['job_id']}:{row['run_n']}", []).append(told)
+            found.setdefault(f"{row['job_id']}:{row['run_n']}", []).append(_shown(row))
     return found
+
+
+def newest(sql: Connection, job_id: str | None, *, channel: str | None, failed: bool, limit: int) -> list[DeliveryJson]:
+    """Deliveries, newest first."""
+    where = "(? IS NULL OR job_id = ?) AND (? IS NULL OR channel = ?)"
+    if failed:
+        where += " AND (status IN ('dropped', 'error') OR (status = 'pending' AND tries > 0))"
+    rows = sql.execute(
+        f"{_SHOWN} WHERE {where} ORDER BY deliveries.id DESC LIMIT ?", (job_id, job_id, channel, channel, limit)
+    )
+    return [_shown(row) for row in rows]
+
+
+def delivery(sql: Connection, number: int) -> DeliveryJson | None:
+    row = sql.execute(f"{_SHOWN} WHERE deliveries.id = ?", (number,)).fetchone()
+    return None if row is None else _shown(row)
+
+
+def delivery_of(sql: Connection, key: str) -> DeliveryJson | None:
+    """The delivery of an event that only one channel is told."""
+    row = sql.execute(f"{_SHOWN} WHERE key = ?", (key,)).fetchone()
+    return None if row is None else _shown(row)
+
+
+def withdraw(sql: Connection, key: str, *, now: datetime) -> None:
+    """End what still waits of an event."""
+    sql.execute(
+        "UPDATE deliveries SET status = 'error', done_at = ? WHERE status IN ('pending', 'sending')"
+        " AND event = (SELECT seq FROM events WHERE key = ?)",
+        (stamp(now), key),
+    )
+
+
+def retry(sql: Connection, number: int, *, now: datetime) -> None:
+    """Let a delivery wait again, as if it were new. Its token stays."""
+    sql.execute(
+        "UPDATE deliveries SET status = 'pending', next_at = NULL, done_at = NULL, within = NULL, give_up_at = ?"
+        " WHERE id = ? AND status <> 'delivered'",
+        (stamp(now + PATIENCE), number),
+    )
+
+
+def waiting_counts(sql: Connection) -> dict[str, int]:
+    rows = sql.execute(
+        "SELECT channel, count(*) AS n FROM deliveries WHERE status IN ('pending', 'sending') GROUP BY channel"
+    )
+    return {row["channel"]: row["n"] for row in rows}
+
+
+def _shown(row: Row) -> DeliveryJson:
+    over = row["status"] in ("dropped", "error")
+    return {
+        "id": row["id"],
+        "channel": row["channel"],
+        "event": row["kind"],
+        "job_id": None if row["job_id"] == ROOT_JOB_ID else row["job_id"],
+        "run": None if row["run_n"] is None else f"{row['job_id']}:{row['run_n']}",
+        "status": f"{row['status']}:{row['reason']}" if over else row["status"].replace("sending", "pending"),
+        "tries": row["tries"],
+        "at": instant(parse_instant(row["at"])),
+        "error": None if row["status"] == "dropped" else row["reason"],
+    }

@@ -26,6 +26,7 @@ from scheduler.core.due.events import (
     news_of_start,
     news_of_success,
 )
+from scheduler.core.due.sending import PATIENCE
 from scheduler.core.values.channels import DEFAULT_DELIVER_ON, DeliverOn
 from scheduler.core.values.events import Event, EventKind
 from scheduler.core.values.runs import AuditRow, Run, RunStatus
@@ -33,7 +34,6 @@ from scheduler.core.values.settings import ROOT_JOB_ID
 from scheduler.ledger.audit import append_audit
 from scheduler.ledger.rows import dump, stamp, stamp_or_none, to_settings
 
-PATIENCE = timedelta(days=1)  # then a delivery is given up
 _PINGS = {EventKind.STARTED: timedelta(seconds=30)}  # nobody needs to know later that it began
 PING_PATIENCE = timedelta(minutes=10)
 

@@ -10,6 +10,7 @@ from scheduler.core.values.events import Event, EventKind
 
 BACKOFF = tuple(timedelta(seconds=s) for s in (5, 30, 120, 600, 1800))  # then hourly
 HOUR = timedelta(hours=1)
+PATIENCE = timedelta(days=1)  # then a delivery is given up
 WINDOW = timedelta(seconds=60)  # after a message: what comes meanwhile is one digest
 MOST_WAITING = 1_000  # of a channel; beyond it, the oldest results are dropped
 MOST_MERGED = 500
@@ -106,6 +107,9 @@ def turn(
     """rows: of one channel, oldest first. merges: it is for people, who want one message about many events."""
     if not rows:
         return Turn()
+    tests = tuple(row for row in rows if row.event.kind is EventKind.TEST and row.tries == 0)
+    if tests:  # a person waits for the answer
+        return Turn(send=tests[:1])
     if breaker.probe_at is not None and now < breaker.probe_at <= now + PROBES[-1]:
         return Turn(wake_at=breaker.probe_at)
     head = rows[0]

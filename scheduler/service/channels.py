@@ -1,0 +1,128 @@
+"""Channels and what was sent through them: list, test, retry."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from typing import TYPE_CHECKING
+
+from scheduler.core.due.events import News
+from scheduler.core.due.sending import Breaker
+from scheduler.core.values.channels import Channel
+from scheduler.core.values.events import Event, EventKind
+from scheduler.core.values.instants import instant
+from scheduler.core.values.problems import RefusedError, UsageError, meant
+from scheduler.core.values.settings import ROOT_JOB_ID, Settings
+from scheduler.ledger import outbox, syncs, told
+from scheduler.ledger.audit import append_audit
+from scheduler.ledger.rows import stamp
+from scheduler.ledger.store import Store
+from scheduler.root.settings import read_settings
+from scheduler.service.root import Root
+
+if TYPE_CHECKING:
+    from scheduler.core.answers import ChannelJson, ChannelsJson, DeliveriesJson, DeliveryJson, TestedJson
+
+TEST_S = 45.0  # for the answer to a test message: two helpers may take their whole time
+LOOK_S = 0.1
+
+
+def channels(root: Root) -> ChannelsJson:
+    """The channels of scheduler.yaml, and how sending to each of them goes."""
+    with root.store() or contextlib.nullcontext() as store:
+        settings = _settings(root, store)
+        breakers = {} if store is None else store.read(outbox.breakers)
+        waiting = {} if store is None else store.read(outbox.waiting_counts)
+    return {
+        "channels": [
+            _channel_json(each, settings, breakers.get(name) or Breaker(name=name), waiting.get(name, 0))
+            for name, each in sorted(settings.channels.items())
+        ]
+    }
+
+
+def _channel_json(channel: Channel, settings: Settings, breaker: Breaker, waiting: int) -> ChannelJson:
+    return {
+        "name": channel.name,
+        "kind": channel.kind.value,
+        "detail": channel.detail.value,
+        "references": [str(each) for each in channel.references],
+        "alerts": channel.name in settings.alerts.deliver,
+        "waiting": waiting,
+        "last_ok_at": None if breaker.last_ok_at is None else instant(breaker.last_ok_at),
+        "dead_since": None if breaker.open_since is None else instant(breaker.open_since),
+        "error": breaker.last_error if breaker.failures else None,
+    }
+
+
+def test_channel(root: Root, name: str, *, kind: EventKind = EventKind.TEST) -> TestedJson:
+    """Send one real message, as the daemon would: with its environment, through its sender.
+
+    Raises: UsageError for a channel that scheduler.yaml does not have; RefusedError without a daemon, whose environment
+    has the secrets.
+    """
+    if root.daemon() is None:
+        raise RefusedError(
+            "no daemon is running, and only a daemon sends: its environment has the secrets",
+            hint="start `scheduler serve`, or render the message with --dry-run",
+        )
+    now = root.clock.now()
+    with Store.open(root.place.db, create=False) as store:
+        _known(name, _settings(root, store))
+        event = Event(key=f"test/{name}/{stamp(now)}", at=now, kind=kind, job_id=ROOT_JOB_ID)
+        row = root.audit_row(ROOT_JOB_ID, "test", field=f"channel:{name}", after=True)
+        with store.writing() as sql:
+            append_audit(sql, [row])
+            told.tell(sql, [News(event=event, channels=(name,))], now=now)
+        root.wake()
+        give_up = time.monotonic() + TEST_S
+        while time.monotonic() < give_up:
+            found = store.read(outbox.delivery_of, event.key)
+            if found is not None and (found["status"] != "pending" or found["error"]):
+                break
+            time.sleep(LOOK_S)
+        if found is None or found["status"] == "pending":  # nobody wants a test message tomorrow
+            store.write(outbox.withdraw, event.key, now=root.clock.now())
+    delivered = found is not None and found["status"] == "delivered"
+    error = None if delivered else (found and found["error"]) or f"no answer within {TEST_S:.0f} s"
+    return {"channel": name, "delivered": delivered, "error": error}
+
+
+def deliveries(root: Root, job_id: str | None, *, channel: str | None, failed: bool, count: int) -> DeliveriesJson:
+    """What was sent and what waits, newest first."""
+    with root.store() or contextlib.nullcontext() as store:
+        if store is None:
+            return {"deliveries": []}
+        job = None if job_id is None else root.find_job(store, job_id).id
+        return {"deliveries": store.read(outbox.newest, job, channel=channel, failed=failed, limit=count)}
+
+
+def retry_delivery(root: Root, number: int) -> DeliveryJson:
+    """Let a delivery that was given up or dropped wait again. Raises: UsageError, RefusedError."""
+    now = root.clock.now()
+    with Store.open(root.place.db, create=False) as store:
+        known = store.read(outbox.delivery, number)
+        if known is None:
+            raise UsageError(f"there is no delivery {number}", hint="`scheduler deliveries` lists them")
+        if known["status"] == "delivered":
+            raise RefusedError(f"delivery {number} has arrived", hint="`scheduler channels test NAME` sends a message")
+        with store.writing() as sql:
+            append_audit(sql, [root.audit_row(ROOT_JOB_ID, "retry", field=f"delivery:{number}", after=True)])
+            outbox.retry(sql, number, now=now)
+        root.wake()
+        found = store.read(outbox.delivery, number)
+    assert found is not None
+    return found
+
+
+def _settings(root: Root, store: Store | None) -> Settings:
+    """Those in force; before the first sync, those of the file."""
+    return (store and store.read(syncs.settings)) or read_settings(root.place)[0] or Settings()
+
+
+def _known(name: str, settings: Settings) -> Channel:
+    if (found := settings.channels.get(name)) is None:
+        known = sorted(settings.channels)
+        told_of = f"the channels are {', '.join(known)}" if known else "scheduler.yaml has no channels"
+        raise UsageError(f"there is no channel {name!r}", hint=meant(name, known) or told_of)
+    return found
