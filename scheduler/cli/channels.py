@@ -5,25 +5,36 @@ from __future__ import annotations
 import click
 
 from scheduler.cli import render
-from scheduler.cli.group import MOST, PROBLEMS, Globals, JobType, cli, end, global_options, printed, say
-from scheduler.service.channels import channels, deliveries, retry_delivery, test_channel
+from scheduler.cli.group import MOST, PROBLEMS, Globals, JobType, OneOf, cli, end, global_options, printed, say
+from scheduler.core.values.problems import UsageError
+from scheduler.service.channels import channels, deliveries, retry_delivery, try_channel
 
 
-@cli.group("channels")
-def channels_group() -> None:
-    """List the channels of scheduler.yaml, or test one."""
-
-
-@channels_group.command("list")
+@cli.command("channels")
+@click.argument("action", type=OneOf(["list", "test"]))
+@click.argument("name", metavar="[NAME]", required=False)
 @global_options
-def list_command(given: Globals) -> None:
-    """Show each channel, and how sending to it goes."""
-    found = channels(given.find_root())
+def channels_command(given: Globals, action: str, name: str | None) -> None:
+    """List the channels of scheduler.yaml, or test one.
+
+    A test sends one real message through the daemon, and waits until it has arrived or failed.
+    """
+    root = given.find_root()
+    if action == "test":
+        if name is None:
+            raise UsageError("channels test needs the NAME of a channel", hint="`scheduler channels list` shows them")
+        tested = try_channel(root, name)
+        if not printed(given, tested):
+            said = "delivered" if tested["delivered"] else f"not delivered: {tested['error']}"
+            click.echo(render.clean(f"{name}: {said}"))
+        return end(0 if tested["delivered"] else PROBLEMS)
+    if name is not None:
+        raise UsageError(f"channels list takes no NAME, but got {name!r}", hint=f"`scheduler channels test {name}`")
+    found = channels(root)
     if printed(given, found):
-        return
+        return None
     if not found["channels"]:
-        say(given, "scheduler.yaml has no channels")
-        return
+        return say(given, "scheduler.yaml has no channels")
     render.print_table(
         ("CHANNEL", "KIND", "STATE", "WAITING", "LAST MESSAGE", "ERROR"),
         [
@@ -33,38 +44,44 @@ def list_command(given: Globals) -> None:
                 "dead" if each["dead_since"] else "failing" if each["error"] else "ok" if each["last_ok_at"] else "-",
                 str(each["waiting"]),
                 render.local_time(each["last_ok_at"]) if each["last_ok_at"] else "-",
-                each["error"] or "",
+                each["error"] or "-",
             )
             for each in found["channels"]
         ],
     )
+    return None
 
 
-@channels_group.command("test")
-@click.argument("name")
-@global_options
-def test_command(given: Globals, name: str) -> None:
-    """Send one real message through a channel, and wait until it has arrived or failed."""
-    found = test_channel(given.find_root(), name)
-    if not printed(given, found):
-        click.echo(f"{name}: delivered" if found["delivered"] else f"{name}: not delivered: {found['error']}")
-    end(0 if found["delivered"] else PROBLEMS)
-
-
-@cli.group("deliveries", invoke_without_command=True)
-@click.option("--job", type=JobType(), help="Only what concerns this job.")
-@click.option("--channel", help="Only what goes to this channel.")
+@cli.command("deliveries")
+@click.argument("action", metavar="[retry]", required=False, type=OneOf(["retry"]))
+@click.argument("number", metavar="[ID]", required=False, type=int)
+@click.option("--job", metavar="JOB", type=JobType(), help="Only what concerns this job.")
+@click.option("--channel", metavar="NAME", help="Only what goes to this channel.")
 @click.option("--failed", is_flag=True, help="Only what has failed, or was given up or dropped.")
 @click.option("-n", "count", type=click.IntRange(min=1, max=MOST), default=50, help="Show the N newest (default: 50).")
-@click.pass_context
 @global_options
-def deliveries_group(
-    given: Globals, context: click.Context, job: str | None, channel: str | None, failed: bool, count: int
+def deliveries_command(
+    given: Globals,
+    action: str | None,
+    number: int | None,
+    job: str | None,
+    channel: str | None,
+    failed: bool,
+    count: int,
 ) -> None:
-    """List what was sent and what waits, newest first."""
-    if context.invoked_subcommand is not None:
+    """List the messages that were sent or wait, newest first.
+
+    `retry ID` lets one that was given up or dropped wait again.
+    """
+    root = given.find_root()
+    if action is not None:
+        if number is None:
+            raise UsageError("deliveries retry needs an ID", hint="`scheduler deliveries --failed` shows them")
+        again = retry_delivery(root, number)
+        if not printed(given, again):
+            click.echo(f"delivery {number} to {again['channel']} waits to be sent")
         return
-    found = deliveries(given.find_root(), job, channel=channel, failed=failed, count=count)
+    found = deliveries(root, job, channel=channel, failed=failed, count=count)
     if printed(given, found):
         return
     if not found["deliveries"]:
@@ -81,18 +98,8 @@ def deliveries_group(
                 each["channel"],
                 each["status"].partition(":")[0],
                 str(each["tries"]),
-                each["error"] or each["status"].partition(":")[2],
+                each["error"] or each["status"].partition(":")[2] or "-",
             )
             for each in found["deliveries"]
         ],
     )
-
-
-@deliveries_group.command("retry")
-@click.argument("number", metavar="ID", type=int)
-@global_options
-def retry_command(given: Globals, number: int) -> None:
-    """Let a delivery that was given up or dropped wait again."""
-    found = retry_delivery(given.find_root(), number)
-    if not printed(given, found):
-        click.echo(f"delivery {number} to {found['channel']} waits to be sent")

@@ -29,6 +29,7 @@ GROUPS: Mapping[str, Mapping[str, tuple[str, str]]] = {
         "explain": ("history", "Explain why a job did, did not or will not run."),
         "diff": ("versions", "Compare two runs, or an earlier run with the job as it is."),
         "versions": ("versions", "List the texts that a job has run, and how they did."),
+        "deliveries": ("channels", "List the messages that were sent or wait, newest first."),
         "audit": ("history", "Show what changed, when, and by whom."),
     },
     "Change": {
@@ -50,6 +51,7 @@ GROUPS: Mapping[str, Mapping[str, tuple[str, str]]] = {
     "Operate": {
         "serve": ("serve", "Watch the files, sync changes, and run due jobs."),
         "doctor": ("serve", "Check everything that jobs need in order to run."),
+        "channels": ("channels", "List the channels of scheduler.yaml, or test one."),
         "backup": ("backup", "Copy the database to a new file, and verify the copy."),
         "restore": ("backup", "Replace the database with a backup."),
         "gc": ("backup", "Delete the outputs and runs that `retention` does not keep."),

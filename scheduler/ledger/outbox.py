@@ -106,8 +106,8 @@ def any_waiting(sql: Connection) -> bool:
 
 
 _SHOWN = (
-    "SELECT deliveries.id, channel, kind, key, status, reason, tries, coalesce(done_at, sent_at, at) AS at, job_id, run_n"
-    " FROM deliveries JOIN events ON seq = event"
+    "SELECT deliveries.id, channel, kind, key, status, reason, tries, coalesce(done_at, sent_at, at) AS at, job_id,"
+    " run_n FROM deliveries JOIN events ON seq = event"
 )
 
 

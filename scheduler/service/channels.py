@@ -55,7 +55,7 @@ def _channel_json(channel: Channel, settings: Settings, breaker: Breaker, waitin
     }
 
 
-def test_channel(root: Root, name: str, *, kind: EventKind = EventKind.TEST) -> TestedJson:
+def try_channel(root: Root, name: str) -> TestedJson:
     """Send one real message, as the daemon would: with its environment, through its sender.
 
     Raises: UsageError for a channel that scheduler.yaml does not have; RefusedError without a daemon, whose environment
@@ -64,18 +64,19 @@ def test_channel(root: Root, name: str, *, kind: EventKind = EventKind.TEST) -> 
     if root.daemon() is None:
         raise RefusedError(
             "no daemon is running, and only a daemon sends: its environment has the secrets",
-            hint="start `scheduler serve`, or render the message with --dry-run",
+            hint="start `scheduler serve`",
         )
     now = root.clock.now()
     with Store.open(root.place.db, create=False) as store:
         _known(name, _settings(root, store))
-        event = Event(key=f"test/{name}/{stamp(now)}", at=now, kind=kind, job_id=ROOT_JOB_ID)
+        event = Event(key=f"test/{name}/{stamp(now)}", at=now, kind=EventKind.TEST, job_id=ROOT_JOB_ID)
         row = root.audit_row(ROOT_JOB_ID, "test", field=f"channel:{name}", after=True)
         with store.writing() as sql:
             append_audit(sql, [row])
             told.tell(sql, [News(event=event, channels=(name,))], now=now)
         root.wake()
         give_up = time.monotonic() + TEST_S
+        found = None
         while time.monotonic() < give_up:
             found = store.read(outbox.delivery_of, event.key)
             if found is not None and (found["status"] != "pending" or found["error"]):

@@ -9,7 +9,7 @@ from typing import Any
 from tests.delivery.sinks import HttpSink, http_sink
 from tests.faces.conftest import Root
 from tests.faces.served import Served, root, serve
-from tests.helpers import ROOT_FILE, until
+from tests.helpers import ROOT_FILE, call, until
 
 __all__ = ["root", "serve"]  # fixtures
 
@@ -43,3 +43,30 @@ def test_a_failure_and_its_recovery_arrive_once_at_a_signed_webhook(root: Root, 
         headers: dict[str, Any] = sink.received[0].headers
         assert headers["webhook-signature"].startswith("v1,")
         assert SECRET not in daemon.stderr
+
+
+def test_a_channel_is_tested_through_the_daemon_and_what_it_refuses_can_be_sent_again(root: Root, serve: Serve) -> None:
+    with http_sink(401) as sink:
+        root.write("scheduler.yaml", ROOT_FILE + CHANNELS.format(url=sink.url))
+        refused = call("channels", "test", "ci")
+        assert (refused.code, "no daemon is running" in refused.stderr) == (3, True)
+        serve(HOOK=SECRET)
+        unknown = call("channels", "test", "cj")
+        assert (unknown.code, "the channels are ci" in unknown.stderr) == (2, True)
+        failed = call("channels", "test", "ci", "--json")
+        assert failed.code == 1
+        assert failed.json["delivered"] is False
+        assert "401" in failed.json["error"]
+        (channel,) = root.json("channels", "list")["channels"]
+        assert (channel["name"], channel["dead_since"] is not None, channel["waiting"]) == ("ci", True, 0)
+        (row,) = root.json("deliveries", "--failed")["deliveries"]
+        assert (row["event"], row["status"].startswith("error:"), row["tries"]) == ("test", True, 1)
+        sink.mode = 200
+        assert root.ok("channels", "test", "ci").stdout == "ci: delivered\n"
+        again = root.json("deliveries", "retry", str(row["id"]))
+        assert again["status"] == "pending"
+        until(lambda: root.json("deliveries")["deliveries"][-1]["status"] == "delivered" or None, "the first message")
+        tokens = [each.headers["webhook-id"] for each in sink.received]
+        assert tokens[0] == tokens[-1] != tokens[1], "a message keeps its token"
+        assert call("deliveries", "retry", str(row["id"])).code == 3
+        assert "delivered" in root.ok("deliveries", "--channel", "ci").stdout
