@@ -47,7 +47,6 @@ from scheduler.ledger import lives, outbox, queries, runs, syncs
 from scheduler.ledger.pool import Lend
 from scheduler.ledger.store import Store
 from scheduler.machine.clock import Clock
-from scheduler.machine.crash import crash_point
 from scheduler.machine.log import Log
 from scheduler.root.place import Place
 
@@ -169,14 +168,12 @@ class Sender:
         )
         store.write(outbox.take, rows, now=now)
         store.write(outbox.keep_breaker, breaker)
-        crash_point("before_send")
 
         def work() -> Outcome:
             try:
                 outcome = carry.out(self._courier())
                 if carry.described is not None:
                     self._known[digest] = carry.described
-                crash_point("after_send")
                 return outcome
             except Exception as error:  # a defect of ours must not keep the outbox from going on
                 _log.error("message_not_sent", channel=channel.name, reason=type(error).__name__, exc_info=True)
@@ -210,7 +207,6 @@ class Sender:
                     wait = retry_after(sent.rows[0].tries + 1, spread=self.spread(), asked_s=outcome.retry_after_s)
                     outbox.put_off(sql, sent.rows, until=now + wait, reason=error)
                 outbox.keep_breaker(sql, breaker)
-            crash_point("after_delivered")
             del self._under_way[name]
             keys = ",".join(row.event.key for row in sent.rows[:5])
             if outcome.ended is Ended.DELIVERED:

@@ -782,8 +782,10 @@ def test_jobs_counters_and_runs_are_the_same_after_a_way_through_an_export(
     found = there.json("import", "export", str(source))
     assert (found["problems"], found["applied"]) == ([], "now")
     after = there.facts()
-    for facts, _ in (*before.values(), *after.values()):
+    for facts, runs in (*before.values(), *after.values()):
         del facts["activated_at"]  # since when it is in force there
+        for run in runs:
+            del run["deliveries"]  # messages stay where they are sent from
         if facts["id"] == "tick":
             del facts["next_run_at"]  # the slots that nobody served here are not due there
     assert after == before
