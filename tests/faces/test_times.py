@@ -19,6 +19,7 @@ from tests.faces.conftest import Root
 AUTUMN = "--from 2026-10-24T23:20:00Z --to 2026-10-25T02:30:00Z"
 # What each command prints of the root below; those that print no instant are named after it.
 SCREENS = (
+    "channels list", "deliveries",
     "list", "list --problems", "list --status stopped", "show heartbeat", "show triage", "show flaky",
     "next", "next triage -n 1", f"next heartbeat {AUTUMN}", "history heartbeat", "history flaky", "history tick",
     "log heartbeat", "log flaky", "versions heartbeat", "audit", "audit heartbeat", "diff heartbeat",
