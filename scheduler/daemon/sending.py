@@ -5,27 +5,23 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import sys
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from subprocess import PIPE, Popen
 
-import scheduler
 from scheduler.core.values.settings import Settings
 from scheduler.ledger import outbox, syncs
 from scheduler.ledger.pool import Lend
 from scheduler.machine.log import Log, form_of_log
 from scheduler.machine.loop import Loop
 from scheduler.machine.orphans import start
+from scheduler.machine.own_code import own_argv
 from scheduler.root.place import Place
 
 LOOK_S = 15.0
 STEADY_S = 60.0  # one that lived so long starts again at once
 WAITS_S = (1.0, 5.0, 15.0, 60.0)  # before it is started again
-_TOP = str(Path(scheduler.__file__).parent.parent)  # the child runs this code, wherever another one is installed
-_CODE = "import sys; sys.path[0] = sys.argv.pop(1); from scheduler.delivery.process import main; main()"
 
 _log = Log(__name__)
 
@@ -74,8 +70,9 @@ class Sending:
             _log.warning("sender_ended", "it is started again", code=child.returncode, wait_s=wait_s)
             self.close()
         if self._child is None and now >= self._again_at and self._is_needed():
-            argv = [sys.executable, "-c", _CODE, _TOP, str(self.place.root), str(self.place.state), str(self.place.db)]
-            self._child = start([*argv, *form_of_log()], stdin=PIPE, cwd="/", env=dict(self.environ))
+            where = (str(self.place.root), str(self.place.state), str(self.place.db))
+            argv = own_argv("scheduler.delivery.process", *where, *form_of_log())
+            self._child = start(argv, stdin=PIPE, cwd="/", env=dict(self.environ))
             self._started_at = now
         elif self._child is not None:
             self._wake()

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-from scheduler.core.due.events import AGAIN, Streak, gone_well, gone_wrong, steady
+from scheduler.core.due.events import Streak, gone_well, gone_wrong, is_told, steady
 from scheduler.core.due.expected import Alarm, Kind
 from scheduler.core.due.troubles import ROOT_STREAKS, Trouble, channel_of_key, kind_of_key
 from scheduler.core.values.events import EventKind, Phase
@@ -148,9 +148,7 @@ def _of_key(key: str) -> tuple[str, str]:
 
 def _is_news(before: Streak | None, now: datetime, members: Sequence[str] = ()) -> bool:
     """True if a look at what is still wrong may be news."""
-    return (
-        before is None or not before.told_at <= now < before.told_at + AGAIN or not set(members) <= set(before.members)
-    )
+    return before is None or not is_told(before, at=now, members=members)
 
 
 def _tell_overdue(sql: Connection, found: Sequence[tuple[JobSummary, Alarm]], now: datetime) -> None:

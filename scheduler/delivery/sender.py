@@ -19,14 +19,14 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from scheduler.core.due.events import ping_channel
-from scheduler.core.due.sending import Breaker, Turn, Waiting, overdue, retry_after, turn
+from scheduler.core.due.sending import Breaker, Waiting, overdue, retry_after, turn
 from scheduler.core.messages.digest import digest_of, recovered_of
 from scheduler.core.messages.message import message_of
 from scheduler.core.messages.payload import payload_of
 from scheduler.core.messages.services import fit_of, short_fit
 from scheduler.core.values.channels import Channel, ChannelKind, Detail
 from scheduler.core.values.events import Event, EventKind, Fit, Message, Subject
-from scheduler.core.values.last_lines import TAIL_BYTES, last_lines
+from scheduler.core.values.last_lines import last_lines
 from scheduler.core.values.settings import ROOT_JOB_ID, Settings
 from scheduler.delivery.couriers import Courier, bare_environment
 from scheduler.delivery.requests import (
@@ -47,6 +47,7 @@ from scheduler.ledger import lives, outbox, queries, runs, syncs
 from scheduler.ledger.pool import Lend
 from scheduler.ledger.store import Store
 from scheduler.machine.clock import Clock
+from scheduler.machine.ends_of_files import end_of
 from scheduler.machine.log import Log
 from scheduler.root.place import Place
 
@@ -64,7 +65,6 @@ _log = Log(__name__)
 class _Sent:
     """One message on its way."""
 
-    channel: str
     rows: tuple[Waiting, ...]
     outcome: Future[Outcome]
 
@@ -132,7 +132,7 @@ class Sender:
         breaker = breaker.reached_by(digest)
         merges = channel.kind is ChannelKind.URL
         pause = timedelta(seconds=self._known[digest].pause_s) if digest in self._known else timedelta(0)
-        found: Turn = turn([row for row in rows if row.id not in gone], breaker, now, merges=merges, pause=pause)
+        found = turn([row for row in rows if row.id not in gone], breaker, now, merges=merges, pause=pause)
         if not found.send:
             return found.wake_at
         self._send(store, settings, channel, digest, found.send, breaker, now)
@@ -166,8 +166,9 @@ class Sender:
             root=str(self.place.now().root),
             described=self._known.get(digest),
         )
-        store.write(outbox.take, rows, now=now)
-        store.write(outbox.keep_breaker, breaker)
+        with store.writing() as sql:
+            outbox.take(sql, rows, now=now)
+            outbox.keep_breaker(sql, breaker)
 
         def work() -> Outcome:
             try:
@@ -181,7 +182,7 @@ class Sender:
             finally:
                 self.arrived.set()
 
-        self._under_way[channel.name] = _Sent(channel.name, rows, self._pool.submit(work))
+        self._under_way[channel.name] = _Sent(rows, self._pool.submit(work))
 
     def _courier(self) -> Courier:
         courier: Courier | None = getattr(self._couriers, "courier", None)
@@ -227,16 +228,10 @@ class Sender:
         stderr: tuple[str, ...] = ()
         if run is not None and run.attempts and event.kind is not EventKind.STARTED:
             path = self.place.output(run.job_id, run.n, run.attempts[-1].n, "stderr")
-            try:
-                with path.open("rb") as file:
-                    file.seek(max(0, path.stat().st_size - TAIL_BYTES))
-                    stderr = tuple(last_lines(file.read(TAIL_BYTES), _SHOWN_LINES))
-            except OSError:
-                pass  # retention has removed it, or it was never written
+            stderr = tuple(last_lines(end_of(path), _SHOWN_LINES))
         link = None
         if settings.base_url is not None:
-            base = settings.base_url.rstrip("/")
-            link = f"{base}/jobs/{event.job_id}" if run is None else f"{base}/runs/{run.id}"
+            link = f"{settings.base_url}/{f'jobs/{event.job_id}' if run is None else f'runs/{run.id}'}"
         return Subject(
             event=event,
             root=root,
@@ -251,10 +246,8 @@ class Sender:
 
     def _heartbeat(self, store: Store, settings: Settings, now: datetime) -> None:
         """Call the heartbeat as long as the database shows a daemon that works and fires."""
-        beat, name = settings.alerts.heartbeat, "@heartbeat"
-        if beat is None or name in self._under_way:
-            return
-        if self._beat_at is not None and self._beat_at <= now < self._beat_at + beat.every:
+        beat = settings.alerts.heartbeat
+        if beat is None or (self._beat_at is not None and self._beat_at <= now < self._beat_at + beat.every):
             return
         life = store.read(lives.last_life)
         if life is None or life.over or life.silent or not life.seen <= now < life.seen + ALIVE:

@@ -179,12 +179,15 @@ def finish(
         " AND status = coalesce(?, status) AND (owner IS NULL OR owner = coalesce(?, owner))",
         (run.job_id, run.n, expected and expected.value, owner),
     ).fetchone()
-    if started is not None:
+    if started is None:
+        ended = rows.the_run(sql, run.job_id, run.n)
+    else:
         started_at = rows.moment(started["started_at"])
         duration_ms = None if started_at is None else max(0, milliseconds(now - started_at))
         over: dict[str, Any] = {"finished_at": now, "duration_ms": duration_ms, "owner": None, "retry_at": None}
         rows.set_run(sql, run.job_id, run.n, **_ended(run, ending), **over)
         _end_last_attempt(sql, run, ending, now)
+        ended = rows.the_run(sql, run.job_id, run.n)
         # A run that ended before it started says nothing about the job.
         errs = started_at is not None and is_error(status, ending.reason, ending.end_class)
         sql.execute("UPDATE jobs SET consecutive_errors = consecutive_errors + ? WHERE id = ?", (errs, run.job_id))
@@ -199,14 +202,11 @@ def finish(
             )
         if status is RunStatus.SUCCEEDED:
             rows.set_job(sql, run.job_id, consecutive_errors=0, errors_at_arm=0)
-            ended = rows.the_run(sql, run.job_id, run.n)
             told.succeeded(sql, ended, told.asked(sql, run.job_id), now=now)
         elif errs:
-            stopped = _stop_failing(sql, run, now)
-            ended = rows.the_run(sql, run.job_id, run.n)
-            told.failed(sql, ended, stopped=stopped, now=now)
+            told.failed(sql, ended, stopped=_stop_failing(sql, run, now), now=now)
     crash_point("before_end_commit")
-    return rows.the_run(sql, run.job_id, run.n)
+    return ended
 
 
 def end_try(

@@ -17,7 +17,7 @@ from scheduler.core.due.events import (
     News,
     Step,
     Streak,
-    facts_of,
+    facts_of_run,
     heard_of,
     news_of_alarm,
     news_of_failure,
@@ -113,7 +113,7 @@ def skipped(sql: Connection, job_id: str, n: int, reason: str, *, now: datetime,
 
 def _event(run: Run, kind: EventKind, now: datetime) -> Event:
     key = f"run/{run.job_id}/{run.n}/{kind}"
-    return Event(key=key, at=now, kind=kind, job_id=run.job_id, run_n=run.n, facts=facts_of(run))
+    return Event(key=key, at=now, kind=kind, job_id=run.job_id, run_n=run.n, facts=facts_of_run(run))
 
 
 def _tell_of_run(sql: Connection, run: Run, news: Sequence[News], now: datetime) -> None:

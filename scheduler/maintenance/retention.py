@@ -10,14 +10,12 @@ import json
 import logging
 import os
 import re
-import sys
 from collections import defaultdict
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 from subprocess import PIPE, Popen
 
-import scheduler
 from scheduler.core.values.instants import instant, parse_instant
 from scheduler.core.values.problems import SchedulerError
 from scheduler.core.values.runs import AuditRow
@@ -29,6 +27,7 @@ from scheduler.ledger.store import Store
 from scheduler.machine.clock import Clock
 from scheduler.machine.log import Log
 from scheduler.machine.orphans import start
+from scheduler.machine.own_code import own_argv
 from scheduler.maintenance.worktrees import collect_worktrees
 from scheduler.root.place import Place
 
@@ -204,13 +203,10 @@ class Housekeeping:
             return None
 
 
-_TOP = str(Path(scheduler.__file__).parent.parent)  # the child runs this code, wherever another one is installed
-_CODE = "import sys; sys.path[0] = sys.argv.pop(1); from scheduler.maintenance.collector import main; main()"
-
-
 def _start(place: Place, now: datetime) -> Popen[bytes]:
     """Start `collector.main` in a process that ends with this one. Raises: OSError."""
-    argv = [sys.executable, "-c", _CODE, _TOP, str(place.root), str(place.state), str(place.db), instant(now)]
+    where = (str(place.root), str(place.state), str(place.db))
+    argv = own_argv("scheduler.maintenance.collector", *where, instant(now))
     return start(argv, stdin=PIPE, stdout=PIPE, stderr=PIPE, cwd="/")
 
 

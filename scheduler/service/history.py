@@ -13,12 +13,13 @@ from scheduler.core import views
 from scheduler.core.past.why import why_it_ran
 from scheduler.core.values.facts import Fault
 from scheduler.core.values.instants import instant
-from scheduler.core.values.last_lines import TAIL_BYTES, last_lines
+from scheduler.core.values.last_lines import last_lines
 from scheduler.core.values.problems import RefusedError, Remedy, UnavailableError, UsageError
 from scheduler.core.values.runs import Run, RunStatus, Trigger
 from scheduler.core.values.settings import ROOT_JOB_ID, Settings
 from scheduler.ledger import budgets, lives, outbox, places, queries, runs, syncs
 from scheduler.ledger.audit import read_audit
+from scheduler.machine.ends_of_files import end_of
 from scheduler.service.jobs import held_in
 from scheduler.service.presence import find_daemon
 from scheduler.service.root import Root
@@ -81,7 +82,7 @@ def show_run(root: Root, run_id: str, *, prefix: bool = False) -> ShowRunJson:
     attempt = _last_attempt(run)
     lines: dict[str, list[str]] = {}
     for stream in ("stdout", "stderr"):
-        lines[stream] = last_lines(_tail(root.place.output(run.job_id, run.n, attempt, stream)), SHOWN_LINES)
+        lines[stream] = last_lines(end_of(root.place.output(run.job_id, run.n, attempt, stream)), SHOWN_LINES)
     store = root.store()
     if store is None:
         sent = {}
@@ -99,16 +100,6 @@ def _last_attempt(run: Run) -> int:
 def _zone(root: Root, run: Run) -> str:
     job = root.known(run.job_id)
     return "UTC" if job is None else job.file.spec.schedule.timezone
-
-
-def _tail(path: Path) -> bytes:
-    """The end of an output; empty if the file is gone or cannot be read."""
-    try:
-        with path.open("rb") as file:
-            file.seek(max(0, path.stat().st_size - TAIL_BYTES))
-            return file.read()
-    except OSError:
-        return b""
 
 
 def present_task(root: Root, job_id: str, *, prefix: bool = False) -> PresentTaskJson:

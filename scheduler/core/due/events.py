@@ -60,10 +60,14 @@ def gone_wrong(before: Streak | None, *, key: str, event: str, at: datetime, mem
     lasts = replace(before, times=before.times + 1, members=found)
     if lasts.flapping is not None and _recent(lasts, at):
         return _hourly(lasts, at)
-    told = lasts.told_at <= at < lasts.told_at + AGAIN and lasts.flapping is None
-    if told and set(found) <= set(before.members):
+    if lasts.flapping is None and is_told(before, at=at, members=found):
         return Step(lasts, None)
     return Step(replace(lasts, told_at=at, flapping=None), Phase.LASTS)
+
+
+def is_told(streak: Streak, *, at: datetime, members: Collection[str] = ()) -> bool:
+    """True if what lasts was told lately, with all its parts."""
+    return streak.told_at <= at < streak.told_at + AGAIN and set(members) <= set(streak.members)
 
 
 def gone_well(before: Streak | None, *, at: datetime) -> Step | None:
@@ -211,7 +215,7 @@ def news_of_model(asked: Asked, run: Run, at: datetime) -> list[News]:
         run_n=run.n,
         facts=facts,
     )
-    return [News(event=event, channels=_on(asked, DeliverOn.FAILURE), audited=False)]
+    return [News(event=event, channels=heard_of(asked), audited=False)]
 
 
 def news_of_start(asked: Asked, event: Event) -> list[News]:
@@ -240,7 +244,7 @@ def _pings(asked: Asked, event: Event) -> tuple[str, ...]:
     return () if asked.ping is None else (ping_channel(event.job_id),)
 
 
-def facts_of(run: Run, *, stop_reason: str | None = None) -> dict[str, object]:
+def facts_of_run(run: Run) -> dict[str, object]:
     """What a message needs of a run, if its row is gone by then."""
     found: dict[str, object] = {
         "status": run.status.value,
@@ -249,6 +253,5 @@ def facts_of(run: Run, *, stop_reason: str | None = None) -> dict[str, object]:
         "exit_code": run.exit_code,
         "duration_ms": run.duration_ms,
         "trigger": run.trigger.value,
-        "stop_reason": stop_reason,
     }
     return {name: value for name, value in found.items() if value is not None}

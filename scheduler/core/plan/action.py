@@ -210,8 +210,7 @@ def definition_changes(before: JobSpec, after: JobSpec) -> dict[str, Change]:
     if before == after:
         return {}
     old, new = before.to_json(), after.to_json()
-    names = dict.fromkeys((*new, *old))
-    return {name: (old.get(name), new.get(name)) for name in names if old.get(name) != new.get(name)}
+    return {name: (old[name], new[name]) for name in new if old[name] != new[name]}
 
 
 def widened(old: JobSpec, new: JobSpec) -> tuple[str, ...]:
