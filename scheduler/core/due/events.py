@@ -158,6 +158,9 @@ def news_of_failure(
     """
     step = gone_wrong(before, key=f"failure/{event.job_id}", event=event.key, at=event.at)
     streak = step.streak
+    if watched:  # the channels have heard nothing yet: the next failure that nobody watches is news to them
+        heard_at = before.told_at if before is not None and before.open else event.at - AGAIN
+        streak = replace(streak, told_at=heard_at)
     kind = EventKind.STOPPED if stopped else EventKind.FLAPPING if step.flaps else EventKind.FAILURE
     is_news = step.phase is not None or stopped
     told = replace(
