@@ -261,6 +261,7 @@ def _of_step(
     """The event of a step that is news. Its key tells one telling from another."""
     assert step.phase is not None
     told = step.streak
+    since, times = step.course(flaps=step.flaps)
     return Event(
         key=f"{told.key}/{step.phase}/{stamp(at)}",
         at=at,
@@ -268,7 +269,7 @@ def _of_step(
         phase=step.phase,
         job_id=job_id,
         streak=told.event,
-        since=told.since,
-        times=told.times,
+        since=since,
+        times=times,
         facts={**facts, "of": kind.value} if step.flaps else facts,
     )
