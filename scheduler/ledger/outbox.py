@@ -13,6 +13,7 @@ from scheduler.core.values.events import Event, EventKind, Phase
 from scheduler.core.values.instants import instant, parse_instant
 from scheduler.core.values.runs import Run
 from scheduler.core.values.settings import ROOT_JOB_ID
+from scheduler.ledger.put_back import copied_at
 from scheduler.ledger.rows import batched, from_row, moment, stamp, stamp_or_none
 
 if TYPE_CHECKING:
@@ -23,7 +24,10 @@ _WAITING = """SELECT deliveries.id, channel, tries, next_at, give_up_at, token, 
 
 
 def waiting(sql: Connection) -> list[Waiting]:
-    """All deliveries that are not over, by channel, oldest first."""
+    """All deliveries that are not over, by channel, oldest first. None of a copy that nobody has gone on from yet."""
+    rows = sql.execute(_WAITING).fetchall()
+    if rows and copied_at(sql) is not None:
+        return []
     return [
         Waiting(
             id=row["id"],
@@ -34,7 +38,7 @@ def waiting(sql: Connection) -> list[Waiting]:
             give_up_at=parse_instant(row["give_up_at"]),
             token=row["token"],
         )
-        for row in sql.execute(_WAITING)
+        for row in rows
     ]
 
 
