@@ -1,9 +1,9 @@
-"""The outbox: what waits to be sent, and how sending went. Only the sender writes it."""
+"""The outbox: what waits to be sent, and how sending went. Only the sender and passes write it."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from sqlite3 import Connection, Row
 from typing import TYPE_CHECKING, Any
@@ -81,6 +81,16 @@ def settle(sql: Connection, rows: Sequence[Waiting], *, status: str, now: dateti
         " WHEN 'error' THEN coalesce(reason, ?) ELSE ? END WHERE id = ?",
         [(status, stamp(now), status, reason, reason, row.id) for row in rows],
     )
+
+
+def drop_removed(sql: Connection, channels: Iterable[str], *, now: datetime) -> int:
+    """Drop what waits for channels other than these. What is on its way is left to the sender."""
+    known = json.dumps(list(channels))
+    return sql.execute(
+        "UPDATE deliveries SET status = 'dropped', reason = 'channel_removed', done_at = ? WHERE status = 'pending'"
+        " AND channel NOT GLOB 'ping:*' AND channel NOT IN (SELECT value FROM json_each(?))",
+        (stamp(now), known),
+    ).rowcount
 
 
 def breakers(sql: Connection) -> dict[str, Breaker]:

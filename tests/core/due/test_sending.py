@@ -43,8 +43,17 @@ def test_a_webhook_gets_each_event_by_itself() -> None:
 
 def test_a_message_that_failed_keeps_those_behind_it_waiting() -> None:
     rows = [row(1, tries=1, next_at=NOON + MINUTE), row(2)]
-    assert turn(rows, FINE, NOON, merges=True).wake_at == NOON + MINUTE
-    assert turn(rows, FINE, NOON + MINUTE, merges=False).send == (rows[0],)
+    failed = FINE.after_failure("refused", NOON, permanent=False)
+    assert turn(rows, failed, NOON, merges=True).wake_at == NOON + MINUTE
+    assert turn(rows, failed, NOON + MINUTE, merges=False).send == (rows[0],)
+
+
+def test_what_failed_is_due_once_its_channel_is_edited_or_has_worked_since() -> None:
+    rows = [row(1, tries=4, next_at=NOON + MINUTE)]
+    failed = FINE.after_failure("refused", NOON, permanent=True)
+    assert turn(rows, failed.reached_by("d"), NOON, merges=True).wake_at == NOON + MINUTE
+    assert turn(rows, failed.reached_by("edited"), NOON, merges=True).send == tuple(rows)
+    assert turn(rows, failed.after_success(NOON), NOON, merges=False).send == tuple(rows)
 
 
 def test_a_wait_that_a_clock_ahead_has_set_is_not_believed() -> None:
