@@ -183,10 +183,10 @@ def _patience(kind: EventKind, channel: str) -> timedelta:
 
 
 def _told_how_it_began(sql: Connection, news: News) -> tuple[str, ...]:
-    """A recovery is of no use to whoever never heard of the failure."""
+    """A recovery is of no use to whoever never heard of the failure. What waited in a copy may have been sent."""
     told = sql.execute(
         "SELECT DISTINCT channel FROM deliveries JOIN events ON seq = event"
-        " WHERE streak = ? AND deliveries.status <> 'dropped'",
+        " WHERE streak = ? AND (deliveries.status <> 'dropped' OR deliveries.reason = 'copy')",
         (news.event.streak,),
     )
     known = {row["channel"] for row in told}
