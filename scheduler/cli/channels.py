@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from scheduler.cli import render
+from scheduler.cli.completion import CHANNEL
 from scheduler.cli.group import MOST, PROBLEMS, Globals, JobType, OneOf, cli, end, global_options, printed, say
 from scheduler.core.values.problems import UsageError
 from scheduler.service.channels import channels, deliveries, retry_delivery, try_channel
@@ -12,7 +13,7 @@ from scheduler.service.channels import channels, deliveries, retry_delivery, try
 
 @cli.command("channels")
 @click.argument("action", type=OneOf(["list", "test"]))
-@click.argument("name", metavar="[NAME]", required=False)
+@click.argument("name", metavar="[NAME]", required=False, type=CHANNEL)
 @global_options
 def channels_command(given: Globals, action: str, name: str | None) -> None:
     """List the channels of scheduler.yaml, or test one.
@@ -56,7 +57,7 @@ def channels_command(given: Globals, action: str, name: str | None) -> None:
 @click.argument("action", metavar="[retry]", required=False, type=OneOf(["retry"]))
 @click.argument("number", metavar="[ID]", required=False, type=int)
 @click.option("--job", metavar="JOB", type=JobType(), help="Only what concerns this job.")
-@click.option("--channel", metavar="NAME", help="Only what goes to this channel.")
+@click.option("--channel", metavar="NAME", type=CHANNEL, help="Only what goes to this channel.")
 @click.option("--failed", is_flag=True, help="Only what has failed, or was given up or dropped.")
 @click.option("-n", "count", type=click.IntRange(min=1, max=MOST), default=50, help="Show the N newest (default: 50).")
 @global_options
