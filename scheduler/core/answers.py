@@ -523,6 +523,24 @@ class NextFireJson(FireTimeJson):
     job_id: str
 
 
+class DeadChannelJson(TypedDict):
+    name: str | None  # None: it is a job's own ping
+    job_id: str | None
+    since: Instant
+    error: str | None
+    message: str
+    hint: str
+
+
+class ReachJson(TypedDict):
+    """How sending goes, over all channels and pings."""
+
+    total: int  # channels of scheduler.yaml
+    dead: list[DeadChannelJson]
+    waiting: int  # messages that are not over
+    oldest_at: Instant | None  # when what the oldest of them tells happened
+
+
 class StatusJson(TypedDict):
     healthy: bool
     exit_code: int
@@ -538,6 +556,7 @@ class StatusJson(TypedDict):
     overdue: list[OverdueJson]
     waiting: list[WaitingJobJson]
     next: list[NextFireJson]
+    channels: ReachJson
     troubles: list[str]
 
 

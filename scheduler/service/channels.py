@@ -7,6 +7,7 @@ import time
 from typing import TYPE_CHECKING
 
 from scheduler.core.due.events import News
+from scheduler.core.due.reach import Reach
 from scheduler.core.due.sending import Breaker
 from scheduler.core.values.channels import Channel
 from scheduler.core.values.events import Event, EventKind
@@ -15,6 +16,7 @@ from scheduler.core.values.problems import RefusedError, UsageError, meant
 from scheduler.core.values.settings import ROOT_JOB_ID, Settings
 from scheduler.ledger import outbox, syncs, told
 from scheduler.ledger.audit import append_audit
+from scheduler.ledger.reach import reach
 from scheduler.ledger.rows import stamp
 from scheduler.ledger.store import Store
 from scheduler.root.settings import read_settings
@@ -31,26 +33,26 @@ def channels(root: Root) -> ChannelsJson:
     """The channels of scheduler.yaml, and how sending to each of them goes."""
     with root.store() or contextlib.nullcontext() as store:
         settings = _settings(root, store)
-        breakers = {} if store is None else store.read(outbox.breakers)
-        waiting = {} if store is None else store.read(outbox.waiting_counts)
+        known = {} if store is None else {each.name: each for each in store.read(reach)}
     return {
         "channels": [
-            _channel_json(each, settings, breakers.get(name) or Breaker(name=name), waiting.get(name, 0))
+            _channel_json(known.get(name) or Reach(channel=each, breaker=Breaker(name=name)), settings)
             for name, each in sorted(settings.channels.items())
         ]
     }
 
 
-def _channel_json(channel: Channel, settings: Settings, breaker: Breaker, waiting: int) -> ChannelJson:
+def _channel_json(found: Reach, settings: Settings) -> ChannelJson:
+    channel, breaker = found.channel, found.breaker
     return {
         "name": channel.name,
         "kind": channel.kind.value,
         "detail": channel.detail.value,
         "references": [str(each) for each in channel.references],
         "alerts": channel.name in settings.alerts.deliver,
-        "waiting": waiting,
+        "waiting": found.waiting,
         "last_ok_at": None if breaker.last_ok_at is None else instant(breaker.last_ok_at),
-        "dead_since": None if breaker.open_since is None else instant(breaker.open_since),
+        "dead_since": instant(breaker.open_since) if found.is_dead and breaker.open_since is not None else None,
         "error": breaker.last_error if breaker.failures else None,
     }
 
