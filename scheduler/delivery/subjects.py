@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from scheduler.core import views
+from scheduler.core.messages.samples import as_sample
 from scheduler.core.values.events import Event, EventKind, Subject
 from scheduler.core.values.last_lines import last_lines
 from scheduler.core.values.runs import Run
@@ -27,7 +28,7 @@ def subject_of(store: Store, place: Place, settings: Settings, event: Event) -> 
     """Raises: UnavailableError."""
     root, host = place.label.name, socket.gethostname()
     if event.job_id == ROOT_JOB_ID:
-        return Subject(event=event, root=root, host=host, timezone=settings.timezone)
+        return as_sample(Subject(event=event, root=root, host=host, timezone=settings.timezone))
     job = store.read(queries.job, event.job_id)
     run = None if event.run_n is None else store.read(runs.find_run, event.job_id, event.run_n)
     link = None
