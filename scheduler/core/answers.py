@@ -299,8 +299,43 @@ class ChannelsJson(TypedDict):
 
 class TestedJson(TypedDict):
     channel: str
+    sample: str  # the kind of event that the message shows
     delivered: bool
     error: str | None
+
+
+class ResolvedJson(TypedDict):
+    """Whether a reference resolves in the environment of the command."""
+
+    reference: str
+    error: str | None  # None: it does
+
+
+class MessageJson(TypedDict):
+    """A message as a service would be given it."""
+
+    title: str
+    body: str
+    markup: str
+    size: int  # of the body
+    most: int  # that the service is given
+    unit: str  # of both: characters or bytes
+    attachment: str | None
+
+
+class RehearsedJson(TypedDict):
+    """What a test message would be. Nothing was sent."""
+
+    channel: str
+    kind: str
+    sample: str
+    service: str | None  # masked
+    detail: str
+    references: list[ResolvedJson]
+    message: MessageJson | None  # to a service; None if it cannot be told which, and for programs and pings
+    payload: EventJson | None  # to a webhook or a command
+    error: str | None  # why nothing could be sent, although all references resolve
+    ready: bool
 
 
 class RunJson(RevisionJson):

@@ -232,6 +232,7 @@ GOLDEN_CASES: dict[str, tuple[Callable[[Root], None], str]] = {
     "audit-job": (resynced, "audit flaky"),
     "audit-root": (resynced, "audit @root"),
     "channels": (unheard, "channels list"),
+    "channels-dry-run": (unheard, "channels test mail --dry-run --kind failure"),
     "deliveries": (unheard, "deliveries"),
     "status-channels": (unheard, "status"),
     "list-channels": (unheard, "list"),
