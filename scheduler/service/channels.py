@@ -172,22 +172,25 @@ def deliveries(root: Root, job_id: str | None, *, channel: str | None, failed: b
         return {"deliveries": store.read(outbox.newest, job, channel=channel, failed=failed, limit=count)}
 
 
+def delivery(root: Root, number: int) -> DeliveryJson:
+    """Raises: UsageError if there is none of this number."""
+    with root.store() or contextlib.nullcontext() as store:
+        found = None if store is None else store.read(outbox.delivery, number)
+    if found is None:
+        raise UsageError(f"there is no delivery {number}", hint="`scheduler deliveries` lists them")
+    return found
+
+
 def retry_delivery(root: Root, number: int) -> DeliveryJson:
     """Let a delivery that was given up or dropped wait again. Raises: UsageError, RefusedError."""
+    if delivery(root, number)["status"] == "delivered":
+        raise RefusedError(f"delivery {number} has arrived", hint="`scheduler channels test NAME` sends a message")
     now = root.clock.now()
-    with Store.open(root.place.db, create=False) as store:
-        known = store.read(outbox.delivery, number)
-        if known is None:
-            raise UsageError(f"there is no delivery {number}", hint="`scheduler deliveries` lists them")
-        if known["status"] == "delivered":
-            raise RefusedError(f"delivery {number} has arrived", hint="`scheduler channels test NAME` sends a message")
-        with store.writing() as sql:
-            append_audit(sql, [root.audit_row(ROOT_JOB_ID, "retry", field=f"delivery:{number}", after=True)])
-            outbox.retry(sql, number, now=now)
-        root.wake()
-        found = store.read(outbox.delivery, number)
-    assert found is not None
-    return found
+    with Store.open(root.place.db, create=False) as store, store.writing() as sql:
+        append_audit(sql, [root.audit_row(ROOT_JOB_ID, "retry", field=f"delivery:{number}", after=True)])
+        outbox.retry(sql, number, now=now)
+    root.wake()
+    return delivery(root, number)
 
 
 def _settings(root: Root, store: Store | None) -> Settings:

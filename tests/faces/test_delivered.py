@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
+from scheduler.machine.clock import SystemClock
 from tests.delivery.sinks import HttpSink, http_sink
 from tests.faces.conftest import Root
 from tests.faces.served import Served, root, serve
+from tests.faces.test_tool import ask, refused
 from tests.helpers import ROOT_FILE, call, until
 
 __all__ = ["root", "serve"]  # fixtures
@@ -78,7 +81,8 @@ def test_a_channel_is_tested_through_the_daemon_and_what_it_refuses_can_be_sent_
 def test_a_person_sees_what_a_failure_will_look_like_before_there_is_one(root: Root, serve: Serve) -> None:
     with http_sink() as sink:
         url = f"json://{sink.url.removeprefix('http://')}/people"
-        root.write("scheduler.yaml", f'{ROOT_FILE}channels:\n  people: {{url: "{url}?+X-Key=${{env:KEY}}"}}\n')
+        text = f'{ROOT_FILE}channels:\n  people: {{url: "{url}?+X-Key=${{env:KEY}}"}}\n'
+        root.write("scheduler.yaml", text + "agents: {jobs: ['*'], verbs: [test_channel]}\n")
         serve(KEY=SECRET)
         assert root.ok("channels", "test", "people", "--kind", "failure").stdout == "people: delivered\n"
         (arrived,) = sink.received
@@ -91,3 +95,9 @@ def test_a_person_sees_what_a_failure_will_look_like_before_there_is_one(root: R
         assert shown.code == 1, "the variable is the daemon's"
         assert shown.json["message"]["title"] == message["title"]
         assert len(sink.received) == 1
+        assert "agents.verbs allows test_channel" in refused(root, "retry_delivery", id=row["id"])
+        seen = replace(root, clock=SystemClock())  # type: ignore[arg-type]
+        assert ask(seen, "test_channel", channel="people") == {
+            "channel": "people", "sample": "test", "delivered": True,
+        }  # fmt: skip
+        assert json.loads(sink.received[-1].body)["title"].endswith("] test message")
