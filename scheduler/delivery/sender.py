@@ -6,8 +6,6 @@ again, with the same token.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import random
 import threading
 from collections import defaultdict
@@ -107,7 +105,7 @@ class Sender:
         if channel is None:
             return None
         gone = {row.id for row, _, _ in over}
-        digest = hashlib.sha256(json.dumps(channel.to_json(), sort_keys=True).encode()).hexdigest()
+        digest = channel.digest
         breaker = breaker.reached_by(digest)
         merges = channel.kind is ChannelKind.URL
         pause = timedelta(seconds=self._known[digest].pause_s) if digest in self._known else timedelta(0)

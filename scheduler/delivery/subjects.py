@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import socket
+from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING
 
 from scheduler.core import views
+from scheduler.core.messages.samples import as_sample
 from scheduler.core.values.events import Event, EventKind, Subject
 from scheduler.core.values.last_lines import last_lines
 from scheduler.core.values.runs import Run
@@ -25,18 +27,16 @@ _SHOWN_LINES = 10
 
 def subject_of(store: Store, place: Place, settings: Settings, event: Event) -> Subject:
     """Raises: UnavailableError."""
-    root, host = place.label.name, socket.gethostname()
+    found = subject_of_root(place, settings, event)
     if event.job_id == ROOT_JOB_ID:
-        return Subject(event=event, root=root, host=host, timezone=settings.timezone)
+        return found
     job = store.read(queries.job, event.job_id)
     run = None if event.run_n is None else store.read(runs.find_run, event.job_id, event.run_n)
     link = None
     if settings.base_url is not None:
         link = f"{settings.base_url}/{f'jobs/{event.job_id}' if run is None else f'runs/{run.id}'}"
-    return Subject(
-        event=event,
-        root=root,
-        host=host,
+    return replace(
+        found,
         timezone=settings.timezone if job is None else job.due_by.timezone,
         job_name=None if job is None else job.file.spec.name,
         tries=1 if job is None else job.file.spec.retry.attempts,
@@ -45,6 +45,12 @@ def subject_of(store: Store, place: Place, settings: Settings, event: Event) -> 
         change=None if run is None else store.read(change_since_success, run),
         link=link,
     )
+
+
+def subject_of_root(place: Place, settings: Settings, event: Event) -> Subject:
+    """An event of the root, or the sample that a test asks for."""
+    root, host = place.label.name, socket.gethostname()
+    return as_sample(Subject(event=event, root=root, host=host, timezone=settings.timezone))
 
 
 def _stderr(place: Place, event: Event, run: Run | None) -> tuple[str, ...]:

@@ -24,6 +24,7 @@ from scheduler.core.values.texts import short
 from scheduler.core.values.usage import ResultFormat
 from scheduler.ledger import budgets, evidence, places, queries, syncs
 from scheduler.ledger.agents import other_models
+from scheduler.ledger.reach import dead_channels
 from scheduler.ledger.standing import ProblemsByJob, job_row
 from scheduler.ledger.store import Store
 from scheduler.root.files import WorkingTree
@@ -89,9 +90,11 @@ def list_jobs(
         ]
         jobs = rows if files is None else [files.job_json(*each) for each in zip(known, rows, strict=True)]
         held = held_in(root, store)
+        dead = store.read(dead_channels)
     wanted = [job for job in jobs if _is_wanted(job, statuses, tag, problems)]
     # A daemon that is gone comes first: everything below it is a consequence or out of date.
     troubles = [*daemon.troubles, *troubles, *place_texts(lost), *alarm_texts(overdue), *starved_texts(summaries)]
+    troubles += [f"{each.dead_text}; {each.hint}" for each in dead]
     # The summary covers the whole root.
     listed = views.list_json(jobs, found, troubles, held=held)
     return {**listed, "jobs": wanted, "daemon": views.daemon_json(daemon.presence)}
