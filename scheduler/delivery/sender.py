@@ -12,7 +12,7 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from scheduler.core.due.events import ping_channel
 from scheduler.core.due.sending import Breaker, Waiting, overdue, retry_after, turn
@@ -27,12 +27,15 @@ from scheduler.ledger import lives, outbox, queries, syncs
 from scheduler.ledger.pool import Lend
 from scheduler.ledger.store import Store
 from scheduler.machine.clock import Clock
+from scheduler.machine.crash import crash_point
 from scheduler.machine.log import Log
 from scheduler.root.place import Place
 
 HELPERS = 4
 LOOK_S = 1.0  # between two looks at the outbox
+LONGEST = timedelta(hours=1)  # the same, without anything that changes the database
 ALIVE = timedelta(seconds=45)  # a daemon gives a sign of life every ten seconds
+_NEVER = datetime.min.replace(tzinfo=UTC)
 _WITHOUT_JOB = (ChannelKind.URL, ChannelKind.PING)  # whose messages have no JSON
 
 _log = Log(__name__)
@@ -62,8 +65,12 @@ class Sender:
         self._pool = ThreadPoolExecutor(HELPERS, thread_name_prefix="courier")
         self._under_way: dict[str, _Sent] = {}
         self._known: dict[str, Described] = {}  # by digest
+        self._beat: Future[None] | None = None
         self._beat_at: datetime | None = None
         self._all: list[Courier] = []
+        self._settings = Settings()
+        self._seen: tuple[int, int] | None = None  # the connection and its state of the database at the last look
+        self._quiet = (_NEVER, _NEVER)  # from the last look until this, nothing is due unless the database changes
 
     def look(self) -> float:
         """Send what is due, and record what came of what was sent. Returns the seconds until the next look.
@@ -71,20 +78,19 @@ class Sender:
         Raises: UnavailableError.
         """
         self.arrived.clear()
+        before, self._seen = self._seen, None  # if this look fails, the next one assumes nothing
         with self.lend() as store:
-            self._settle(store)
-            settings = store.read(syncs.settings) or Settings()
-            now = self.clock.now()
-            by_channel: dict[str, list[Waiting]] = defaultdict(list)
-            for row in store.read(outbox.waiting):
-                by_channel[row.channel].append(row)
-            breakers = store.read(outbox.breakers)
-            wake_at = now + timedelta(seconds=LOOK_S)
-            for name, rows in by_channel.items():
-                found = self._look_at(store, settings, name, rows, breakers.get(name) or Breaker(name=name), now)
-                wake_at = min(wake_at, found or wake_at)
-            self._heartbeat(store, settings, now)
-        return max(0.02, (wake_at - now).total_seconds())
+            settled, now = self._settle(store), self.clock.now()
+            seen = (id(store), store.read(outbox.version))
+            begun, until = self._quiet
+            if settled or seen != before or not begun <= now < until:
+                self._quiet = (now, self._look_at_all(store, now))
+            self._heartbeat(store, self._settings, now)
+            self._seen = seen
+        if not self._under_way and (self._beat is None or self._beat.done()):
+            for courier in self._all:
+                courier.leave_if_idle()
+        return min(LOOK_S, max(0.02, (self._quiet[1] - now).total_seconds()))
 
     def close(self) -> None:
         """Kill what is under way: it is sent again by the next sender."""
@@ -92,11 +98,23 @@ class Sender:
             courier.close()
         self._pool.shutdown(wait=False, cancel_futures=True)
 
+    def _look_at_all(self, store: Store, now: datetime) -> datetime:
+        """Send what is due. Returns when something may be due next, if nothing else happens."""
+        self._settings = settings = store.read(syncs.settings) or Settings()
+        by_channel: dict[str, list[Waiting]] = defaultdict(list)
+        for row in store.read(outbox.waiting):
+            by_channel[row.channel].append(row)
+        breakers = store.read(outbox.breakers)
+        wake_at = now + LONGEST
+        for name, rows in by_channel.items():
+            if name not in self._under_way:
+                found = self._look_at(store, settings, name, rows, breakers.get(name) or Breaker(name=name), now)
+                wake_at = min(wake_at, found or wake_at, *(row.give_up_at for row in rows if row.give_up_at > now))
+        return wake_at
+
     def _look_at(
         self, store: Store, settings: Settings, name: str, rows: list[Waiting], breaker: Breaker, now: datetime
     ) -> datetime | None:
-        if name in self._under_way:
-            return None
         channel = self._channel(store, settings, name, rows)
         over = overdue(rows, now, known=channel is not None)
         for row, status, reason in over:
@@ -147,6 +165,7 @@ class Sender:
         with store.writing() as sql:
             outbox.take(sql, rows, now=now)
             outbox.keep_breaker(sql, breaker)
+            crash_point("before_sending")
 
         def work() -> Outcome:
             try:
@@ -169,10 +188,11 @@ class Sender:
             self._all.append(courier)
         return courier
 
-    def _settle(self, store: Store) -> None:
-        for name, sent in [*self._under_way.items()]:
-            if not sent.outcome.done():
-                continue
+    def _settle(self, store: Store) -> bool:
+        """Record what came of what was sent. True if something did."""
+        over = [(name, sent) for name, sent in self._under_way.items() if sent.outcome.done()]
+        for name, sent in over:
+            crash_point("after_sent")
             outcome, now = sent.outcome.result(), self.clock.now()
             breaker = store.read(outbox.breakers).get(name) or Breaker(name=name)
             was_dead = breaker.dead
@@ -186,6 +206,7 @@ class Sender:
                     wait = retry_after(sent.rows[0].tries + 1, spread=self.spread(), asked_s=outcome.retry_after_s)
                     outbox.put_off(sql, sent.rows, until=now + wait, reason=error)
                 outbox.keep_breaker(sql, breaker)
+            crash_point("after_outcome")
             del self._under_way[name]
             keys = ",".join(row.event.key for row in sent.rows[:5])
             if outcome.ended is Ended.DELIVERED:
@@ -196,6 +217,7 @@ class Sender:
                 _log.warning("channel_dead", "its messages wait for up to a day", channel=name, reason=outcome.error)
             elif was_dead and not breaker.dead:
                 _log.warning("channel_back", channel=name)
+        return bool(over)
 
     def _heartbeat(self, store: Store, settings: Settings, now: datetime) -> None:
         """Call the heartbeat as long as the database shows a daemon that works and fires."""
@@ -217,4 +239,4 @@ class Sender:
             if outcome.ended is not Ended.DELIVERED:
                 _log.warning("heartbeat_failed", reason=outcome.error)
 
-        self._pool.submit(work)
+        self._beat = self._pool.submit(work)

@@ -57,6 +57,12 @@ def to_event(row: Row) -> Event:
     )
 
 
+def version(sql: Connection) -> int:
+    """Differs from the last one on this connection if another connection has committed anything since."""
+    (found,) = sql.execute("PRAGMA data_version").fetchone()
+    return int(found)
+
+
 def take(sql: Connection, rows: Sequence[Waiting], *, now: datetime) -> None:
     """Record that rows are about to be sent: from now on nobody can say that they were not."""
     within = rows[0].id if len(rows) > 1 else None
