@@ -16,7 +16,7 @@ from scheduler.core.due.events import News
 from scheduler.core.values.events import Event, EventKind
 from scheduler.delivery.couriers import Courier
 from scheduler.delivery.sender import Sender
-from scheduler.ledger import told
+from scheduler.ledger import lives, told
 from scheduler.ledger.pool import Stores
 from scheduler.ledger.store import Store
 from scheduler.root.place import Place
@@ -47,13 +47,17 @@ class World:
         self.restart()
 
     def restart(self) -> None:
+        if hasattr(self, "sender"):
+            self.sender.close()
         self.sender = Sender(
             place=self.seen.place, clock=self.clock, lend=self.lend, environ=self.environ, spread=lambda: 0.0
         )
 
-    def channels(self, *lines: str) -> Any:
+    def channels(self, *lines: str, alerts: str = "{}") -> Any:
+        """Returns what the pass says that takes them up."""
         text = "version: 1\nrunners: {cat: {command: [cat]}}\nchannels:\n" + "".join(f"  {line}\n" for line in lines)
-        (self.seen.place.root / "scheduler.yaml").write_text(text if lines else text.replace("channels:\n", ""))
+        text = (text if lines else text.replace("channels:\n", "")) + f"alerts: {alerts}\n"
+        (self.seen.place.root / "scheduler.yaml").write_text(text)
         found = sync(self.seen)
         assert not [each for each in found.problems if each.is_error]
         return found.json
@@ -301,3 +305,41 @@ def test_what_waits_for_a_removed_channel_is_dropped_and_the_pass_says_how_much(
             ("ci", "dropped:channel_removed"),
         ]
         assert world.channels(webhook(sink, "other")).get("dropped_deliveries") is None
+
+
+def test_a_ping_calls_a_missed_slot_a_failure_and_says_nothing_of_benign_skips(world: World) -> None:
+    with http_sink() as sink:
+        (world.seen.place.root / "jobs").mkdir()
+        text = f'id: tick\nschedule: "@daily"\ntask: hi\nrunner: cat\nping: "{sink.url}/tick"\n'
+        (world.seen.place.root / "jobs/tick.yaml").write_text(text)
+        world.channels()
+        for n, reason in enumerate(("overlap", "capacity", "missed", "superseded", "paused"), start=1):
+            world.store.write(told.skipped, "tick", n, reason, now=world.clock.now())
+        world.settles()
+        assert [each.path for each in sink.received] == ["/tick/fail"]
+
+
+def test_the_heartbeat_is_called_as_long_as_a_daemon_works_and_fires(world: World) -> None:
+    def calls(*, silent: str = "", over: bool = False, seen: bool = True) -> int:
+        """Those of a minute of a new sender."""
+        before = len(sink.received)
+        for _ in range(6):
+            world.clock.advance(10 * SECOND)
+            if seen:
+                world.store.write(lives.beat, "1-test", now=world.clock.now(), silent=silent, over=over)
+            world.sender.look()
+        world.sender._pool.shutdown()  # waits for what is on its way
+        world.restart()
+        return len(sink.received) - before
+
+    with http_sink() as sink:
+        world.channels(alerts=f'{{heartbeat: {{url: "{sink.url}/beat"}}}}')
+        assert calls(seen=False) == 0, "no daemon has ever been there"
+        assert calls() == 1
+        assert calls() == 1
+        assert calls(silent="elsewhere") == 0, "it fires nothing"
+        assert calls() == 1
+        world.clock.advance(MINUTE)
+        assert calls(seen=False) == 0, "it hangs, or is dead"
+        assert calls() == 1
+        assert calls(over=True) == 0, "it was stopped"
