@@ -319,6 +319,24 @@ def test_a_ping_calls_a_missed_slot_a_failure_and_says_nothing_of_benign_skips(w
         assert [each.path for each in sink.received] == ["/tick/fail"]
 
 
+def test_a_secret_that_is_no_url_is_in_no_word_about_it(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    """Python's own error about such a host quotes it."""
+    (world.seen.place.root / "jobs").mkdir()
+    text = 'id: tick\nschedule: "@daily"\ntask: hi\nrunner: cat\nping: "${env:HC}"\n'
+    (world.seen.place.root / "jobs/tick.yaml").write_text(text)
+    world.environ |= {"HC": f"http://bob:{SECRET}@a\u2100b.example/x", "CI": f"http://[{SECRET}"}
+    world.channels('ci: {webhook: "${env:CI}", secret: "${env:HOOK}"}', 'chat: {url: "${env:CI}"}')
+    world.store.write(told.skipped, "tick", 1, "missed", now=world.clock.now())
+    world.fails("ci", "chat")
+    world.settles()
+    found = {row["channel"]: row for row in world.deliveries()}
+    assert {row["status"] for row in found.values()} == {"pending"}
+    assert "not a URL that can be called" in found["ping:tick"]["error"]
+    assert "not a URL that can be called" in found["ci"]["error"]
+    assert "Apprise knows no service" in found["chat"]["error"]
+    assert SECRET not in caplog.text + json.dumps([*found.values(), channels(world.seen)])
+
+
 def test_the_heartbeat_is_called_as_long_as_a_daemon_works_and_fires(world: World) -> None:
     def calls(*, silent: str = "", over: bool = False, seen: bool = True) -> int:
         """Those of a minute of a new sender."""
