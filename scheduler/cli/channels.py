@@ -2,34 +2,53 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
 import click
 
 from scheduler.cli import render
+from scheduler.cli.completion import CHANNEL
 from scheduler.cli.group import MOST, PROBLEMS, Globals, JobType, OneOf, cli, end, global_options, printed, say
+from scheduler.core.messages.samples import SAMPLES
+from scheduler.core.values.events import EventKind
 from scheduler.core.values.problems import UsageError
-from scheduler.service.channels import channels, deliveries, retry_delivery, try_channel
+from scheduler.service.channels import channels, deliveries, rehearse_channel, retry_delivery, try_channel
+from scheduler.service.root import Root
+
+if TYPE_CHECKING:
+    from scheduler.core.answers import RehearsedJson
+
+
+_HERE = "`${env:...}` was looked up in the environment of this command; the daemon has its own"
 
 
 @cli.command("channels")
 @click.argument("action", type=OneOf(["list", "test"]))
-@click.argument("name", metavar="[NAME]", required=False)
+@click.argument("name", metavar="[NAME]", required=False, type=CHANNEL)
+@click.option(
+    "--kind",
+    metavar="KIND",
+    type=OneOf([each.value for each in SAMPLES]),
+    help="test: Send a sample of this kind of event (default: test).",
+)
+@click.option("--dry-run", is_flag=True, help="test: Only show the message, and which references resolve.")
 @global_options
-def channels_command(given: Globals, action: str, name: str | None) -> None:
+def channels_command(given: Globals, action: str, name: str | None, kind: str | None, dry_run: bool) -> None:
     """List the channels of scheduler.yaml, or test one.
 
-    A test sends one real message through the daemon, and waits until it has arrived or failed.
+    A test sends one real message through the daemon, and waits until it has arrived or failed. With --dry-run, nothing
+    is sent, and no daemon is needed.
     """
     root = given.find_root()
     if action == "test":
-        if name is None:
-            raise UsageError("channels test needs the NAME of a channel", hint="`scheduler channels list` shows them")
-        tested = try_channel(root, name)
-        if not printed(given, tested):
-            said = "delivered" if tested["delivered"] else f"not delivered: {tested['error']}"
-            click.echo(render.clean(f"{name}: {said}"))
-        return end(0 if tested["delivered"] else PROBLEMS)
+        return end(_test(given, root, name, EventKind(kind or EventKind.TEST), dry_run=dry_run))
     if name is not None:
         raise UsageError(f"channels list takes no NAME, but got {name!r}", hint=f"`scheduler channels test {name}`")
+    if kind is not None or dry_run:
+        option = "--dry-run" if kind is None else f"--kind {kind}"
+        raise UsageError(f"channels list takes no {option}", hint=f"`scheduler channels test NAME {option}`")
     found = channels(root)
     if printed(given, found):
         return None
@@ -52,11 +71,55 @@ def channels_command(given: Globals, action: str, name: str | None) -> None:
     return None
 
 
+def _test(given: Globals, root: Root, name: str | None, kind: EventKind, *, dry_run: bool) -> int:
+    """The exit code."""
+    if name is None:
+        raise UsageError("channels test needs the NAME of a channel", hint="`scheduler channels list` shows them")
+    if dry_run:
+        shown = rehearse_channel(root, name, kind)
+        if not printed(given, shown):
+            for line in _rehearsed_lines(shown):
+                click.echo(line)
+            say(given, f"nothing was sent; {_HERE}" if shown["references"] else "nothing was sent")
+        return 0 if shown["ready"] else PROBLEMS
+    tested = try_channel(root, name, kind)
+    if not printed(given, tested):
+        said = "delivered" if tested["delivered"] else f"not delivered: {tested['error']}"
+        click.echo(render.clean(f"{name}: {said}"))
+    return 0 if tested["delivered"] else PROBLEMS
+
+
+def _rehearsed_lines(found: RehearsedJson) -> Iterator[str]:
+    """What would be sent, below what is known of the channel."""
+    fields = [("channel", f"{found['channel']} ({found['kind']}, {found['detail']})")]
+    fields += [("service", found["service"])] if found["service"] else []
+    for each in found["references"]:
+        fields.append(("reference", f"{each['reference']}: {each['error'] or 'resolves'}"))
+    fields += [("error", found["error"])] if found["error"] else []
+    message, payload = found["message"], found["payload"]
+    body = ""
+    if message is not None:
+        fields += [("title", message["title"])]
+        fields += [
+            ("size", f"{message['size']:,} of at most {message['most']:,} {message['unit']}, {message['markup']}")
+        ]
+        fields += [("attached", message["attachment"])] if message["attachment"] else []
+        body = message["body"]
+    elif payload is not None:
+        body = json.dumps(payload, indent=2, ensure_ascii=False)
+        fields += [("size", f"{len(json.dumps(payload, ensure_ascii=False).encode()):,} bytes of JSON")]
+    for name, value in fields:
+        yield f"{name:<10} {render.clean(value)}"
+    if body:
+        yield ""
+        yield from map(render.clean, body.splitlines())
+
+
 @cli.command("deliveries")
 @click.argument("action", metavar="[retry]", required=False, type=OneOf(["retry"]))
 @click.argument("number", metavar="[ID]", required=False, type=int)
 @click.option("--job", metavar="JOB", type=JobType(), help="Only what concerns this job.")
-@click.option("--channel", metavar="NAME", help="Only what goes to this channel.")
+@click.option("--channel", metavar="NAME", type=CHANNEL, help="Only what goes to this channel.")
 @click.option("--failed", is_flag=True, help="Only what has failed, or was given up or dropped.")
 @click.option("-n", "count", type=click.IntRange(min=1, max=MOST), default=50, help="Show the N newest (default: 50).")
 @global_options

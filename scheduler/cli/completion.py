@@ -187,6 +187,7 @@ def _items(found: Iterable[str], incomplete: str) -> list[CompletionItem]:
 
 TAG = _Known("tag", words.tag_words)
 RUNNER = _Known("name", words.runner_words)
+CHANNEL = _Known("name", words.channel_words)
 REVISION = _Known("rev", words.revision_words)
 KEY = _Known("key", lambda root: words.key_words())
 SETTING = _Setting()

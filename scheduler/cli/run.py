@@ -74,7 +74,15 @@ def run_command(given: Globals, job: str, wait: bool, task_of: str | None, check
 
         try:
             finished = run_job(
-                root, job, cancel=cancel, wait=wait, claimed=claimed, task_of=task_of, check=check, synced=synced
+                root,
+                job,
+                cancel=cancel,
+                wait=wait,
+                claimed=claimed,
+                task_of=task_of,
+                check=check,
+                watched=sys.stderr.isatty(),
+                synced=synced,
             )
         except KeyboardInterrupt:
             if started:

@@ -17,10 +17,11 @@ from scheduler.cli.group import Globals, cli, end, end_will_be, global_options, 
 from scheduler.core.past.why import trigger_words
 from scheduler.core.values.instants import instant
 from scheduler.core.values.problems import UsageError
+from scheduler.core.values.texts import counted
 from scheduler.service.status import status
 
 if TYPE_CHECKING:
-    from scheduler.core.answers import DaemonJson, FailingJson, StatusJson, StatusRunJson
+    from scheduler.core.answers import DaemonJson, FailingJson, ReachJson, StatusJson, StatusRunJson
 
 _SHOWN = 5  # rows per section
 _LABEL = 9
@@ -33,7 +34,8 @@ _SAID = {"guarded": "held by the guard"}  # of the summary
 def status_command(given: Globals, exit_code: bool) -> None:
     """Show the state of everything on one screen.
 
-    Daemon, running, failing, overdue and waiting jobs, next fires, troubles. The last line says what needs a person.
+    Daemon, running, failing, overdue and waiting jobs, next fires, channels, troubles. The last line says what needs a
+    person.
     """
     root = given.find_root()
     found = status(root)
@@ -114,6 +116,7 @@ def status_lines(found: StatusJson, now: datetime, *, coloured: bool = False) ->
         "next",
         coloured,
     )
+    yield from _channel_lines(found["channels"], now, coloured)
     message, hint = found["daemon"]["message"], found["daemon"]["hint"]
     shown = [each for each in found["troubles"] if each not in (message, f"{message}; {hint}")]
     if found["summary"]["guarded"]:
@@ -127,6 +130,19 @@ def status_lines(found: StatusJson, now: datetime, *, coloured: bool = False) ->
         yield _line("", f"needs attention: {', '.join(found['attention'])}", "error", coloured)
     else:
         yield _line("", "nothing needs attention", "ok", coloured)
+
+
+def _channel_lines(found: ReachJson, now: datetime, coloured: bool) -> Iterator[str]:
+    """One line for all channels, and one for each that is dead. Nothing without channels and pings."""
+    if found["total"] or found["waiting"] or found["dead"]:
+        waiting = f"; {counted(found['waiting'], 'message')} waiting" if found["waiting"] else ""
+        since = f", the oldest from {render.ago(found['oldest_at'], now)}" if found["oldest_at"] else ""
+        yield _line("channels", f"{found['total']}{waiting}{since}")
+    dead = [
+        (each["name"] or f"ping of {each['job_id']}", f"for {render.lasting(each['since'], now)}: {each['error']}")
+        for each in found["dead"]
+    ]
+    yield from _rows("dead", dead, "channels list", coloured)
 
 
 def _line(label: str, text: str, mark: str = "", coloured: bool = False) -> str:

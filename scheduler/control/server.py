@@ -7,7 +7,7 @@ import json
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
 
 from scheduler.control.sockets import CONNECT_S, REQUEST_BYTES
 from scheduler.core.values.problems import SchedulerError
@@ -18,8 +18,11 @@ _BEAT_S = 2.0  # how often a daemon says that it is still working
 
 _log = Log(__name__)
 
-Reply = Callable[[Json], None]
-Handler = Callable[[Json], Iterable[Json]]  # the answers to a request, each sent as it comes
+BEAT: Json = {"accepted": True}  # the daemon is still working
+
+Reply = Callable[[Json], bool]  # False: the client has gone
+# The answers to a request, each sent as it comes. A generator is closed once the client has gone.
+Handler = Callable[[Json], Iterable[Json]]
 
 
 class Server:
@@ -44,9 +47,11 @@ class Server:
     def _serve(self, connection: socket.socket) -> None:
         sending = threading.Lock()
 
-        def reply(answer: Json) -> None:
-            with sending, contextlib.suppress(OSError):  # the client has gone
+        def reply(answer: Json) -> bool:
+            with sending, contextlib.suppress(OSError):
                 connection.sendall(json.dumps(answer).encode() + b"\n")
+                return True
+            return False
 
         with connection, contextlib.suppress(OSError):
             connection.settimeout(CONNECT_S)
@@ -65,8 +70,10 @@ class Server:
             with contextlib.suppress(RuntimeError):  # no thread is left: a short answer comes all the same
                 threading.Thread(target=_beat, args=(reply, done), name="beat", daemon=True).start()
             try:
-                for answer in handler(found):
-                    reply(answer)
+                answers = handler(found)
+                for answer in answers:
+                    if not reply(answer) and isinstance(answers, Generator):
+                        answers.close()
             except SchedulerError as error:
                 reply(_refusal(error.exit_code, str(error), error.hint))
             except Exception as error:
@@ -78,7 +85,7 @@ class Server:
 
 def _beat(reply: Reply, done: threading.Event) -> None:
     while not done.wait(_BEAT_S):
-        reply({"accepted": True})
+        reply(BEAT)
 
 
 def _refusal(exit_code: int, error: str, hint: str = "") -> Json:

@@ -299,8 +299,43 @@ class ChannelsJson(TypedDict):
 
 class TestedJson(TypedDict):
     channel: str
+    sample: str  # the kind of event that the message shows
     delivered: bool
     error: str | None
+
+
+class ResolvedJson(TypedDict):
+    """Whether a reference resolves in the environment of the command."""
+
+    reference: str
+    error: str | None  # None: it does
+
+
+class MessageJson(TypedDict):
+    """A message as a service would be given it."""
+
+    title: str
+    body: str
+    markup: str
+    size: int  # of the body
+    most: int  # that the service is given
+    unit: str  # of both: characters or bytes
+    attachment: str | None
+
+
+class RehearsedJson(TypedDict):
+    """What a test message would be. Nothing was sent."""
+
+    channel: str
+    kind: str
+    sample: str
+    service: str | None  # masked
+    detail: str
+    references: list[ResolvedJson]
+    message: MessageJson | None  # to a service; None if it cannot be told which, and for programs and pings
+    payload: EventJson | None  # to a webhook or a command
+    error: str | None  # why nothing could be sent, although all references resolve
+    ready: bool
 
 
 class RunJson(RevisionJson):
@@ -523,6 +558,24 @@ class NextFireJson(FireTimeJson):
     job_id: str
 
 
+class DeadChannelJson(TypedDict):
+    name: str | None  # None: it is a job's own ping
+    job_id: str | None
+    since: Instant
+    error: str | None
+    message: str
+    hint: str
+
+
+class ReachJson(TypedDict):
+    """How sending goes, over all channels and pings."""
+
+    total: int  # channels of scheduler.yaml
+    dead: list[DeadChannelJson]
+    waiting: int  # messages that are not over
+    oldest_at: Instant | None  # when what the oldest of them tells happened
+
+
 class StatusJson(TypedDict):
     healthy: bool
     exit_code: int
@@ -538,6 +591,7 @@ class StatusJson(TypedDict):
     overdue: list[OverdueJson]
     waiting: list[WaitingJobJson]
     next: list[NextFireJson]
+    channels: ReachJson
     troubles: list[str]
 
 

@@ -8,13 +8,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from scheduler.control.server import Handler
+from scheduler.control.server import BEAT, Handler
 from scheduler.core.values.instants import instant
 from scheduler.core.values.problems import RefusedError, UnavailableError, UsageError
 from scheduler.core.values.runs import Trigger
 from scheduler.core.values.settings import Settings
 from scheduler.core.views import Json
-from scheduler.ledger import claims, queries, syncs
+from scheduler.ledger import claims, queries, syncs, told
 from scheduler.machine.disks import lack_of_room
 from scheduler.machine.orphans import left_here
 from scheduler.root.settings import read_settings
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from scheduler.daemon.daemon import Daemon
 
 HANDED_OVER_S = 2.0
+LISTENS_S = 0.5  # so soon it is known that who has waited for a run has gone
 
 
 def _given(request: Json, name: str, kind: type[Any], *, optional: bool = False) -> Any:
@@ -66,6 +67,7 @@ class Requests:
             task_of=_given(given, "task_of", int, optional=True),
             wait=_given(given, "wait", bool),
             check=bool(_given(given, "check", bool, optional=True)),
+            watched=bool(_given(given, "watched", bool, optional=True)),
         )
 
     def _sync(self, given: Json) -> list[Json]:
@@ -86,9 +88,17 @@ class Requests:
         return daemon.resync.sync_now(actor=actor, confirmed=confirmed, now_anyway=now_anyway).report().to_json()
 
     def run(
-        self, job_id: str, trigger: Trigger, actor: str, *, task_of: int | None = None, wait: bool, check: bool = False
+        self,
+        job_id: str,
+        trigger: Trigger,
+        actor: str,
+        *,
+        task_of: int | None = None,
+        wait: bool,
+        check: bool = False,
+        watched: bool = False,
     ) -> Iterator[Json]:
-        """Yield the run's number once it is claimed; with `wait`, again once it has ended."""
+        """Yield the run's number once it is claimed; with `wait`, again once it has ended, and beats meanwhile."""
         daemon = self.daemon
         daemon.ready.wait()
         if daemon.told_to_stop:
@@ -115,6 +125,7 @@ class Requests:
                     now=daemon.clock.now(),
                     task_of=task_of,
                     check=check,
+                    watched=watched,
                     waits=True,
                 )
                 daemon.engine.begin(sql, claim.runs)
@@ -123,7 +134,14 @@ class Requests:
         daemon.duties.hand_over(claim, done=lambda _: ended.set())
         yield {"n": run.n}
         if wait:
-            ended.wait()
+            try:
+                while not ended.wait(LISTENS_S):
+                    yield BEAT
+            except GeneratorExit:  # who has waited has gone, and will not see how the run ends
+                if watched:
+                    with daemon.stores.lend() as store:
+                        store.write(told.watch, job_id, run.n, watched=False)
+                raise
             yield {"n": run.n}
 
     def cancel(self, run_id: str) -> Json:

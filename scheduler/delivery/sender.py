@@ -6,57 +6,34 @@ again, with the same token.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import random
-import socket
 import threading
-import uuid
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from scheduler.core.due.events import ping_channel
 from scheduler.core.due.sending import Breaker, Waiting, overdue, retry_after, turn
-from scheduler.core.messages.digest import digest_of, recovered_of
-from scheduler.core.messages.message import message_of
-from scheduler.core.messages.payload import payload_of
-from scheduler.core.messages.services import fit_of, short_fit
-from scheduler.core.values.channels import Channel, ChannelKind, Detail
-from scheduler.core.values.events import Event, EventKind, Fit, Message, Subject
-from scheduler.core.values.last_lines import last_lines
-from scheduler.core.values.settings import ROOT_JOB_ID, Settings
-from scheduler.delivery.couriers import Courier, bare_environment
-from scheduler.delivery.requests import (
-    CommandRequest,
-    Described,
-    DescribeRequest,
-    Ended,
-    Outcome,
-    PingRequest,
-    Request,
-    UrlRequest,
-    WebhookRequest,
-    permanent,
-)
-from scheduler.delivery.secrets import SecretError, resolve, resolve_url
-from scheduler.delivery.webhook import url_of_ping
-from scheduler.ledger import lives, outbox, queries, runs, syncs
+from scheduler.core.values.channels import Channel, ChannelKind
+from scheduler.core.values.settings import Settings
+from scheduler.delivery.carrying import Carry
+from scheduler.delivery.couriers import Courier
+from scheduler.delivery.requests import Described, Ended, Outcome, PingRequest, permanent
+from scheduler.delivery.secrets import SecretError, resolve_url
+from scheduler.delivery.subjects import job_json_of, subject_of
+from scheduler.ledger import lives, outbox, queries, syncs
 from scheduler.ledger.pool import Lend
 from scheduler.ledger.store import Store
 from scheduler.machine.clock import Clock
-from scheduler.machine.ends_of_files import end_of
 from scheduler.machine.log import Log
 from scheduler.root.place import Place
 
 HELPERS = 4
 LOOK_S = 1.0  # between two looks at the outbox
-LONG = 1_000  # bytes of a message; one that is refused and longer is sent again in short
 ALIVE = timedelta(seconds=45)  # a daemon gives a sign of life every ten seconds
-_NAMESPACE = uuid.UUID("5d0c1c61-9a43-5a0b-9f6e-0b6f3f0f3c55")  # of the ids of runs that pings get
-_SHOWN_LINES = 10
+_WITHOUT_JOB = (ChannelKind.URL, ChannelKind.PING)  # whose messages have no JSON
 
 _log = Log(__name__)
 
@@ -128,7 +105,7 @@ class Sender:
         if channel is None:
             return None
         gone = {row.id for row, _, _ in over}
-        digest = hashlib.sha256(json.dumps(channel.to_json(), sort_keys=True).encode()).hexdigest()
+        digest = channel.digest
         breaker = breaker.reached_by(digest)
         merges = channel.kind is ChannelKind.URL
         pause = timedelta(seconds=self._known[digest].pause_s) if digest in self._known else timedelta(0)
@@ -155,15 +132,16 @@ class Sender:
         breaker: Breaker,
         now: datetime,
     ) -> None:
-        subjects = [self._subject(store, settings, row.event) for row in rows]
-        carry = _Carry(
+        place = self.place.now()
+        carry = Carry(
             channel=channel,
-            subjects=tuple(subjects),
+            subjects=tuple(subject_of(store, place, settings, row.event) for row in rows),
+            job=None if channel.kind in _WITHOUT_JOB else job_json_of(store, rows[0].event, now),
             token=rows[0].token,
             again=rows[0].tries > 0,
             at=now,
             environ=self.environ,
-            root=str(self.place.now().root),
+            root=str(place.root),
             described=self._known.get(digest),
         )
         with store.writing() as sql:
@@ -219,31 +197,6 @@ class Sender:
             elif was_dead and not breaker.dead:
                 _log.warning("channel_back", channel=name)
 
-    def _subject(self, store: Store, settings: Settings, event: Event) -> Subject:
-        root, host = self.place.label.name, socket.gethostname()
-        if event.job_id == ROOT_JOB_ID:
-            return Subject(event=event, root=root, host=host, timezone=settings.timezone)
-        job = store.read(queries.job, event.job_id)
-        run = None if event.run_n is None else store.read(runs.find_run, event.job_id, event.run_n)
-        stderr: tuple[str, ...] = ()
-        if run is not None and run.attempts and event.kind is not EventKind.STARTED:
-            path = self.place.output(run.job_id, run.n, run.attempts[-1].n, "stderr")
-            stderr = tuple(last_lines(end_of(path), _SHOWN_LINES))
-        link = None
-        if settings.base_url is not None:
-            link = f"{settings.base_url}/{f'jobs/{event.job_id}' if run is None else f'runs/{run.id}'}"
-        return Subject(
-            event=event,
-            root=root,
-            host=host,
-            timezone=settings.timezone if job is None else job.due_by.timezone,
-            job_name=None if job is None else job.file.spec.name,
-            tries=1 if job is None else job.file.spec.retry.attempts,
-            run=run,
-            stderr=stderr,
-            link=link,
-        )
-
     def _heartbeat(self, store: Store, settings: Settings, now: datetime) -> None:
         """Call the heartbeat as long as the database shows a daemon that works and fires."""
         beat = settings.alerts.heartbeat
@@ -265,111 +218,3 @@ class Sender:
                 _log.warning("heartbeat_failed", reason=outcome.error)
 
         self._pool.submit(work)
-
-
-@dataclass(slots=True, kw_only=True)
-class _Carry:
-    """One message: rendered for its channel, and sent. In a thread of its own; may take as long as a helper may."""
-
-    channel: Channel
-    subjects: tuple[Subject, ...]
-    token: str
-    again: bool
-    at: datetime
-    environ: Mapping[str, str]
-    root: str
-    described: Described | None = None
-    _hidden: tuple[str, ...] = field(default=(), init=False, repr=False)
-
-    def out(self, courier: Courier) -> Outcome:
-        try:
-            resolved = resolve(self.channel, self.environ)
-        except SecretError as error:
-            return permanent(str(error))
-        channel, self._hidden = resolved.channel, resolved.hidden
-        match channel.kind:
-            case ChannelKind.URL:
-                return self._to_service(courier, channel)
-            case ChannelKind.WEBHOOK:
-                return courier.send(self._webhook(channel))
-            case ChannelKind.COMMAND:
-                return courier.send(self._command(channel))
-            case ChannelKind.PING:
-                return courier.send(PingRequest(url=self._ping(channel), hidden=self._hidden))
-
-    def _to_service(self, courier: Courier, channel: Channel) -> Outcome:
-        assert channel.url is not None
-        if self.described is None:
-            found = courier.send(DescribeRequest(url=channel.url, hidden=self._hidden))
-            if found.described is None:
-                return found
-            self.described = found.described
-        about = self.described
-        fit = fit_of(
-            about.scheme,
-            service=about.service,
-            most=about.body_maxlen,
-            most_title=about.title_maxlen,
-            markup=about.markup,
-            attaches=about.attaches,
-        )
-        message = self._message(fit, channel.detail)
-        outcome = courier.send(self._url_request(channel.url, message))
-        if outcome.status in (400, 413) and len(message.body.encode()) > LONG:
-            return courier.send(self._url_request(channel.url, self._message(short_fit(fit), Detail.SHORT)))
-        return outcome
-
-    def _url_request(self, url: str, message: Message) -> Request:
-        attached = message.attachment
-        return UrlRequest(
-            url=url,
-            title=message.title,
-            body=message.body,
-            markup=message.markup,
-            file_name=None if attached is None else attached.name,
-            file_text="" if attached is None else attached.text,
-            token=self.token,
-            hidden=self._hidden,
-        )
-
-    def _message(self, fit: Fit, detail: Detail) -> Message:
-        *before, last = self.subjects
-        if not before:
-            return message_of(last, fit, detail, token=self.token, again=self.again)
-        failed = (EventKind.FAILURE, EventKind.STOPPED)
-        same = all(each.event.kind in failed and each.event.job_id == last.event.job_id for each in before)
-        if last.event.kind is EventKind.RECOVERY and same:
-            return recovered_of(before, last, fit, detail, token=self.token, again=self.again)
-        return digest_of(self.subjects, fit, detail, token=self.token, again=self.again)
-
-    def _payload(self) -> str:
-        return json.dumps(payload_of(self.subjects[0], self.token), ensure_ascii=False)
-
-    def _webhook(self, channel: Channel) -> Request:
-        assert channel.webhook is not None
-        return WebhookRequest(
-            url=channel.webhook,
-            secrets=channel.secrets,
-            body=self._payload(),
-            id=self.token,
-            timestamp=int(self.at.timestamp()),
-            hidden=self._hidden,
-        )
-
-    def _command(self, channel: Channel) -> Request:
-        env = bare_environment(self.environ, channel.env_from)
-        return CommandRequest(
-            argv=channel.command, env=tuple(env.items()), cwd=self.root, stdin=self._payload(), hidden=self._hidden
-        )
-
-    def _ping(self, channel: Channel) -> str:
-        assert channel.ping is not None
-        subject = self.subjects[0]
-        event, run = subject.event, subject.run
-        rid = None if event.run_n is None else str(uuid.uuid5(_NAMESPACE, f"{self.root}/{event.job_id}/{event.run_n}"))
-        if event.kind is EventKind.STARTED:
-            return url_of_ping(channel.ping, "start", rid=rid)
-        if event.kind in (EventKind.SUCCESS, EventKind.RECOVERY, EventKind.ALL_CLEAR, EventKind.TEST):
-            return url_of_ping(channel.ping, "success", rid=rid)
-        code = run.exit_code if run is not None else event.facts.get("exit_code")
-        return url_of_ping(channel.ping, "fail", rid=rid, exit_code=code)

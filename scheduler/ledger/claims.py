@@ -17,6 +17,7 @@ from scheduler.core.values.facts import Job
 from scheduler.core.values.problems import RefusedError
 from scheduler.core.values.runs import Run, RunStatus, Skip, Trigger
 from scheduler.core.values.spec import CatchUpPolicy, Concurrency
+from scheduler.ledger import told
 from scheduler.ledger.agents import reserved_columns
 from scheduler.ledger.budgets import Funds, Refused
 from scheduler.ledger.cursor import StaleError, move_cursor, next_number
@@ -50,11 +51,13 @@ def claim_manual(
     waits: bool = False,
     task_of: int | None = None,
     check: bool = False,
+    watched: bool = False,
 ) -> Claimed:
     """Claim capacity for a manual run before anything of it is read or started; or queue it, if it may wait.
 
     task_of: the number of the job's run whose text it runs again. Pinned here, so that nothing deletes it.
     check: whether the job's check decides first, as it does for a slot.
+    watched: a person waits at a terminal for its end, so nobody is told if it fails.
     Raises: RefusedError, leaving no row, if the job's `concurrency` or a budget forbids the run now, the job is
     archived, or the limit of concurrent runs is reached.
     """
@@ -98,6 +101,8 @@ def claim_manual(
     )
     if task_of is not None:
         run = _pin(sql, run, task_of)
+    if watched:
+        told.watch(sql, job_id, run.n, watched=True)
     return Claimed(runs=(run,), gave_way=gave_way, replaced=tuple(f"{job_id}:{n}" for n in found.replaced))
 
 

@@ -179,13 +179,6 @@ def retry(sql: Connection, number: int, *, now: datetime) -> None:
     )
 
 
-def waiting_counts(sql: Connection) -> dict[str, int]:
-    rows = sql.execute(
-        "SELECT channel, count(*) AS n FROM deliveries WHERE status IN ('pending', 'sending') GROUP BY channel"
-    )
-    return {row["channel"]: row["n"] for row in rows}
-
-
 def _shown(row: Row) -> DeliveryJson:
     over = row["status"] in ("dropped", "error")
     return {

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import secrets
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from sqlite3 import Connection
 from typing import Any
@@ -77,14 +78,25 @@ def asked_of_root(sql: Connection) -> tuple[str, ...]:
 
 def failed(sql: Connection, run: Run, *, now: datetime, stopped: bool = False) -> None:
     """Tell that a run has failed, or that a fault has kept it from running. run: as it ended."""
-    (watched,) = sql.execute("SELECT watched FROM runs WHERE job_id = ? AND n = ?", (run.job_id, run.n)).fetchone()
     wanted = asked(sql, run.job_id)
     event = _event(run, EventKind.FAILURE, now)
-    after, news = news_of_failure(
-        wanted, streak(sql, f"failure/{run.job_id}"), event, stopped=stopped, watched=bool(watched)
-    )
+    if stopped:
+        (reason,) = sql.execute("SELECT stop_reason FROM jobs WHERE id = ?", (run.job_id,)).fetchone()
+        event = replace(event, facts={**event.facts, "stop_reason": reason})
+    watched = run.reason != "owner_died" and _is_watched(sql, run)  # a person saw the terminal fall silent, no end
+    after, news = news_of_failure(wanted, streak(sql, f"failure/{run.job_id}"), event, stopped=stopped, watched=watched)
     keep(sql, after)
     _tell_of_run(sql, run, [*news, *news_of_model(wanted, run, now)], now)
+
+
+def _is_watched(sql: Connection, run: Run) -> bool:
+    (watched,) = sql.execute("SELECT watched FROM runs WHERE job_id = ? AND n = ?", (run.job_id, run.n)).fetchone()
+    return bool(watched)
+
+
+def watch(sql: Connection, job_id: str, n: int, *, watched: bool) -> None:
+    """A person waits at a terminal for the end of a run, or no longer does."""
+    sql.execute("UPDATE runs SET watched = ? WHERE job_id = ? AND n = ?", (watched, job_id, n))
 
 
 def succeeded(sql: Connection, run: Run, wanted: Asked, *, now: datetime) -> None:
@@ -249,6 +261,7 @@ def _of_step(
     """The event of a step that is news. Its key tells one telling from another."""
     assert step.phase is not None
     told = step.streak
+    since, times = step.course(flaps=step.flaps)
     return Event(
         key=f"{told.key}/{step.phase}/{stamp(at)}",
         at=at,
@@ -256,7 +269,7 @@ def _of_step(
         phase=step.phase,
         job_id=job_id,
         streak=told.event,
-        since=told.since,
-        times=told.times,
+        since=since,
+        times=times,
         facts={**facts, "of": kind.value} if step.flaps else facts,
     )

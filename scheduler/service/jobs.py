@@ -14,9 +14,9 @@ from scheduler.core import views
 from scheduler.core.due.expected import Alarm, Kind, alarm_texts, starved_texts
 from scheduler.core.due.place import holding, place_texts
 from scheduler.core.times.fires import coming
-from scheduler.core.values.facts import Fault, Job, JobSummary, Status, Watched, summary_of
+from scheduler.core.values.facts import Fault, Job, JobSummary, Status, summary_of
 from scheduler.core.values.instants import instant
-from scheduler.core.values.problems import Problem, UsageError, meant
+from scheduler.core.values.problems import UsageError, meant
 from scheduler.core.values.runs import Run, RunStatus
 from scheduler.core.values.settings import Settings
 from scheduler.core.values.spec import Schedule
@@ -24,6 +24,8 @@ from scheduler.core.values.texts import short
 from scheduler.core.values.usage import ResultFormat
 from scheduler.ledger import budgets, evidence, places, queries, syncs
 from scheduler.ledger.agents import other_models
+from scheduler.ledger.reach import dead_channels
+from scheduler.ledger.standing import ProblemsByJob, job_row
 from scheduler.ledger.store import Store
 from scheduler.root.files import WorkingTree
 from scheduler.root.settings import read_settings
@@ -72,7 +74,7 @@ def list_jobs(
         for _, alarm in overdue:
             alarms.setdefault(alarm.job_id, []).append(alarm)
         lost = store.read(places.open_faults)
-        wrong = _Problems(found)
+        wrong = ProblemsByJob(found)
         other = store.read(other_models, agents_among(store, summaries))
         rows = [
             views.job_row(
@@ -88,9 +90,11 @@ def list_jobs(
         ]
         jobs = rows if files is None else [files.job_json(*each) for each in zip(known, rows, strict=True)]
         held = held_in(root, store)
+        dead = store.read(dead_channels)
     wanted = [job for job in jobs if _is_wanted(job, statuses, tag, problems)]
     # A daemon that is gone comes first: everything below it is a consequence or out of date.
     troubles = [*daemon.troubles, *troubles, *place_texts(lost), *alarm_texts(overdue), *starved_texts(summaries)]
+    troubles += [f"{each.dead_text}; {each.hint}" for each in dead]
     # The summary covers the whole root.
     listed = views.list_json(jobs, found, troubles, held=held)
     return {**listed, "jobs": wanted, "daemon": views.daemon_json(daemon.presence)}
@@ -169,16 +173,7 @@ def show_job(root: Root, job_id: str, *, prefix: bool = False) -> ShowJson:
     with root.job(job_id, prefix=prefix) as (store, job):
         now = root.clock.now()
         coming = [] if job.status(now) in _NEVER_FIRE else _coming(job, now)
-        summary = summary_of(job)
-        row = views.job_row(
-            summary,
-            problems=_Problems(store.read(syncs.problems)).of(summary),
-            now=now,
-            alarms=[alarm for _, alarm in store.read(evidence.alarms, now, [job])],
-            lost=holding(store.read(places.open_faults), job),
-            running=[run for run in store.read(queries.active_runs) if run.job_id == job.id],
-            other_model=store.read(other_models, [job.id]).get(job.id),
-        )
+        row = store.read(job_row, job, now)
         runner = (store.read(syncs.settings) or Settings()).runners.get(job.file.spec.runner)
         return {
             "job": _Files(root).job_json(job, row),
@@ -244,21 +239,6 @@ def next_fires(
     found.sort(key=lambda each: each[:2])
     tell = functools.cache(views.fire_json)
     return {"fires": [{"job_id": job_id, **tell(slot, schedule)} for slot, job_id, schedule in found]}
-
-
-class _Problems:
-    """What the last sync found wrong, by job. A problem of a whole file belongs to all jobs of the file."""
-
-    def __init__(self, problems: Iterable[Problem]) -> None:
-        self._found: dict[str, list[tuple[int, Problem]]] = {}
-        for place, problem in enumerate(problems):
-            self._found.setdefault(problem.job_id or f"/{problem.path}", []).append((place, problem))
-
-    def of(self, job: Watched) -> list[Problem]:
-        if not self._found:
-            return []
-        mine = [*self._found.get(job.id, ()), *self._found.get(f"/{job.path}", ())]
-        return [problem for _, problem in sorted(mine, key=lambda each: each[0])]
 
 
 class _Files:

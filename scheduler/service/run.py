@@ -49,12 +49,14 @@ def run_job(
     claimed: Callable[[Run, bool], None] = lambda *_: None,
     task_of: str | None = None,
     check: bool = False,
+    watched: bool = False,
     synced: Callable[[int], None] = lambda _: None,
 ) -> Run:
     """Run a job now: in the daemon if one is running, otherwise in this process, whatever `wait` says.
 
     claimed: called with the run once it has a row, and whether it runs here.
     task_of: an earlier run of the job, JOB:N, whose text is used again; the new run records its origin.
+    watched: somebody sees at a terminal how it ends, so no channel is told of a failure.
     check: let the job's check decide first, as it does for a slot. Without it, somebody who asks for a run gets one.
     synced: called with the number of created jobs, if the root was never synced and is synced first.
     The job's own file and scheduler.yaml count as they are now, synced or not (F1). The task is read last.
@@ -71,12 +73,12 @@ def run_job(
     _refuse_other_branch(root, job_id)
     holder = root.daemon()
     if holder is None:
-        return _run_here(root, job_id, cancel, claimed, origin, check=check)
+        return _run_here(root, job_id, cancel, claimed, origin, check=check, watched=watched)
     with root.job(job_id, to_write=True) as (store, job):
         run: Run | None = None
         # A separate verb: a daemon of an earlier version must not run a different text.
         what: Json = {"verb": "run", "check": check} if origin is None else {"verb": "rerun", "task_of": origin.n}
-        for answer in ask(holder, **what, job_id=job.id, actor=root.actor, wait=wait):
+        for answer in ask(holder, **what, job_id=job.id, actor=root.actor, wait=wait, watched=wait and watched):
             first = run is None
             run = store.read(runs.find_run, job.id, answer["n"])
             assert run is not None  # the daemon reports it once its row exists
@@ -144,6 +146,7 @@ def _run_here(
     origin: Run | None = None,
     *,
     check: bool = False,
+    watched: bool = False,
 ) -> Run:
     from scheduler.ledger.owners import Owner
     from scheduler.run.local.attempts import Attempts
@@ -161,6 +164,7 @@ def _run_here(
                 trigger=Trigger.MANUAL if origin is None else Trigger.RERUN,
                 task_of=None if origin is None else origin.n,
                 check=check,
+                watched=watched,
                 requested_by=root.actor,
                 owner=owner.id,
                 max_running=settings.limits.max_running,

@@ -10,20 +10,25 @@ from typing import TYPE_CHECKING
 from scheduler.core import views
 from scheduler.core.due.due import next_to_fire
 from scheduler.core.due.place import PlaceFault, holding
+from scheduler.core.due.reach import Reach
+from scheduler.core.due.sending import Breaker
 from scheduler.core.past.presence import DaemonState, expecting
 from scheduler.core.values.facts import JobSummary, Status, SyncState, summary_of
 from scheduler.core.values.instants import instant
 from scheduler.core.values.runs import Run, RunStatus
+from scheduler.core.values.settings import Settings
 from scheduler.core.values.texts import counted
 from scheduler.ledger import evidence, places, queries, syncs
+from scheduler.ledger.reach import reach
 from scheduler.ledger.store import Store
+from scheduler.root.settings import read_settings
 from scheduler.service.first import is_new, read_unsynced
 from scheduler.service.jobs import held_in
 from scheduler.service.presence import FoundDaemon, find_daemon
 from scheduler.service.root import Root
 
 if TYPE_CHECKING:
-    from scheduler.core.answers import FailingJson, NextFireJson, OverdueJson, StatusJson, StatusRunJson
+    from scheduler.core.answers import FailingJson, NextFireJson, OverdueJson, ReachJson, StatusJson, StatusRunJson
 
 COMING = 5  # next fires
 _WRONG = (SyncState.INVALID, SyncState.CONFLICT)
@@ -55,11 +60,13 @@ def status(root: Root) -> StatusJson:
             overdue=_overdue(store, jobs, now, fires=not daemon.observes),
             lost=lost,
             errors=sum(problem.is_error for problem in store.read(syncs.problems)),
+            channels=store.read(reach),
         )
 
 
 def _unsynced(root: Root, now: datetime) -> StatusJson:
     found = read_unsynced(root)
+    settings, _ = read_settings(root.place)
     jobs = list(map(summary_of, found.jobs))
     daemon = find_daemon(root, None, jobs, now)
     return _told(
@@ -70,6 +77,9 @@ def _unsynced(root: Root, now: datetime) -> StatusJson:
         never_synced=True,
         jobs=jobs,
         errors=sum(problem.is_error for problem in found.problems),
+        channels=[
+            Reach(channel=each, breaker=Breaker(name=each.name)) for each in (settings or Settings()).channels.values()
+        ],
     )
 
 
@@ -86,6 +96,7 @@ def _told(
     overdue: Sequence[OverdueJson] = (),
     lost: Sequence[PlaceFault] = (),
     errors: int = 0,
+    channels: Sequence[Reach] = (),
 ) -> StatusJson:
     statuses = [job.status(now, waits=bool(lost) and holding(lost, job) is not None) for job in jobs]
     wrong = sum(job.sync_state in _WRONG for job in jobs)
@@ -109,6 +120,7 @@ def _told(
         errors=errors,
         troubles=troubles,
         held=held,
+        dead=[each for each in channels if each.is_dead],
     )
     if never_synced:
         attention.append("never synced")
@@ -148,6 +160,7 @@ def _told(
             if each is Status.WAITING and (found := holding(lost, job)) is not None
         ],
         "next": _coming(jobs, now),
+        "channels": _reach_json(channels),
         "troubles": list(troubles),
     }
 
@@ -162,6 +175,7 @@ def _attention(
     errors: int,
     troubles: Sequence[str],
     held: str | None,
+    dead: Sequence[Reach],
 ) -> list[str]:
     """What a person has to look at. A root that is only observed is no cause for concern."""
     found = []
@@ -183,7 +197,30 @@ def _attention(
         found.append(f"{counted(errors, 'error')} in the files")
     if held and daemon.says.get("held_long"):
         found.append("sync is held")
+    if dead:
+        found.append(f"{dead[0].who} is dead" if len(dead) == 1 else f"{len(dead)} channels are dead")
     return found
+
+
+def _reach_json(channels: Sequence[Reach]) -> ReachJson:
+    oldest = min((each.oldest_at for each in channels if each.oldest_at is not None), default=None)
+    return {
+        "total": sum(each.job_id is None for each in channels),
+        "dead": [
+            {
+                "name": each.name if each.job_id is None else None,
+                "job_id": each.job_id,
+                "since": instant(each.breaker.open_since),
+                "error": each.breaker.last_error,
+                "message": each.dead_text,
+                "hint": each.hint,
+            }
+            for each in channels
+            if each.is_dead and each.breaker.open_since is not None
+        ],
+        "waiting": sum(each.waiting for each in channels),
+        "oldest_at": None if oldest is None else instant(oldest),
+    }
 
 
 def _failing(store: Store, jobs: Iterable[JobSummary]) -> list[FailingJson]:

@@ -61,6 +61,14 @@ def runner_words(root: Root) -> list[str]:
     return [] if settings is None else sorted(settings.runners)
 
 
+def channel_words(root: Root) -> list[str]:
+    """The channels of scheduler.yaml."""
+    from scheduler.root.settings import read_settings
+
+    settings, _ = read_settings(root.place)
+    return [] if settings is None else sorted(settings.channels)
+
+
 def path_words(root: Root, start: str, *, job_files: bool) -> list[str]:
     """The files and folders of the root whose path has this prefix. Folders end with a slash.
 

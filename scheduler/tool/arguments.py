@@ -18,6 +18,7 @@ from scheduler.core.edits.written import value_of
 from scheduler.core.formats.base import Line, Shape
 from scheduler.core.formats.faults import KeyFault, check
 from scheduler.core.formats.shapes import JobId, JobShape
+from scheduler.core.messages.samples import SAMPLES
 from scheduler.core.times.moments import WrittenMoment, read_moment
 from scheduler.core.values.problems import UsageError, meant
 from scheduler.core.values.runs import RunStatus
@@ -56,20 +57,19 @@ class JobOrRunCall(Shape):
 
 
 class StatusCall(Shape):
-    """One screen: daemon, running, failing, overdue, next, and what needs a person."""
+    """One screen: daemon, running, failing, overdue, next, channels, what needs a person."""
 
 
 class ListCall(Shape):
     """Jobs: status, schedule, next and last run."""
 
     status: Line | None = Field(
-        default=None,
-        description="Only this status. list: paused, stopped, failing, ...; history: succeeded, failed, skipped, ...",
+        default=None, description="list: paused, stopped, failing, ...; history: succeeded, failed, skipped, ..."
     )
-    tag: Line | None = Field(default=None, description="Only jobs with this tag.")
-    problems: bool = Field(default=False, description="Only jobs whose files have problems.")
+    tag: Line | None = Field(default=None, description="Jobs with this tag.")
+    problems: bool = Field(default=False, description="Jobs whose files have problems.")
     n: int | None = Field(default=None, ge=1, le=10_000, description="At most N rows. Default: list 25, history 10.")
-    full: bool = Field(default=False, description="All keys of each row, not the short form.")
+    full: bool = Field(default=False, description="All keys of each row.")
 
 
 class ShowCall(JobOrRunCall):
@@ -87,7 +87,7 @@ class NextCall(Shape):
 
 
 class HistoryCall(Shape):
-    """Runs and skips of a job or of all jobs, newest first."""
+    """Runs and skips, newest first, and who was told."""
 
     job: JobId | None = Field(default=None, description="Job id.", examples=["heartbeat"])
     since: When | None = Field(default=None, description=f"Only after this: {_WHEN}.")
@@ -100,13 +100,13 @@ class HistoryCall(Shape):
 
 
 class LogCall(JobCall):
-    """Runs and changes on one timeline, with commits and authors."""
+    """Runs and edits on one timeline, with authors."""
 
     n: int | None = Field(default=None, ge=1, le=1_000, description="At most N rows.")
 
 
 class DiffCall(Shape):
-    """Text and definition of two runs compared, or of a run with now."""
+    """Two runs compared, or a run with now."""
 
     before: Line = Field(description="Run JOB:N; a job id for its last success.", examples=["heartbeat:7", "heartbeat"])
     after: Line | None = Field(default=None, description="A later run. Default: now.", examples=["heartbeat:9"])
@@ -123,9 +123,9 @@ class OutputCall(JobOrRunCall):
 
 
 class TaskCall(JobOrRunCall):
-    """The current text of a job, or the exact text of a run."""
+    """The text of a job now, or of a run."""
 
-    offset: int = Field(default=0, ge=0, le=100_000_000, description="Characters to skip: long texts are cut.")
+    offset: int = Field(default=0, ge=0, le=100_000_000, description="Characters to skip.")
 
 
 class ExplainCall(JobOrRunCall):
@@ -145,23 +145,36 @@ class ValidateCall(Shape):
 class PlanCall(Shape):
     """What a sync would change."""
 
-    base: Line | None = Field(default=None, description="Compare with this commit, not with the database.")
-    head: Line | None = Field(default=None, description="With base: the commit or branch to compare.")
+    base: Line | None = Field(default=None, description="Compare with this commit.")
+    head: Line | None = Field(default=None, description="With base: commit or branch to compare.")
+
+
+class ChannelsCall(Shape):
+    """Channels, and which are dead."""
+
+
+class DeliveriesCall(Shape):
+    """Messages, sent and waiting."""
+
+    job: JobId | None = Field(default=None, description="Job id.", examples=["heartbeat"])
+    channel: Line | None = Field(default=None, description="Name of a channel.")
+    failed: bool = Field(default=False, description="Only failures.")
+    n: int | None = Field(default=None, ge=1, le=1_000, description="At most N rows.")
 
 
 class RunCall(JobCall):
     """Run a job now."""
 
     task_of: Line | None = Field(default=None, description="Use the text of this run, JOB:N.")
-    wait: bool = Field(default=False, description="Answer when the run has ended.")
-    dry_run: bool = Field(default=False, description="Only show what would start.")
+    wait: bool = Field(default=False, description="Answer when it has ended.")
+    dry_run: bool = Field(default=False, description="Only show what would happen.")
 
 
 class PauseCall(JobCall):
     """Pause a job; its file does not change."""
 
     reason: Line | None = Field(default=None, description="Why.")
-    until: When | None = Field(default=None, description="When it resumes by itself, such as +2h.")
+    until: When | None = Field(default=None, description="When it resumes, such as +2h.")
     next: bool = Field(default=False, description="Skip only the next slot.")
 
 
@@ -169,7 +182,7 @@ class ResumeCall(Shape):
     """End a pause, or restart a stopped job."""
 
     job: JobId | None = Field(default=None, description="Job id.", examples=["heartbeat"])
-    account: Line | None = Field(default=None, description="Instead of job: probe this parked account now.")
+    account: Line | None = Field(default=None, description="Or probe this parked account.")
 
 
 class CancelCall(Shape):
@@ -179,7 +192,24 @@ class CancelCall(Shape):
 
 
 class SyncCall(Shape):
-    """Apply the files now; a daemon does this by itself."""
+    """Apply the files now, as a daemon does."""
+
+
+class TestChannelCall(Shape):
+    """Send a test message."""
+
+    channel: Line = Field(description="Name of a channel.", examples=["owner"])
+    kind: Annotated[
+        Literal[tuple(each.value for each in SAMPLES)],  # type: ignore[valid-type]
+        WithJsonSchema({"type": "string"}),
+    ] = Field(default="test", description="Sample of an event: failure, success, ...")
+    dry_run: bool = Field(default=False, description="Only show what would happen.")
+
+
+class RetryDeliveryCall(Shape):
+    """Send a message that was given up."""
+
+    id: int = Field(ge=1, description="Of the delivery.", examples=[7])
 
 
 class EditCall(JobCall):
@@ -210,23 +240,23 @@ class UpdateCall(VersionedEdit):
 class CreateCall(EditCall):
     """Write a new job file."""
 
-    path: Line | None = Field(default=None, description="File. Default for create: jobs/JOB.md or jobs/JOB.yaml.")
+    path: Line | None = Field(default=None, description="File. Default for create: jobs/JOB.md or .yaml.")
 
 
 class DeleteCall(VersionedEdit):
     """Delete a job from its file; its history stays."""
 
-    with_task: bool = Field(default=False, description="Delete the file of task_source_path too.")
+    with_task: bool = Field(default=False, description="Delete its task file too.")
 
 
 class MvCall(VersionedEdit):
     """Move a job to another file."""
 
-    path: Line = Field(description="File to move it to.", examples=["jobs/agents/heartbeat.md"])
+    path: Line = Field(description="New file.", examples=["jobs/agents/heartbeat.md"])
 
 
 class RollbackCall(VersionedEdit):
-    """Restore the text of a run, or the job as of a commit."""
+    """Restore the text of a run, or the job of a commit."""
 
     to: Line = Field(
         description="JOB:N, text:SHA or commit:SHA.", examples=["heartbeat:7", "text:0a1b2c3d", "commit:0a1b2c3d"]
@@ -247,6 +277,8 @@ READS: Mapping[str, type[Shape]] = {
     "versions": VersionsCall,
     "validate": ValidateCall,
     "plan": PlanCall,
+    "channels": ChannelsCall,
+    "deliveries": DeliveriesCall,
 }
 ACTS: Mapping[str, type[Shape]] = {
     "update": UpdateCall,
@@ -259,6 +291,8 @@ ACTS: Mapping[str, type[Shape]] = {
     "resume": ResumeCall,
     "cancel": CancelCall,
     "sync": SyncCall,
+    "test_channel": TestChannelCall,
+    "retry_delivery": RetryDeliveryCall,
 }
 CALLS: Mapping[str, type[Shape]] = {**READS, **ACTS}
 READ_TOOL, EDIT_TOOL = "schedule_read", "schedule"

@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from scheduler.core.edits.written import value_of
+from scheduler.core.values.events import EventKind
 from scheduler.core.values.problems import SchedulerError, UsageError
 from scheduler.core.values.runs import Run, RunStatus
 from scheduler.core.values.settings import ROOT_FILE
@@ -16,6 +17,7 @@ from scheduler.core.values.texts import TextError
 from scheduler.core.views import run_json, task_json
 from scheduler.run.local.cancel import Cancel
 from scheduler.service.accounts import resume_account
+from scheduler.service.channels import channels, deliveries, delivery, rehearse_channel, retry_delivery, try_channel
 from scheduler.service.edit.drafts import Target
 from scheduler.service.edit.permission import need_permission
 from scheduler.service.edit.verbs import create_job, delete_job, move_job, roll_back, update_job
@@ -56,7 +58,7 @@ _NAMES = {"from": "since", "to": "until"}  # verb arguments that have another na
 _OF_JOBS = ("list", "show", "next", "history", "explain")  # actions that know no jobs before the first sync
 _FLOW = re.compile(r"schedule: (\{[^{}]*\})")
 EDITS = ("update", "create", "delete", "mv", "rollback")
-WAITS = ("run", "cancel")  # can take as long as a run
+WAITS = ("run", "cancel", "test_channel")  # can take as long as a run, or as a service that does not answer
 
 
 def answer(root: Root, arguments: Mapping[str, Any], cancel: Cancel, tool: str = EDIT_TOOL) -> Json:
@@ -251,6 +253,28 @@ def _sync(root: Root, _: Call, __: Cancel) -> Json:
     return _synced(sync(root))
 
 
+def _deliveries(root: Root, call: Call, _: Cancel) -> Json:
+    given = call.given
+    found = deliveries(root, given.job, channel=given.channel, failed=given.failed, count=given.n or _RUNS)
+    return {"deliveries": [lean(each) for each in found["deliveries"]]}
+
+
+def _test_channel(root: Root, call: Call, cancel: Cancel) -> Json:
+    given = call.given
+    if given.dry_run:
+        return lean(rehearse_channel(root, given.channel, EventKind(given.kind)))
+    need_permission(root, "test_channel")
+    return lean(try_channel(root, given.channel, EventKind(given.kind), wait=cancel.wait))
+
+
+def _retry_delivery(root: Root, call: Call, _: Cancel) -> Json:
+    need_permission(root, "retry_delivery")
+    number = call.given.id
+    if (job_id := delivery(root, number)["job_id"]) is not None:
+        need_permission(root, "retry_delivery", job_id)
+    return lean(retry_delivery(root, number))
+
+
 def _target(given: EditCall) -> Target:
     return Target(commit=given.commit, branch=given.branch, message=given.message)
 
@@ -314,6 +338,10 @@ _ACTIONS: Mapping[str, Callable[[Root, Call, Cancel], Json]] = {
     "resume": _resume,
     "cancel": _cancel,
     "sync": _sync,
+    "channels": lambda root, *_: {"channels": [lean(each) for each in channels(root)["channels"]]},
+    "deliveries": _deliveries,
+    "test_channel": _test_channel,
+    "retry_delivery": _retry_delivery,
     "update": _update,
     "create": _create,
     "delete": _edit(delete_job),

@@ -18,8 +18,9 @@ _JOB = ("id", "status", "schedule_text", "next_fire_at", "last_run_at", "last_ru
 _RUN = (
     *("id", "status", "reason", "trigger", "fire_time", "requested_by", "started_at", "duration_ms", "exit_code"),
     *("error", "result", "result_cut", "retry_at", "task_sha256", "check_sha256", "revision", "dirty", "task_of"),
-    *("end_class", "cost", "model", "reset_at", "denied"),
+    *("end_class", "cost", "model", "reset_at", "denied", "deliveries"),
 )
+_DELIVERY = ("id", "channel", "event", "status", "error")  # of a run
 
 
 def lean(found: Mapping[str, Any]) -> dict[str, Any]:
@@ -69,6 +70,7 @@ def cut_result(run: Mapping[str, Any]) -> dict[str, Any]:
 def short_run(run: Mapping[str, Any]) -> dict[str, Any]:
     """A row of a history."""
     told = cut_result(run)
+    told["deliveries"] = [lean({name: each[name] for name in _DELIVERY}) for each in run["deliveries"]]
     return lean({name: told[name] for name in _RUN if name in told})
 
 

@@ -42,7 +42,7 @@ _BRIEF = {
     "expect": "result: nonempty or /regex/; file: PATH.",
     "check": "runner, task or task_source_path, output: exit 0 runs, 10 skips.",
     "budget": "per_run, per_day, per_month.",
-    "deliver": "Channels in scheduler.yaml to tell.",
+    "deliver": "Channels to tell.",
     "deliver_on": "success, failure, every_failure, recovery, skip.",
     "ping": "URL called at start and end.",
 }
@@ -110,11 +110,9 @@ Reads the jobs of a scheduler: what they are, when they run, what they did and w
 Changes nothing. Answers are short and leave out keys without a value; full: true gives all keys of a list.
 
 Examples:
-    {"action": "list", "tag": "agent"}
     {"action": "show", "job": "heartbeat"}
     {"action": "history", "job": "heartbeat", "n": 5}
     {"action": "output", "run": "heartbeat:7"}
-    {"action": "explain", "job": "heartbeat"}
 """,
     EDIT_TOOL: """\
 Edits the jobs of a scheduler in their files, and runs, pauses, resumes and cancels them. An edit changes only what it
@@ -126,23 +124,22 @@ A job is a file: Markdown with the task as the body,
 
     ---
     id: heartbeat
-    tags: [agent]
     schedule: "0 * * * *"
     ---
     You are woken once an hour. Look at the inbox.
 
-or YAML with task or task_source_path. Cron uses the local time of its timezone, or else of the one in scheduler.yaml.
+or YAML with task or task_source_path. Cron uses the local time of its timezone, or of the one in scheduler.yaml.
 Durations are text: 90s, 20m, 1h30m.
 
 Examples:
-    {"action": "update", "job": "heartbeat", "schedule": {"every": "2h"}, "name": "Two-hourly"}
+    {"action": "update", "job": "heartbeat", "schedule": {"every": "2h"}}
     {"action": "update", "job": "heartbeat", "task": "Look at the inbox first.\\n", "if_version": "3-0a1b2c3d"}
     {"action": "update", "job": "heartbeat", "set": {"retry.attempts": 3}, "unset": ["description"]}
     {"action": "create", "job": "digest", "schedule": {"cron": "0 18 * * *", "timezone": "Europe/Berlin"},
-     "task": "Sum up the day.\\n", "tags": ["agent"]}
+     "task": "Sum up the day.\\n"}
     {"action": "run", "job": "heartbeat", "wait": true}
 
-task is the whole text: read it first (task of schedule_read). An edit answers with its diff, what it proposes
+task is the whole text: read it first (schedule_read task). An edit answers with its diff, what it proposes
 (schedule, next fires) and when it takes effect: now, next_sync, or pending_branch, which a person has to merge. agents
 in scheduler.yaml says what you can change. An error says what to do instead, and means that nothing was changed.
 """,

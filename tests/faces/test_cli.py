@@ -18,9 +18,13 @@ from pathlib import Path
 import pytest
 
 from scheduler import __version__
+from scheduler.core.due.events import News
+from scheduler.core.due.sending import Breaker
+from scheduler.core.values.channels import Channel
+from scheduler.core.values.events import Event, EventKind
 from scheduler.core.values.facts import summary_of
 from scheduler.core.values.instants import parse_instant
-from scheduler.ledger import queries
+from scheduler.ledger import outbox, queries, syncs, told
 from scheduler.ledger.store import Store
 from tests.faces.conftest import FILES, JOBS, ROOT_FILE, Root
 from tests.helpers import REPOSITORY, Result, call, ended
@@ -153,6 +157,34 @@ def prompt_gone(root: Root) -> None:
     root.delete("prompts/triage.md")
 
 
+def unheard(root: Root) -> None:
+    """With a channel that is dead, one that works, a ping that is dead, and messages that wait."""
+    root.edit("scheduler.yaml", "timeout: 5m}", "timeout: 5m, deliver: [mail, ci]}")
+    root.edit("scheduler.yaml", "runners:", f"{CHANNELS}runners:")
+    root.edit("jobs/flaky.yaml", "id: flaky", "id: flaky\nping: '${env:HC}'")
+    ran(root)
+    now = root.clock.now()
+    with Store.open(root.db, create=False) as store, store.writing() as sql:
+        event = Event(key="run/flaky/1/failure", at=now, kind=EventKind.FAILURE, job_id="flaky", run_n=1)
+        told.tell(sql, [News(event=event, channels=("mail", "ci"))], now=now)
+        first = [each for each in outbox.waiting(sql) if each.channel == "ci"]
+        outbox.take(sql, first, now=now)
+        outbox.settle(sql, first, status="delivered", now=now)
+        settings = syncs.settings(sql)
+        assert settings is not None
+        mail, ping = settings.channels["mail"], Channel(name="ping:flaky", ping="${env:HC}")
+        outbox.keep_breaker(sql, Breaker(name="ci").after_success(now))
+        for channel, error in ((mail, "HTTP 401 Unauthorized: wrong password"), (ping, "HTTP 404 Not Found")):
+            broken = Breaker(name=channel.name, digest=channel.digest)
+            outbox.keep_breaker(sql, broken.after_failure(error, now - timedelta(hours=1), permanent=True))
+
+
+CHANNELS = """\
+channels:
+  mail: {url: "mailtos://${env:SMTP}@example.com", detail: full}
+  ci: {webhook: "https://ci.example.com/hook", secret: "${env:HOOK}"}
+  old: {command: [cat]}
+"""
 GOLDEN_CASES: dict[str, tuple[Callable[[Root], None], str]] = {
     "validate": (fresh, "validate"),
     "validate-problems": (broken, "validate"),
@@ -199,6 +231,11 @@ GOLDEN_CASES: dict[str, tuple[Callable[[Root], None], str]] = {
     "audit": (resynced, "audit"),
     "audit-job": (resynced, "audit flaky"),
     "audit-root": (resynced, "audit @root"),
+    "channels": (unheard, "channels list"),
+    "channels-dry-run": (unheard, "channels test mail --dry-run --kind failure"),
+    "deliveries": (unheard, "deliveries"),
+    "status-channels": (unheard, "status"),
+    "list-channels": (unheard, "list"),
     "unknown-job": (ran, "show heartbeet"),
     "unknown-command": (fresh, "hystory heartbeat"),
 }

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from scheduler.cli.completion import last_word
-from tests.faces.conftest import Root
+from tests.faces.conftest import ROOT_FILE, Root
 from tests.helpers import LONG_S, REPOSITORY, call
 
 ASK = "\x14"  # Ctrl-T, bound to print the line as it is
@@ -86,6 +86,7 @@ def env(tmp_path: Path) -> dict[str, str]:
 
 @pytest.fixture
 def ran(root: Root) -> Root:
+    root.write("scheduler.yaml", ROOT_FILE + "channels: {owner: {command: [cat]}}\n")
     root.sync()
     root.run("heartbeat")
     root.run("triage")
@@ -116,6 +117,10 @@ CASES = {
     "--root=job": "--root=jobs/",
     "validate sche": "validate scheduler.yaml ",
     "explain heartbeat --a": "explain heartbeat --at ",
+    "channels te": "channels test ",
+    "channels test ow": "channels test owner ",
+    "deliveries --channel ow": "deliveries --channel owner ",
+    "deliveries re": "deliveries retry ",
 }
 
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
+from scheduler.machine.clock import SystemClock
 from tests.delivery.sinks import HttpSink, http_sink
 from tests.faces.conftest import Root
 from tests.faces.served import Served, root, serve
+from tests.faces.test_tool import ask, refused
 from tests.helpers import ROOT_FILE, call, until
 
 __all__ = ["root", "serve"]  # fixtures
@@ -63,10 +66,38 @@ def test_a_channel_is_tested_through_the_daemon_and_what_it_refuses_can_be_sent_
         assert (row["event"], row["status"].startswith("error:"), row["tries"]) == ("test", True, 1)
         sink.mode = 200
         assert root.ok("channels", "test", "ci").stdout == "ci: delivered\n"
+        assert root.json("channels", "test", "ci", "--kind", "failure")["sample"] == "failure"
+        sample = json.loads(sink.received[-1].body)
+        assert (sample["kind"], sample["facts"], sample["run"]["status"]) == ("test", {"sample": "failure"}, "failed")
         again = root.json("deliveries", "retry", str(row["id"]))
         assert again["status"] == "pending"
         until(lambda: root.json("deliveries")["deliveries"][-1]["status"] == "delivered" or None, "the first message")
         tokens = [each.headers["webhook-id"] for each in sink.received]
-        assert tokens[0] == tokens[-1] != tokens[1], "a message keeps its token"
+        assert tokens[0] == tokens[-1] not in tokens[1:-1], "a message keeps its token"
         assert call("deliveries", "retry", str(row["id"])).code == 3
         assert "delivered" in root.ok("deliveries", "--channel", "ci").stdout
+
+
+def test_a_person_sees_what_a_failure_will_look_like_before_there_is_one(root: Root, serve: Serve) -> None:
+    with http_sink() as sink:
+        url = f"json://{sink.url.removeprefix('http://')}/people"
+        text = f'{ROOT_FILE}channels:\n  people: {{url: "{url}?+X-Key=${{env:KEY}}"}}\n'
+        root.write("scheduler.yaml", text + "agents: {jobs: ['*'], verbs: [test_channel]}\n")
+        serve(KEY=SECRET)
+        assert root.ok("channels", "test", "people", "--kind", "failure").stdout == "people: delivered\n"
+        (arrived,) = sink.received
+        message = json.loads(arrived.body)
+        assert message["title"].endswith("] TEST: example failed")
+        assert message["message"].startswith("this is a test message; none of this has happened\nexit code 3 after 41s")
+        (row,) = root.json("deliveries")["deliveries"]
+        assert (row["event"], row["job_id"], row["status"]) == ("test", None, "delivered")
+        shown = root.cli("channels", "test", "people", "--dry-run", "--kind", "failure", "--json")
+        assert shown.code == 1, "the variable is the daemon's"
+        assert shown.json["message"]["title"] == message["title"]
+        assert len(sink.received) == 1
+        assert "agents.verbs allows test_channel" in refused(root, "retry_delivery", id=row["id"])
+        seen = replace(root, clock=SystemClock())  # type: ignore[arg-type]
+        assert ask(seen, "test_channel", channel="people") == {
+            "channel": "people", "sample": "test", "delivered": True,
+        }  # fmt: skip
+        assert json.loads(sink.received[-1].body)["title"].endswith("] test message")

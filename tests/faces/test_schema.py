@@ -301,6 +301,18 @@ def test_the_schemas_accept_jobs_example_and_what_init_writes(tmp_path: Path) ->
         ROOT.validate(settings)
 
 
+def test_what_init_writes_about_channels_is_valid_without_its_number_signs(tmp_path: Path) -> None:
+    write_scaffold(tmp_path)
+    text = (tmp_path / "scheduler.yaml").read_text()
+    for line in ("deliver: [owner]", "channels:", '  owner: {url: "${env:OWNER_URL}"}', "alerts: {deliver: [owner]}"):
+        assert text.count(f"# {line}\n") == 1
+        text = text.replace(f"# {line}\n", f"{line}\n")
+    settings, problems = read_root_file(text.encode())
+    assert settings is not None
+    assert problems == ()
+    assert [*settings.channels] == [*settings.alerts.deliver] == ["owner"]
+
+
 # -- agreement with the reader ------------------------------------------------------------------------
 
 

@@ -19,7 +19,7 @@ from tests.faces.conftest import Root
 AUTUMN = "--from 2026-10-24T23:20:00Z --to 2026-10-25T02:30:00Z"
 # What each command prints of the root below; those that print no instant are named after it.
 SCREENS = (
-    "channels list", "deliveries",
+    "channels list", "channels test log --dry-run --kind failure", "deliveries",
     "list", "list --problems", "list --status stopped", "show heartbeat", "show triage", "show flaky",
     "next", "next triage -n 1", f"next heartbeat {AUTUMN}", "history heartbeat", "history flaky", "history tick",
     "log heartbeat", "log flaky", "versions heartbeat", "audit", "audit heartbeat", "diff heartbeat",
@@ -51,6 +51,7 @@ def busy(lived_in: Root, monkeypatch: pytest.MonkeyPatch) -> Root:
     """Jobs that ran, failed, are paused, stopped, invalid and of two zones; the reader is in New York."""
     monkeypatch.setenv("TZ", "America/New_York")
     root = lived_in
+    root.edit("scheduler.yaml", "runners:", "channels: {log: {command: [cat]}}\nrunners:")
     root.edit("jobs/flaky.yaml", "id: flaky", "id: flaky\nfailure_limit: 1")
     root.write("jobs/once.yaml", 'id: once\nschedule: {at: "2026-10-25T02:30:00+01:00"}\ntask: Once.\n')
     root.sync()

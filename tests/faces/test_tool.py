@@ -132,7 +132,7 @@ def examples(tool: str) -> Iterator[dict[str, Any]]:
 @pytest.mark.parametrize("tool", TOOLS)
 def test_every_example_of_a_description_fits_the_schema_and_can_be_read(tool: str) -> None:
     found = list(examples(tool))
-    assert len(found) >= 5
+    assert len(found) >= 3
     validator = Draft202012Validator(input_schema(tool))
     for each in found:
         validator.validate(each)

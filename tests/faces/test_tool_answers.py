@@ -118,7 +118,7 @@ def test_the_tool_that_reads_takes_no_action_that_changes_and_names_the_one_that
 def test_reading_leaves_no_trace(lived_in: Root) -> None:
     arguments = {
         "diff": {"before": "heartbeat:1"}, "list": {}, "status": {}, "next": {}, "validate": {},
-        "plan": {"base": "HEAD"}, "output": {"run": "heartbeat:1"},
+        "plan": {"base": "HEAD"}, "output": {"run": "heartbeat:1"}, "channels": {},
     }  # fmt: skip
     before = contents(lived_in.path)
     for action in READS:

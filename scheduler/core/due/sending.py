@@ -13,7 +13,7 @@ HOUR = timedelta(hours=1)
 PATIENCE = timedelta(days=1)  # then a delivery is given up
 WINDOW = timedelta(seconds=60)  # after a message: what comes meanwhile is one digest
 MOST_WAITING = 1_000  # of a channel; beyond it, the oldest results are dropped
-MOST_MERGED = 1_000
+MOST_MERGED = 500
 OPENS_AFTER, OPENS_OVER = 5, timedelta(minutes=1)  # failures in a row, over at least this time
 PROBES = tuple(timedelta(minutes=m) for m in (1, 2, 4, 8, 16, 30))
 DEAD_AFTER = timedelta(minutes=15)  # an open breaker is told elsewhere
@@ -113,8 +113,8 @@ def turn(
     if breaker.probe_at is not None and now < breaker.probe_at <= now + PROBES[-1]:
         return Turn(wake_at=breaker.probe_at)
     head = rows[0]
-    # Without failures, the channel was edited or has worked since: what waits is due.
-    if breaker.failures and not breaker.dead and head.next_at is not None and now < head.next_at <= now + 1.2 * HOUR:
+    failing = breaker.failures > 0  # neither repaired nor known to work since
+    if failing and not breaker.dead and head.next_at is not None and now < head.next_at <= now + 1.2 * HOUR:
         return Turn(wake_at=head.next_at)
     if breaker.dead:
         return Turn(send=(head,))

@@ -32,13 +32,20 @@ class Denied:
     give: Mapping[str, Any] = field(default_factory=dict)  # that the hint names in braces
 
 
+def _doing(verb: str, what: str) -> str:
+    """`update jobs`: a verb and what it is done to."""
+    others = {"test_channel": "test channels", "retry_delivery": f"retry deliveries of {what}"}
+    return others.get(verb) or f"{verb} {what}"
+
+
 def check_verb(policy: Agents | None, verb: str) -> Denied | None:
     """Check that an agent may use the verb at all."""
     if policy is None:
-        message = f"agents cannot {verb} jobs here: scheduler.yaml has no `agents` section"
+        message = f"agents cannot {_doing(verb, 'jobs')} here: scheduler.yaml has no `agents` section"
         return Denied(message, "propose the change to a person; reading is always allowed")
     if verb not in policy.verbs:
-        return Denied(f"agents cannot {verb} jobs here; agents.verbs allows {', '.join(policy.verbs)}", HOW)
+        allowed = ", ".join(policy.verbs)
+        return Denied(f"agents cannot {_doing(verb, 'jobs')} here; agents.verbs allows {allowed}", HOW)
     return None
 
 
@@ -46,7 +53,7 @@ def check_job(policy: Agents, verb: str, job_id: str, tags: Sequence[str], *, is
     """tags: those that the job had before this request. is_new: no such job is known, so its tags can be chosen."""
     if matches_job(job_id, tags, policy.jobs):
         return None
-    message = f"agents cannot {verb} job {job_id!r}; agents.jobs allows {', '.join(policy.jobs)}"
+    message = f"agents cannot {_doing(verb, f'job {job_id!r}')}; agents.jobs allows {', '.join(policy.jobs)}"
     if is_new:
         plain = [pattern for pattern in policy.jobs if not _WILD.search(pattern)]
         tag = next((each.removeprefix(TAG) for each in plain if each.startswith(TAG)), None)

@@ -165,7 +165,8 @@ class RetentionShape(Shape):
 
 
 AgentVerb = Literal[
-    "update", "create", "delete", "mv", "rollback", "run", "cancel", "pause", "resume", "sync"
+    "update", "create", "delete", "mv", "rollback", "run", "cancel", "pause", "resume", "sync",
+    "test_channel", "retry_delivery",
 ]  # fmt: skip
 AgentField = Literal[
     "task", "task_source_path", "name", "description", "owner", "tags", "schedule", "enabled", "runner", "env",
@@ -184,7 +185,7 @@ class AgentsShape(Shape):
     verbs: Annotated[list[AgentVerb], AfterValidator(rules.not_empty), NOT_EMPTY] = Field(
         default=["update"],
         description="What agents can do besides reading. update, create, delete, mv and rollback edit files; run, "
-        "cancel, pause, resume and sync do not.",
+        "cancel, pause, resume and sync do not; test_channel and retry_delivery send messages.",
         examples=[["update", "rollback"]],
     )
     fields: Annotated[list[AgentField], AfterValidator(rules.not_empty), NOT_EMPTY] = Field(

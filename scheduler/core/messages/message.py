@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -31,6 +32,7 @@ from scheduler.core.values.settings import ROOT_JOB_ID
 from scheduler.core.values.texts import counted
 from scheduler.core.values.usage import EndClass
 
+SAMPLE = "sample"  # the fact that marks an event that has not happened: the kind that it shows
 STDERR_LINES = 10
 MEMBERS = 20  # of a list, such as the errors of files
 _LONGEST_ROOT, _LONGEST_JOB, _LONGEST_TITLE = 40, 100, 250
@@ -47,6 +49,8 @@ def message_of(subject: Subject, fit: Fit, detail: Detail, *, token: str, again:
 
     token: of the delivery, the same over all tries. again: an earlier try may have arrived.
     """
+    if detail is Detail.SHORT:
+        subject = replace(subject, stderr=())  # not shown, so the error is: it is often the last of these lines
     title = title_of(subject, predicate_of(subject), fit, again=again)
     facts = [line for line in facts_of(subject, fit.markup) if line]
     foot = foot_of(subject, fit.markup, token)
@@ -83,27 +87,32 @@ def title_of(subject: Subject, said: str, fit: Fit, *, again: bool) -> str:
     event = subject.event
     most = fit.most_title or min(_LONGEST_TITLE, fit.most // 2)
     end = " (sent again)" if again else ""
+    mark = "TEST: " if SAMPLE in event.facts else ""
     about_root = event.job_id == ROOT_JOB_ID or is_of_root(event.kind)
     where = f"{subject.root} on {subject.host}" if about_root and subject.host else subject.root
     name = "" if event.job_id == ROOT_JOB_ID else subject.job_name or event.job_id
-    room = most - len(said) - len(end) - 4
+    room = most - len(mark) - len(said) - len(end) - 4
     place = named(where, max(min(_LONGEST_ROOT, room // 2), 2))
     job = named(name, max(min(_LONGEST_JOB, room - len(place)), 2))
     if name and is_of_root(event.kind):
         job += ":"
-    return trimmed(f"[{place}] {f'{job} ' if job else ''}{named(said, most)}{end}", most)
+    return trimmed(f"[{place}] {mark}{f'{job} ' if job else ''}{named(said, most)}{end}", most)
 
 
 def facts_of(subject: Subject, markup: Markup) -> Iterator[str]:
     """The lines of facts, the most telling first. One may be empty."""
     event, told = subject.event, subject.event.facts
     text = with_wall_times(str(told.get("text") or ""), subject.timezone)
+    if SAMPLE in told:
+        yield "this is a test message; none of this has happened"
     match event.kind:
         case EventKind.FAILURE | EventKind.STOPPED | EventKind.SUCCESS | EventKind.STARTED:
             yield _SEPARATOR.join(filter(None, [_how_it_ended(subject, markup), _try(subject), _why_now(subject)]))
             if event.kind in _ENDED:
                 yield _what_it_said(subject, markup)
                 yield _streak(subject)
+            if event.phase is Phase.ENDS:
+                yield _recovered(subject)
             if event.kind is EventKind.STOPPED:
                 yield sentence(_stop(subject), markup)
             yield _change(subject, markup)

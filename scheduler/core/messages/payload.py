@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, cast
 
 from scheduler.core import views
+from scheduler.core.messages.message import SAMPLE
+from scheduler.core.values.events import EventKind
 from scheduler.core.values.instants import instant
 from scheduler.core.values.settings import ROOT_JOB_ID
 
@@ -19,7 +21,7 @@ def payload_of(subject: Subject, token: str, *, job: answers.JobJson | None = No
     return {
         "token": token,
         "key": event.key,
-        "kind": event.kind.value,
+        "kind": (EventKind.TEST if SAMPLE in event.facts else event.kind).value,  # no program may act on a sample
         "phase": event.phase.value,
         "at": instant(event.at),
         "root": subject.root,

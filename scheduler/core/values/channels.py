@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
@@ -58,6 +60,11 @@ class Channel(Stored):
     @property
     def kind(self) -> ChannelKind:
         return next(kind for kind in ChannelKind if getattr(self, kind.value))
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of how it is reached. Another one means that somebody has edited it."""
+        return hashlib.sha256(json.dumps(self.to_json(), sort_keys=True).encode()).hexdigest()
 
     @property
     def references(self) -> tuple[Reference, ...]:

@@ -171,14 +171,18 @@ def check_runners(
 
 
 def check_channels(settings: Settings, jobs: Iterable[Job]) -> Iterator[Check]:
-    """Whether the extra package is installed that channels with a url need. Nothing without such channels."""
+    """Whether somebody hears of the root, and the extra package for channels with a url is installed."""
+    named = {name for job in jobs if not job.archived and job.file.spec.enabled for name in job.file.spec.deliver}
+    if named and not settings.alerts.deliver:
+        first = min(named)
+        message = "jobs deliver messages, but nobody is told of an error in a file or a daemon that does not fire"
+        yield Check("alerts", "warning", message, f"add `alerts: {{deliver: [{first}]}}` to scheduler.yaml")
     channels = sorted(name for name, each in settings.channels.items() if each.kind is ChannelKind.URL)
     if not channels:
         return
     if find_spec("apprise") is not None:
         yield Check("channels", "ok", "the package for channels with a url is installed")
         return
-    named = {name for job in jobs if not job.archived and job.file.spec.enabled for name in job.file.spec.deliver}
     used = [name for name in channels if name in named or name in settings.alerts.deliver]
     message = f"nothing can be sent to {names(used or channels)}: the package for channels with a url is not installed"
     hint = "run `pip install 'gitops-scheduler[notify]'` in the scheduler's environment, and restart the daemon"

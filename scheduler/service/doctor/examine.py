@@ -25,6 +25,7 @@ from scheduler.git.tree import read_tree
 from scheduler.ledger import budgets, clock_steps, evidence, owners, places, queries, runs, syncs
 from scheduler.ledger.agents import other_models
 from scheduler.ledger.clock_steps import Clocked
+from scheduler.ledger.reach import reach
 from scheduler.ledger.store import Store
 from scheduler.machine.disks import cannot_write, lack_of_room
 from scheduler.machine.mounts import mount_of
@@ -269,6 +270,7 @@ def _database(place: Place, now: datetime, *, fires: bool) -> Iterator[Check]:
         yield from _jobs(summaries, now)
         yield from _budgets(store, now)
         yield from _models(store, summaries)
+        yield from _reached(store, now)
         dead = [
             each.run.id
             for each in store.read(runs.active)
@@ -367,6 +369,22 @@ def _models(store: Store, jobs: Sequence[JobSummary]) -> Iterator[Check]:
         message = f"{job_id} asks for model {each.asked!r}, and {each.served!r} answered {each.run_id}"
         hint = "look at the limits and the settings of the account, or ask for another model"
         yield Check("models", "warning", message, hint)
+
+
+def _reached(store: Store, now: datetime) -> Iterator[Check]:
+    """Whether messages arrive. Nothing without channels and pings."""
+    found = store.read(reach)
+    fine = True
+    for each in found:
+        if each.is_dead:
+            fine = False
+            yield Check("delivery", "error", each.dead_text, each.hint)
+        elif late := each.backlog_text(now):
+            fine = False
+            hint = f"is the daemon running? `scheduler deliveries --channel {each.name}` shows them"
+            yield Check("delivery", "warning", late, hint)
+    if found and fine:
+        yield Check("delivery", "ok", "none is dead, and no message is late")
 
 
 def _can_be_made(folder: Path) -> bool:
