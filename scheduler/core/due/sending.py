@@ -13,7 +13,7 @@ HOUR = timedelta(hours=1)
 PATIENCE = timedelta(days=1)  # then a delivery is given up
 WINDOW = timedelta(seconds=60)  # after a message: what comes meanwhile is one digest
 MOST_WAITING = 1_000  # of a channel; beyond it, the oldest results are dropped
-MOST_MERGED = 500
+MOST_MERGED = 1_000
 OPENS_AFTER, OPENS_OVER = 5, timedelta(minutes=1)  # failures in a row, over at least this time
 PROBES = tuple(timedelta(minutes=m) for m in (1, 2, 4, 8, 16, 30))
 DEAD_AFTER = timedelta(minutes=15)  # an open breaker is told elsewhere
