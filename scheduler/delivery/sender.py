@@ -30,7 +30,8 @@ from scheduler.machine.clock import Clock
 from scheduler.machine.log import Log
 from scheduler.root.place import Place
 
-HELPERS = 4
+HELPERS = 4  # for messages
+PING_HELPERS = 2  # for pings and the heartbeat, which wait for no service that hangs
 LOOK_S = 1.0  # between two looks at the outbox
 ALIVE = timedelta(seconds=45)  # a daemon gives a sign of life every ten seconds
 _WITHOUT_JOB = (ChannelKind.URL, ChannelKind.PING)  # whose messages have no JSON
@@ -59,7 +60,8 @@ class Sender:
     def __post_init__(self) -> None:
         self.arrived = threading.Event()  # an outcome
         self._couriers = threading.local()
-        self._pool = ThreadPoolExecutor(HELPERS, thread_name_prefix="courier")
+        self._messages = ThreadPoolExecutor(HELPERS, thread_name_prefix="courier")
+        self._pool = ThreadPoolExecutor(PING_HELPERS, thread_name_prefix="pinger")
         self._under_way: dict[str, _Sent] = {}
         self._known: dict[str, Described] = {}  # by digest
         self._beat_at: datetime | None = None
@@ -90,6 +92,7 @@ class Sender:
         """Kill what is under way: it is sent again by the next sender."""
         for courier in self._all:
             courier.close()
+        self._messages.shutdown(wait=False, cancel_futures=True)
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     def _look_at(
@@ -160,7 +163,8 @@ class Sender:
             finally:
                 self.arrived.set()
 
-        self._under_way[channel.name] = _Sent(rows, self._pool.submit(work))
+        pool = self._pool if channel.kind is ChannelKind.PING else self._messages
+        self._under_way[channel.name] = _Sent(rows, pool.submit(work))
 
     def _courier(self) -> Courier:
         courier: Courier | None = getattr(self._couriers, "courier", None)

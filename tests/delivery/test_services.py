@@ -15,7 +15,7 @@ import pytest
 from scheduler.core.due.events import News
 from scheduler.core.values.events import Event, EventKind
 from scheduler.delivery.couriers import Courier
-from scheduler.delivery.sender import Sender
+from scheduler.delivery.sender import HELPERS, Sender
 from scheduler.ledger import lives, told
 from scheduler.ledger.pool import Stores
 from scheduler.ledger.store import Store
@@ -175,6 +175,23 @@ def test_a_service_that_never_answers_holds_up_its_own_channel_alone(
         world.settles()
         assert world.rows() == [("mute", "delivered", 2), ("slow", "delivered", 2), ("well", "delivered", 1)]
         assert len(set(tokens(mute))) == 1
+
+
+def test_services_that_hang_delay_no_ping_and_no_heartbeat(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert Courier.send.__kwdefaults__ is not None
+    monkeypatch.setitem(Courier.send.__kwdefaults__, "limit_s", 1000.0)
+    with http_sink("drip") as mute, http_sink() as pings:
+        names = [f"mute-{n}" for n in range(HELPERS + 1)]
+        (world.seen.place.root / "jobs").mkdir()
+        text = f'id: tick\nschedule: "@daily"\ntask: hi\nrunner: cat\nping: "{pings.url}/tick"\n'
+        (world.seen.place.root / "jobs/tick.yaml").write_text(text)
+        world.channels(*(webhook(mute, name) for name in names), alerts=f'{{heartbeat: {{url: "{pings.url}/beat"}}}}')
+        world.fails(*names)
+        world.look(lambda: len(mute.received) == HELPERS, "all helpers to hang")
+        world.store.write(told.skipped, "tick", 1, "missed", now=world.clock.now())
+        world.store.write(lives.beat, "1-test", now=world.clock.now(), silent="")
+        world.look(lambda: len(pings.received) == 2, "the ping and the heartbeat")
+        assert {each.path for each in pings.received} == {"/tick/fail", "/beat"}
 
 
 def test_a_name_that_does_not_resolve_and_a_port_where_nobody_listens_are_tried_again(world: World) -> None:
