@@ -31,7 +31,8 @@ from scheduler.machine.crash import crash_point
 from scheduler.machine.log import Log
 from scheduler.root.place import Place
 
-HELPERS = 4
+HELPERS = 4  # for messages
+PING_HELPERS = 2  # for pings and the heartbeat, which wait for no service that hangs
 LOOK_S = 1.0  # between two looks at the outbox
 LONGEST = timedelta(hours=1)  # the same, without anything that changes the database
 ALIVE = timedelta(seconds=45)  # a daemon gives a sign of life every ten seconds
@@ -62,7 +63,8 @@ class Sender:
     def __post_init__(self) -> None:
         self.arrived = threading.Event()  # an outcome
         self._couriers = threading.local()
-        self._pool = ThreadPoolExecutor(HELPERS, thread_name_prefix="courier")
+        self._messages = ThreadPoolExecutor(HELPERS, thread_name_prefix="courier")
+        self._pool = ThreadPoolExecutor(PING_HELPERS, thread_name_prefix="pinger")
         self._under_way: dict[str, _Sent] = {}
         self._known: dict[str, Described] = {}  # by digest
         self._beat: Future[None] | None = None
@@ -96,6 +98,7 @@ class Sender:
         """Kill what is under way: it is sent again by the next sender."""
         for courier in self._all:
             courier.close()
+        self._messages.shutdown(wait=False, cancel_futures=True)
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     def _look_at_all(self, store: Store, now: datetime) -> datetime:
@@ -179,7 +182,8 @@ class Sender:
             finally:
                 self.arrived.set()
 
-        self._under_way[channel.name] = _Sent(rows, self._pool.submit(work))
+        pool = self._pool if channel.kind is ChannelKind.PING else self._messages
+        self._under_way[channel.name] = _Sent(rows, pool.submit(work))
 
     def _courier(self) -> Courier:
         courier: Courier | None = getattr(self._couriers, "courier", None)

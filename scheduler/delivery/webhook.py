@@ -82,8 +82,12 @@ def url_of_ping(
     """The URL of one ping, as healthchecks.io has them. A query that the URL already has is kept.
 
     rid: the UUID of the run, which joins a start and its end. exit_code: of a failure, if its program had one (1-255).
+    What is no URL is returned as it is: whoever calls it says so without quoting it.
     """
-    scheme, host, path, query, _ = urlsplit(url)
+    try:
+        scheme, host, path, query, _ = urlsplit(url)
+    except ValueError:
+        return url
     if end == "start":
         path = f"{path.rstrip('/')}/start"
     elif end == "fail":

@@ -15,8 +15,8 @@ import pytest
 from scheduler.core.due.events import News
 from scheduler.core.values.events import Event, EventKind
 from scheduler.delivery.couriers import Courier
-from scheduler.delivery.sender import Sender
-from scheduler.ledger import told
+from scheduler.delivery.sender import HELPERS, Sender
+from scheduler.ledger import lives, told
 from scheduler.ledger.pool import Stores
 from scheduler.ledger.store import Store
 from scheduler.root.place import Place
@@ -47,13 +47,17 @@ class World:
         self.restart()
 
     def restart(self) -> None:
+        if hasattr(self, "sender"):
+            self.sender.close()
         self.sender = Sender(
             place=self.seen.place, clock=self.clock, lend=self.lend, environ=self.environ, spread=lambda: 0.0
         )
 
-    def channels(self, *lines: str) -> Any:
+    def channels(self, *lines: str, alerts: str = "{}") -> Any:
+        """Returns what the pass says that takes them up."""
         text = "version: 1\nrunners: {cat: {command: [cat]}}\nchannels:\n" + "".join(f"  {line}\n" for line in lines)
-        (self.seen.place.root / "scheduler.yaml").write_text(text if lines else text.replace("channels:\n", ""))
+        text = (text if lines else text.replace("channels:\n", "")) + f"alerts: {alerts}\n"
+        (self.seen.place.root / "scheduler.yaml").write_text(text)
         found = sync(self.seen)
         assert not [each for each in found.problems if each.is_error]
         return found.json
@@ -171,6 +175,23 @@ def test_a_service_that_never_answers_holds_up_its_own_channel_alone(
         world.settles()
         assert world.rows() == [("mute", "delivered", 2), ("slow", "delivered", 2), ("well", "delivered", 1)]
         assert len(set(tokens(mute))) == 1
+
+
+def test_services_that_hang_delay_no_ping_and_no_heartbeat(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert Courier.send.__kwdefaults__ is not None
+    monkeypatch.setitem(Courier.send.__kwdefaults__, "limit_s", 1000.0)
+    with http_sink("drip") as mute, http_sink() as pings:
+        names = [f"mute-{n}" for n in range(HELPERS + 1)]
+        (world.seen.place.root / "jobs").mkdir()
+        text = f'id: tick\nschedule: "@daily"\ntask: hi\nrunner: cat\nping: "{pings.url}/tick"\n'
+        (world.seen.place.root / "jobs/tick.yaml").write_text(text)
+        world.channels(*(webhook(mute, name) for name in names), alerts=f'{{heartbeat: {{url: "{pings.url}/beat"}}}}')
+        world.fails(*names)
+        world.look(lambda: len(mute.received) == HELPERS, "all helpers to hang")
+        world.store.write(told.skipped, "tick", 1, "missed", now=world.clock.now())
+        world.store.write(lives.beat, "1-test", now=world.clock.now(), silent="")
+        world.look(lambda: len(pings.received) == 2, "the ping and the heartbeat")
+        assert {each.path for each in pings.received} == {"/tick/fail", "/beat"}
 
 
 def test_a_name_that_does_not_resolve_and_a_port_where_nobody_listens_are_tried_again(world: World) -> None:
@@ -301,3 +322,59 @@ def test_what_waits_for_a_removed_channel_is_dropped_and_the_pass_says_how_much(
             ("ci", "dropped:channel_removed"),
         ]
         assert world.channels(webhook(sink, "other")).get("dropped_deliveries") is None
+
+
+def test_a_ping_calls_a_missed_slot_a_failure_and_says_nothing_of_benign_skips(world: World) -> None:
+    with http_sink() as sink:
+        (world.seen.place.root / "jobs").mkdir()
+        text = f'id: tick\nschedule: "@daily"\ntask: hi\nrunner: cat\nping: "{sink.url}/tick"\n'
+        (world.seen.place.root / "jobs/tick.yaml").write_text(text)
+        world.channels()
+        for n, reason in enumerate(("overlap", "capacity", "missed", "superseded", "paused"), start=1):
+            world.store.write(told.skipped, "tick", n, reason, now=world.clock.now())
+        world.settles()
+        assert [each.path for each in sink.received] == ["/tick/fail"]
+
+
+def test_a_secret_that_is_no_url_is_in_no_word_about_it(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    """Python's own error about such a host quotes it."""
+    (world.seen.place.root / "jobs").mkdir()
+    text = 'id: tick\nschedule: "@daily"\ntask: hi\nrunner: cat\nping: "${env:HC}"\n'
+    (world.seen.place.root / "jobs/tick.yaml").write_text(text)
+    world.environ |= {"HC": f"http://bob:{SECRET}@a\u2100b.example/x", "CI": f"http://[{SECRET}"}
+    world.channels('ci: {webhook: "${env:CI}", secret: "${env:HOOK}"}', 'chat: {url: "${env:CI}"}')
+    world.store.write(told.skipped, "tick", 1, "missed", now=world.clock.now())
+    world.fails("ci", "chat")
+    world.settles()
+    found = {row["channel"]: row for row in world.deliveries()}
+    assert {row["status"] for row in found.values()} == {"pending"}
+    assert "not a URL that can be called" in found["ping:tick"]["error"]
+    assert "not a URL that can be called" in found["ci"]["error"]
+    assert "Apprise knows no service" in found["chat"]["error"]
+    assert SECRET not in caplog.text + json.dumps([*found.values(), channels(world.seen)])
+
+
+def test_the_heartbeat_is_called_as_long_as_a_daemon_works_and_fires(world: World) -> None:
+    def calls(*, silent: str = "", over: bool = False, seen: bool = True) -> int:
+        """Those of a minute of a new sender."""
+        before = len(sink.received)
+        for _ in range(6):
+            world.clock.advance(10 * SECOND)
+            if seen:
+                world.store.write(lives.beat, "1-test", now=world.clock.now(), silent=silent, over=over)
+            world.sender.look()
+        world.sender._pool.shutdown()  # waits for what is on its way
+        world.restart()
+        return len(sink.received) - before
+
+    with http_sink() as sink:
+        world.channels(alerts=f'{{heartbeat: {{url: "{sink.url}/beat"}}}}')
+        assert calls(seen=False) == 0, "no daemon has ever been there"
+        assert calls() == 1
+        assert calls() == 1
+        assert calls(silent="elsewhere") == 0, "it fires nothing"
+        assert calls() == 1
+        world.clock.advance(MINUTE)
+        assert calls(seen=False) == 0, "it hangs, or is dead"
+        assert calls() == 1
+        assert calls(over=True) == 0, "it was stopped"
