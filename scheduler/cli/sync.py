@@ -297,6 +297,7 @@ def _print_synced(given: Globals, found: SyncReport, root: Root, *, dry: bool, r
     counts.append((0 if shown["guard"] is None else shown["guard"]["would_archive"], "held by the guard"))
     counts.append((found.left.get("invalid", 0), "kept as last read"))
     counts.append((found.left.get("conflict", 0), "in conflict"))
+    counts.append((shown.get("dropped_deliveries", 0), "messages dropped with their channel"))
     for each in shown.get("drift", ()):
         say(given, f"{each['status']} by hand: {render.clean(_drift(each))}" if each["by"] else _drift(each))
     said = [f"{n} {word}" for n, word in counts if n] or ["nothing to do"]

@@ -97,6 +97,7 @@ class PlanJson(RevisionJson, CostsJson):
     guard: GuardJson | None
     duration_ms: int
     drift: NotRequired[list[DriftJson]]
+    dropped_deliveries: NotRequired[int]  # that waited for channels which are gone; absent if there were none
 
 
 class ReviewedJobsJson(TypedDict):

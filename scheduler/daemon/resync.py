@@ -380,6 +380,8 @@ class Resync:
         json = cast("dict[str, Any]", report.json)
         kinds = ("created", "updated", "moved", "archived", "revived", "task_changed", "root_changed", "problems")
         counts: dict[str, Any] = {kind: len(json[kind]) for kind in kinds if json[kind]}
+        if "dropped_deliveries" in json:
+            counts["dropped_deliveries"] = json["dropped_deliveries"]
         counts |= {state: n for state, n in report.left.items() if n and state != SyncState.SYNCED}
         level = logging.DEBUG if report.nothing_to_do else logging.INFO
         _log.log(level, "synced", cause=cause, **counts, unchanged=json["unchanged"], duration_ms=json["duration_ms"])

@@ -1,9 +1,9 @@
-"""The outbox: what waits to be sent, and how sending went. Only the sender writes it."""
+"""The outbox: what waits to be sent, and how sending went. Only the sender and passes write it."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from sqlite3 import Connection, Row
 from typing import TYPE_CHECKING, Any
@@ -13,6 +13,7 @@ from scheduler.core.values.events import Event, EventKind, Phase
 from scheduler.core.values.instants import instant, parse_instant
 from scheduler.core.values.runs import Run
 from scheduler.core.values.settings import ROOT_JOB_ID
+from scheduler.ledger.put_back import copied_at
 from scheduler.ledger.rows import batched, from_row, moment, stamp, stamp_or_none
 
 if TYPE_CHECKING:
@@ -23,7 +24,10 @@ _WAITING = """SELECT deliveries.id, channel, tries, next_at, give_up_at, token, 
 
 
 def waiting(sql: Connection) -> list[Waiting]:
-    """All deliveries that are not over, by channel, oldest first."""
+    """All deliveries that are not over, by channel, oldest first. None of a copy that nobody has gone on from yet."""
+    rows = sql.execute(_WAITING).fetchall()
+    if rows and copied_at(sql) is not None:
+        return []
     return [
         Waiting(
             id=row["id"],
@@ -34,7 +38,7 @@ def waiting(sql: Connection) -> list[Waiting]:
             give_up_at=parse_instant(row["give_up_at"]),
             token=row["token"],
         )
-        for row in sql.execute(_WAITING)
+        for row in rows
     ]
 
 
@@ -77,6 +81,16 @@ def settle(sql: Connection, rows: Sequence[Waiting], *, status: str, now: dateti
         " WHEN 'error' THEN coalesce(reason, ?) ELSE ? END WHERE id = ?",
         [(status, stamp(now), status, reason, reason, row.id) for row in rows],
     )
+
+
+def drop_removed(sql: Connection, channels: Iterable[str], *, now: datetime) -> int:
+    """Drop what waits for channels other than these. What is on its way is left to the sender."""
+    known = json.dumps(list(channels))
+    return sql.execute(
+        "UPDATE deliveries SET status = 'dropped', reason = 'channel_removed', done_at = ? WHERE status = 'pending'"
+        " AND channel NOT GLOB 'ping:*' AND channel NOT IN (SELECT value FROM json_each(?))",
+        (stamp(now), known),
+    ).rowcount
 
 
 def breakers(sql: Connection) -> dict[str, Breaker]:

@@ -18,7 +18,7 @@ from scheduler.ledger.skips import insert_skip
 if TYPE_CHECKING:
     from scheduler.core.due.due import Due
 
-OF_COPY = "copy"  # the reason of a run that was under way when the copy was made, until it is ended
+OF_COPY = "copy"  # the reason of messages that waited when the copy was made, and of runs until they are ended
 _SINCE_COPY = "this database is a copy that was put back: whether the slot was served after the copy is not known"
 
 
@@ -52,6 +52,11 @@ def write_settled(
     Raises: StaleError if `ticket` is stale.
     """
     need_ticket(sql, ticket)
+    # Before anything is told of what follows. Whether these messages were sent after the copy is not known either.
+    sql.execute(
+        "UPDATE deliveries SET status = 'dropped', reason = ?, done_at = ? WHERE status IN ('pending', 'sending')",
+        (OF_COPY, stamp(now)),
+    )
     for job_id, n in numbers.items():
         sql.execute("UPDATE jobs SET last_n = max(last_n, ?) WHERE id = ?", (n, job_id))
     for due in dues:

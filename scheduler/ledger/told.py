@@ -183,10 +183,10 @@ def _patience(kind: EventKind, channel: str) -> timedelta:
 
 
 def _told_how_it_began(sql: Connection, news: News) -> tuple[str, ...]:
-    """A recovery is of no use to whoever never heard of the failure."""
+    """A recovery is of no use to whoever never heard of the failure. What waited in a copy may have been sent."""
     told = sql.execute(
         "SELECT DISTINCT channel FROM deliveries JOIN events ON seq = event"
-        " WHERE streak = ? AND deliveries.status <> 'dropped'",
+        " WHERE streak = ? AND (deliveries.status <> 'dropped' OR deliveries.reason = 'copy')",
         (news.event.streak,),
     )
     known = {row["channel"] for row in told}
@@ -261,6 +261,7 @@ def _of_step(
     """The event of a step that is news. Its key tells one telling from another."""
     assert step.phase is not None
     told = step.streak
+    since, times = step.course(flaps=step.flaps)
     return Event(
         key=f"{told.key}/{step.phase}/{stamp(at)}",
         at=at,
@@ -268,7 +269,7 @@ def _of_step(
         phase=step.phase,
         job_id=job_id,
         streak=told.event,
-        since=told.since,
-        times=told.times,
+        since=since,
+        times=times,
         facts={**facts, "of": kind.value} if step.flaps else facts,
     )

@@ -19,7 +19,7 @@ from scheduler.core.values.facts import Fault, Job, Lookup, SyncState
 from scheduler.core.values.problems import Problem, UnavailableError
 from scheduler.core.values.settings import ROOT_FILE, Settings, named_file_of
 from scheduler.git.tree import Commits, Tree, git_silence, read_tree
-from scheduler.ledger import clock_steps, places, syncs
+from scheduler.ledger import clock_steps, outbox, places, syncs
 from scheduler.ledger.cursor import StaleError, until_fresh
 from scheduler.ledger.files import FileKind
 from scheduler.ledger.store import Store
@@ -179,8 +179,8 @@ class Passes:
             found = found.deferring(doubted, looked.observed.jobs)
             if announce is not None:
                 announce([action.job_id for action in found.actions if action.verb == "create"])
-            here._apply(store, found, basis.ticket, now, actor, cause, looked=looked)
-            return self._synced(found, problems, started, confirmed, silence, jobs=jobs)
+            dropped = here._apply(store, found, basis.ticket, now, actor, cause, looked=looked)
+            return self._synced(found, problems, started, confirmed, silence, jobs=jobs, dropped=dropped)
 
         try:
             return until_fresh(turn, "nothing was applied")
@@ -307,8 +307,11 @@ class Passes:
         *,
         looked: Looked | None = None,
         only: Collection[str] | None = None,
-    ) -> None:
-        """looked: None for the pass of a fire. only: the job files that were read, if not all. Raises: StaleError."""
+    ) -> int:
+        """Returns how many messages no longer have a channel. Raises: StaleError.
+
+        looked: None for the pass of a fire. only: the job files that were read, if not all.
+        """
         changes = changes_in(found)
         changed_by = self._changed_by(found, origins(changes)) if changes else {}
         rows = audit_rows(found, at=now, actor=actor, cause=cause, changed_by=changed_by, changes=changes)
@@ -317,7 +320,7 @@ class Passes:
         zones = with_zones(store.read(clock_steps.last_clock), specs, first=first) if specs or first else None
         if looked is None:
             store.write(syncs.apply, found, ticket=ticket, audit=rows, now=now, actor=actor, only=only, zones=zones)
-            return
+            return 0
         change, loose = learnt(self.place, looked, found)
         change = self.index.change(self.place, change, whole=only is None)
         # What a power loss would take back of a pass that changes no job, the next pass does again.
@@ -325,14 +328,16 @@ class Passes:
             unused = syncs.apply(
                 sql, found, ticket=ticket, audit=rows, now=now, actor=actor, only=only, files=change, zones=zones
             )
+            dropped = outbox.drop_removed(sql, found.settings.channels, now=now) if found.root_changes else 0
         if only is None:
             self.index.similar, self.index.odd = looked.rest.similar, looked.odd
             self.index.total = sum(found.states.values())
             self.index.written(change, unused, loose, looked.task_users)
-            return
+            return dropped
         index, read = self.index, looked.changes.listing.paths
         loose |= looked.known.loose.difference(read)
         index.written(change, unused, loose, {**index.wanted, **looked.task_users})
+        return dropped
 
     def _synced(
         self,
@@ -344,6 +349,7 @@ class Passes:
         held: str = "",
         *,
         jobs: Iterable[Job] = (),
+        dropped: int = 0,
     ) -> Synced:
         now = self.clock.now()
         return Synced(
@@ -355,6 +361,7 @@ class Passes:
             jobs=tuple(jobs),
             token_refused=confirmed is not None and found is not None and found.guard is not None,
             no_provenance=silence,
+            dropped=dropped,
         )
 
     def refresh(

@@ -30,6 +30,7 @@ class Synced:
     token_refused: bool = False
     recovered: tuple[str, ...] = ()  # runs of dead processes that were ended on the way
     no_provenance: str = ""  # why git, though there is a repository, could not give the files' provenance
+    dropped: int = 0  # messages that waited for channels which are gone
     told: SyncReport | None = None  # of a pass in another process, whose plan is not here
 
     def report(self) -> SyncReport:
@@ -37,11 +38,12 @@ class Synced:
             return replace(self.told, recovered=self.recovered)
         done = {action.job_id for action in self.plan.actions if action.verb == "archive" or action.arms}
         took = max(0, milliseconds(self.took))
+        json = views.plan_json(self.plan, now=self.at, duration_ms=took, held=self.held or None)
+        json["drift"] = views.drift_json((job for job in self.jobs if job.id not in done), self.at)
+        if self.dropped:
+            json["dropped_deliveries"] = self.dropped
         return SyncReport(
-            json={
-                **views.plan_json(self.plan, now=self.at, duration_ms=took, held=self.held or None),
-                "drift": views.drift_json((job for job in self.jobs if job.id not in done), self.at),
-            },
+            json=json,
             problems=self.plan.problems,
             read=self.read,
             left=self.plan.states,

@@ -36,7 +36,9 @@ _BLOCK = re.compile(
 )
 _TITLE = re.compile(r"^(?:#+ (?P<heading>.+)|\*\*(?P<bold>[^*\n]+)\.?\*\*.*)$", re.MULTILINE)
 PATIENCE_S = 15.0  # for what a daemon does meanwhile
-_READS = re.compile(r"scheduler (?:--\S+ \S+ )*(?:list|history|audit|next|show|doctor|explain|task|output|log)\b")
+_READS = re.compile(
+    r"scheduler (?:--\S+ \S+ )*(?:list|history|audit|next|show|doctor|explain|task|output|log|deliveries)\b"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -412,6 +414,7 @@ STORIES: Mapping[str, Story] = {
         },
     ),
     "docs/how-to/back-up-and-restore.md": Story(usb),
+    "docs/how-to/bring-results-to-people.md": Story(served_example),
     "docs/how-to/change-a-job.md": Story(triage, {"A new schedule": in_berlin}),
     "docs/how-to/deploy-from-a-branch.md": Story(remote, {"Change a job": in_the_clone}),
     "docs/how-to/let-an-agent-manage-its-schedule.md": Story(agents_run),

@@ -14,12 +14,14 @@ from pathlib import Path
 
 import pytest
 
+from scheduler.core.due.events import News
+from scheduler.core.values.events import Event, EventKind
 from scheduler.core.values.facts import Pause
 from scheduler.core.values.problems import RefusedError, SchedulerError, UnavailableError, UsageError
 from scheduler.core.values.runs import AuditRow, Run, RunStatus
 from scheduler.daemon.agenda import Agenda
 from scheduler.daemon.clockwork import Clockwork
-from scheduler.ledger import claims, put_back, queries, runs, syncs
+from scheduler.ledger import claims, outbox, put_back, queries, runs, syncs, told
 from scheduler.ledger.copies import Contents, check_database
 from scheduler.ledger.owners import Owner
 from scheduler.ledger.pool import Stores
@@ -357,6 +359,27 @@ def test_a_copy_put_in_place_by_hand_is_known_for_one_and_settled_once(world: Wo
         assert (found.copied_at, found.slots) == (BEGIN, 1)
         assert settle_copy(store, world.place, now=world.clock.now(), actor="user:test") is None
     assert world.rows("hourly") == [(1, "skipped", "missed", "11:00", 1)]
+
+
+def test_messages_that_waited_in_a_copy_are_not_sent_from_it_and_what_comes_later_is(world: World) -> None:
+    def tell(store: Store, kind: EventKind, key: str, *, if_told: bool = False) -> None:
+        event = Event(key=key, at=world.clock.now(), kind=kind, job_id="hourly", streak="run/hourly/1/failure")
+        store.write(told.tell, [News(event=event, channels=("ops",), if_told=if_told)], now=world.clock.now())
+
+    with world.store() as store:
+        tell(store, EventKind.FAILURE, "run/hourly/1/failure")
+        tell(store, EventKind.OVERDUE, "alarm/hourly")
+        first, _ = store.read(outbox.waiting)
+        store.write(outbox.take, [first], now=world.clock.now())
+    world.back_up("copy.db").rename(world.place.db)
+    with world.store() as store:
+        assert store.read(outbox.waiting) == [], "nobody may send from a copy before it was made fit for use"
+        assert settle_copy(store, world.place, now=world.clock.now(), actor="user:test") is not None
+        shown = store.read(outbox.newest, None, channel=None, failed=True, limit=9)
+        assert [row["status"] for row in shown] == ["dropped:copy"] * 2
+        tell(store, EventKind.RECOVERY, "run/hourly/2/recovery", if_told=True)
+        (later,) = store.read(outbox.waiting)
+        assert later.event.kind is EventKind.RECOVERY, "who may have heard of the failure hears of its end"
 
 
 def test_a_copy_under_its_own_name_can_be_read_and_stays_as_it_is(world: World) -> None:

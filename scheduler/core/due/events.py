@@ -48,6 +48,11 @@ class Step:
     phase: Phase | None  # None: nothing
     flaps: bool = False  # the news is that it begins and ends all the time
 
+    def course(self, *, flaps: bool) -> tuple[datetime, int]:
+        """Since when, and how often: of what flaps, the changes that count."""
+        edges = self.streak.edges
+        return (edges[0], len(edges)) if flaps and edges else (self.streak.since, self.streak.times)
+
 
 def gone_wrong(before: Streak | None, *, key: str, event: str, at: datetime, members: Collection[str] = ()) -> Step:
     """Something is wrong: for the first time, again, or still. event: the key of the event that this would be."""
@@ -158,11 +163,13 @@ def news_of_failure(
     """
     step = gone_wrong(before, key=f"failure/{event.job_id}", event=event.key, at=event.at)
     streak = step.streak
+    if watched:  # the channels have heard nothing yet: the next failure that nobody watches is news to them
+        heard_at = before.told_at if before is not None and before.open else event.at - AGAIN
+        streak = replace(streak, told_at=heard_at)
     kind = EventKind.STOPPED if stopped else EventKind.FLAPPING if step.flaps else EventKind.FAILURE
     is_news = step.phase is not None or stopped
-    told = replace(
-        event, kind=kind, phase=step.phase or Phase.LASTS, streak=streak.event, since=streak.since, times=streak.times
-    )
+    since, times = step.course(flaps=kind is EventKind.FLAPPING)
+    told = replace(event, kind=kind, phase=step.phase or Phase.LASTS, streak=streak.event, since=since, times=times)
     wanted = asked.on if is_news else tuple(on for on in asked.on if on is DeliverOn.EVERY_FAILURE)
     speaks = not watched and (DeliverOn.FAILURE in wanted or DeliverOn.EVERY_FAILURE in wanted)
     channels = (asked.deliver if speaks else ()) + _pings(asked, event)
@@ -180,7 +187,9 @@ def news_of_success(asked: Asked, before: Streak | None, event: Event) -> tuple[
         if step.phase is not None:
             kind = EventKind.FLAPPING if step.flaps else EventKind.RECOVERY
             hears = DeliverOn.RECOVERY in asked.on or (step.flaps and DeliverOn.FAILURE in asked.on)
-            back = replace(event, key=f"{event.key}/{kind}", kind=kind, phase=step.phase)
+            since, times = step.course(flaps=step.flaps)
+            key = f"{event.key}/{kind}"
+            back = replace(event, key=key, kind=kind, phase=step.phase, since=since, times=times)
             # Whoever gets the result anyway reads there that it is the first after failures.
             listeners = asked.deliver if hears and not (results and not step.flaps) else ()
             news.append(News(event=back, channels=listeners, if_told=not step.flaps))

@@ -113,7 +113,8 @@ def turn(
     if breaker.probe_at is not None and now < breaker.probe_at <= now + PROBES[-1]:
         return Turn(wake_at=breaker.probe_at)
     head = rows[0]
-    if not breaker.dead and head.next_at is not None and now < head.next_at <= now + 1.2 * HOUR:
+    failing = breaker.failures > 0  # neither repaired nor known to work since
+    if failing and not breaker.dead and head.next_at is not None and now < head.next_at <= now + 1.2 * HOUR:
         return Turn(wake_at=head.next_at)
     if breaker.dead:
         return Turn(send=(head,))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -48,6 +49,8 @@ def message_of(subject: Subject, fit: Fit, detail: Detail, *, token: str, again:
 
     token: of the delivery, the same over all tries. again: an earlier try may have arrived.
     """
+    if detail is Detail.SHORT:
+        subject = replace(subject, stderr=())  # not shown, so the error is: it is often the last of these lines
     title = title_of(subject, predicate_of(subject), fit, again=again)
     facts = [line for line in facts_of(subject, fit.markup) if line]
     foot = foot_of(subject, fit.markup, token)
@@ -108,6 +111,8 @@ def facts_of(subject: Subject, markup: Markup) -> Iterator[str]:
             if event.kind in _ENDED:
                 yield _what_it_said(subject, markup)
                 yield _streak(subject)
+            if event.phase is Phase.ENDS:
+                yield _recovered(subject)
             if event.kind is EventKind.STOPPED:
                 yield sentence(_stop(subject), markup)
             yield _change(subject, markup)

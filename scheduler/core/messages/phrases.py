@@ -87,6 +87,7 @@ _OF_JOB = {
     EventKind.OTHER_MODEL: "was answered by another model",
 }
 _OF_JOB_IN_PHASE = {
+    (EventKind.SUCCESS, Phase.ENDS): "succeeded again",
     (EventKind.FAILURE, Phase.LASTS): "is still failing",
     (EventKind.FLAPPING, Phase.LASTS): "still fails and recovers",
     (EventKind.FLAPPING, Phase.ENDS): "is steady again",

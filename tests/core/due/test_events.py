@@ -101,6 +101,8 @@ def test_a_job_that_alternates_each_minute_sends_few_messages() -> None:
         if minute % 2 == 0:
             streak, news = fails(streak, at)
             kinds += [news.event.kind.value] * len(news.channels)
+            if minute == 2:
+                assert (news.event.since, news.event.times) == (NOON, 3), "changes, and not failures"
         else:
             after, all_news = news_of_success(BOTH, streak, event(EventKind.SUCCESS, at))
             streak = after or streak

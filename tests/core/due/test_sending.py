@@ -43,12 +43,22 @@ def test_a_webhook_gets_each_event_by_itself() -> None:
 
 def test_a_message_that_failed_keeps_those_behind_it_waiting() -> None:
     rows = [row(1, tries=1, next_at=NOON + MINUTE), row(2)]
-    assert turn(rows, FINE, NOON, merges=True).wake_at == NOON + MINUTE
-    assert turn(rows, FINE, NOON + MINUTE, merges=False).send == (rows[0],)
+    failing = FINE.after_failure("refused", NOON, permanent=False)
+    assert turn(rows, failing, NOON, merges=True).wake_at == NOON + MINUTE
+    assert turn(rows, failing, NOON + MINUTE, merges=False).send == (rows[0],)
+
+
+def test_what_waits_goes_at_once_when_the_channel_was_edited_or_a_test_has_arrived() -> None:
+    rows = [row(1, tries=9, next_at=NOON + 50 * MINUTE)]
+    dead = FINE.after_failure("refused", NOON, permanent=True)
+    assert not turn(rows, dead, NOON + SECOND, merges=True).send
+    for repaired in (dead.reached_by("edited"), dead.after_success(NOON)):
+        assert turn(rows, repaired, NOON + MINUTE, merges=True).send == tuple(rows)
 
 
 def test_a_wait_that_a_clock_ahead_has_set_is_not_believed() -> None:
-    assert turn([row(1, tries=1, next_at=NOON + 30 * DAY)], FINE, NOON, merges=True).send
+    failing = FINE.after_failure("refused", NOON, permanent=False)
+    assert turn([row(1, tries=1, next_at=NOON + 30 * DAY)], failing, NOON + MINUTE, merges=True).send
 
 
 def test_the_breaker_opens_after_failures_over_a_minute_and_probes_ever_more_rarely() -> None:

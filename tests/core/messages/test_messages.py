@@ -142,6 +142,7 @@ SUBJECTS = {
     ),
     "recovery": subject(EventKind.RECOVERY, run=run(RunStatus.SUCCEEDED), **SINCE),
     "success": SUCCEEDED,
+    "success-again": replace(SUCCEEDED, event=replace(SUCCEEDED.event, phase=Phase.ENDS, **SINCE)),
     "success-empty": subject(EventKind.SUCCESS, run=run(RunStatus.SUCCEEDED, result="\n")),
     "skip": subject(EventKind.SKIP, run=SKIPPED),
     "flapping": subject(EventKind.FLAPPING, phase=Phase.BEGINS, job_id="heartbeat", since=AT - DAY / 24, times=4),
