@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from scheduler.core.answers import RehearsedJson
 
 
-_HERE = "`${env:...}` was looked up in the environment of this command; the daemon has its own"
+_HERE = "`${env:...}` was read from this command's environment; the daemon has its own"
 
 
 @cli.command("channels")
@@ -67,6 +67,9 @@ def channels_command(given: Globals, action: str, name: str | None, kind: str | 
             )
             for each in found["channels"]
         ],
+        flexible="ERROR",
+        optional=("KIND", "LAST MESSAGE"),
+        least=40,
     )
     return None
 
@@ -109,7 +112,7 @@ def _rehearsed_lines(found: RehearsedJson) -> Iterator[str]:
         body = json.dumps(payload, indent=2, ensure_ascii=False)
         fields += [("size", f"{len(json.dumps(payload, ensure_ascii=False).encode()):,} bytes of JSON")]
     for name, value in fields:
-        yield f"{name:<10} {render.clean(value)}"
+        yield render.wrapped(f"{name:<10} ", render.clean(value), indent=11)
     if body:
         yield ""
         yield from map(render.clean, body.splitlines())
@@ -165,4 +168,6 @@ def deliveries_command(
             )
             for each in found["deliveries"]
         ],
+        flexible="ERROR",
+        optional=("TRIES", "AT"),
     )

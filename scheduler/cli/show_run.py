@@ -56,10 +56,11 @@ def print_run(given: Globals, found: ShowRunJson) -> None:
         "resets": render.local_time(run["reset_at"]) if run["reset_at"] else None,
         "denied": ", ".join(run["denied"]),
         "unreadable": "; ".join(run["misfits"]),
-        "deliveries": "; ".join(_delivery_text(each) for each in run["deliveries"]),
     }
     click.echo(run["id"])
     render.print_fields({name: value for name, value in lines.items() if value not in (None, "")})
+    for i, delivery in enumerate(run["deliveries"]):
+        render.print_fields({"deliveries" if i == 0 else "": _delivery_text(delivery)})
     for i, attempt in enumerate(run["attempts"] if len(run["attempts"]) > 1 else ()):
         ended = attempt["status"] + (f"/{attempt['reason']}" if attempt["reason"] else "")
         code = "" if attempt["exit_code"] is None else f", exit code {attempt['exit_code']}"

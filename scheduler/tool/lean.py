@@ -78,6 +78,7 @@ def lean_status(found: StatusJson) -> dict[str, Any]:
     """The status without empty values and zero counts. `attention` is always there: it says if a person is needed."""
     told: dict[str, Any] = {**found, "daemon": lean(found["daemon"]), "next": lean_fires(found["next"])}
     told["summary"] = {name: value for name, value in found["summary"].items() if value}
+    told["channels"] = {name: value for name, value in found["channels"].items() if value}
     for name in ("running", "queued", "failing", "stopped"):
         told[name] = [lean(each) for each in told[name]]
     return {**lean(told), "attention": found["attention"]}

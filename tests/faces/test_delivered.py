@@ -62,10 +62,17 @@ def test_a_channel_is_tested_through_the_daemon_and_what_it_refuses_can_be_sent_
         assert "401" in failed.json["error"]
         (channel,) = root.json("channels", "list")["channels"]
         assert (channel["name"], channel["dead_since"] is not None, channel["waiting"]) == ("ci", True, 0)
+        (dead,) = root.json("status")["channels"]["dead"]
+        assert (dead["name"], dead["error"]) == ("ci", failed.json["error"])
+        checks = root.cli("doctor", "--json").json["checks"]
+        assert ("delivery", "error", dead["message"]) in [
+            (each["name"], each["status"], each["message"]) for each in checks
+        ]
         (row,) = root.json("deliveries", "--failed")["deliveries"]
         assert (row["event"], row["status"].startswith("error:"), row["tries"]) == ("test", True, 1)
         sink.mode = 200
         assert root.ok("channels", "test", "ci").stdout == "ci: delivered\n"
+        assert root.json("status")["channels"]["dead"] == []
         assert root.json("channels", "test", "ci", "--kind", "failure")["sample"] == "failure"
         sample = json.loads(sink.received[-1].body)
         assert (sample["kind"], sample["facts"], sample["run"]["status"]) == ("test", {"sample": "failure"}, "failed")

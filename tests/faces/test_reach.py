@@ -15,6 +15,7 @@ from scheduler.ledger import told
 from scheduler.ledger.store import Store
 from tests.faces.conftest import Root
 from tests.faces.test_cli import unheard
+from tests.faces.test_operator import on_terminal
 
 
 @pytest.fixture
@@ -122,3 +123,19 @@ def test_a_root_that_was_never_synced_has_the_channels_of_its_file(root: Root) -
     root.edit("scheduler.yaml", "runners:", "channels: {log: {command: [cat]}}\nrunners:")
     assert root.json("status")["channels"]["total"] == 1
     assert "channels 1\n" in root.ok("status").stdout
+
+
+@pytest.mark.parametrize(
+    ("command", "needs"),
+    [
+        ("channels list", "HTTP 401 Unauthorized: wrong password"),
+        ("channels test mail --dry-run --kind failure", "TEST: example failed"),
+        ("deliveries", "delivered"),
+        ("status", "HTTP 401 Unauthorized: wrong password"),
+        ("doctor", "channel mail has been dead"),
+    ],
+)
+def test_at_80_columns_no_line_wraps_and_the_error_is_left(quiet: Root, command: str, needs: str) -> None:
+    lines = on_terminal(quiet, *command.split())
+    assert not [line for line in lines if len(line) > 80]
+    assert any(needs in line for line in lines), "\n".join(lines)

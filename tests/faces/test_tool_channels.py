@@ -41,7 +41,13 @@ def test_every_agent_reads_channels_and_deliveries(quiet: Root) -> None:
     }  # fmt: skip
     assert [each["channel"] for each in ask(quiet, "deliveries", failed=True)["deliveries"]] == ["mail"]
     assert len(ask(quiet, "deliveries", n=1)["deliveries"]) == 1
-    assert "2 channels are dead" in ask(quiet, "status")["attention"]
+    status = ask(quiet, "status")
+    assert "2 channels are dead" in status["attention"]
+    assert (status["channels"]["total"], len(status["channels"]["dead"])) == (3, 2)
+
+
+def test_a_status_without_channels_says_nothing_of_them(lived_in: Root) -> None:
+    assert "channels" not in ask(lived_in, "status")
 
 
 def test_a_run_says_who_was_told_of_it(quiet: Root) -> None:
