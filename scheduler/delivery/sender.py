@@ -64,7 +64,7 @@ class Sender:
         self.arrived = threading.Event()  # an outcome
         self._couriers = threading.local()
         self._messages = ThreadPoolExecutor(HELPERS, thread_name_prefix="courier")
-        self._pool = ThreadPoolExecutor(PING_HELPERS, thread_name_prefix="pinger")
+        self._pings = ThreadPoolExecutor(PING_HELPERS, thread_name_prefix="pinger")
         self._under_way: dict[str, _Sent] = {}
         self._known: dict[str, Described] = {}  # by digest
         self._beat: Future[None] | None = None
@@ -99,7 +99,7 @@ class Sender:
         for courier in self._all:
             courier.close()
         self._messages.shutdown(wait=False, cancel_futures=True)
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        self._pings.shutdown(wait=False, cancel_futures=True)
 
     def _look_at_all(self, store: Store, now: datetime) -> datetime:
         """Send what is due. Returns when something may be due next, if nothing else happens."""
@@ -182,7 +182,7 @@ class Sender:
             finally:
                 self.arrived.set()
 
-        pool = self._pool if channel.kind is ChannelKind.PING else self._messages
+        pool = self._pings if channel.kind is ChannelKind.PING else self._messages
         self._under_way[channel.name] = _Sent(rows, pool.submit(work))
 
     def _courier(self) -> Courier:
@@ -243,4 +243,4 @@ class Sender:
             if outcome.ended is not Ended.DELIVERED:
                 _log.warning("heartbeat_failed", reason=outcome.error)
 
-        self._beat = self._pool.submit(work)
+        self._beat = self._pings.submit(work)
