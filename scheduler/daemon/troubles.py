@@ -12,7 +12,8 @@ from scheduler.core.values.events import EventKind
 from scheduler.core.values.facts import SyncState
 from scheduler.core.values.instants import parse_instant
 from scheduler.core.values.texts import counted, names
-from scheduler.ledger import outbox, places, queries, syncs
+from scheduler.ledger import places, queries, syncs
+from scheduler.ledger.reach import dead_channels
 from scheduler.ledger.store import Store
 from scheduler.root.place import Place
 
@@ -34,9 +35,10 @@ def present_troubles(daemon: Daemon, store: Store) -> list[Trouble]:
         found.append(Trouble(kind=EventKind.SILENT, text=f"nothing fires: {silent}"))
     if daemon.nightly.trouble:
         found.append(Trouble(kind=EventKind.BACKUP, text=f"there is no new backup: {daemon.nightly.trouble}"))
-    for breaker in store.read(outbox.breakers).values():
+    for dead in store.read(dead_channels):
+        breaker = dead.breaker
         if breaker.open_since is not None and now - breaker.open_since >= DEAD_AFTER:
-            text = f"channel {breaker.name} has delivered nothing for a while: {breaker.last_error}"
+            text = f"{dead.who} has delivered nothing for a while: {breaker.last_error}"
             hint = "an edit of the channel makes what waits due at once"
             found.append(Trouble(kind=EventKind.CHANNEL, name=breaker.name, text=text, hint=hint))
     return found

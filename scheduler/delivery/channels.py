@@ -17,6 +17,7 @@ from apprise.attachment.memory import AttachMemory
 from apprise.exception import AppriseException
 from apprise.result import AppriseResultStatus
 
+from scheduler.core.due.sending import UNKNOWN
 from scheduler.core.values.events import Markup
 from scheduler.delivery.requests import (
     Described,
@@ -102,7 +103,7 @@ def outcome_of_result(status: AppriseResultStatus, lines: Iterable[str], service
         case AppriseResultStatus.NOMATCH:
             return permanent("the URL has nobody to send to")
         case AppriseResultStatus.TIMEOUT:
-            return transient(f"{service} did not answer in time; unknown whether it arrived")
+            return transient(f"{service} did not answer in time; {UNKNOWN}")
     codes = [int(found[1]) for each in said if (found := _STATUS.search(each))]
     words = next((each for each in said if _STATUS.search(each)), "") or (said[-1] if said else "")
     words = words or f"{service} did not accept the message"
@@ -129,6 +130,8 @@ def describe_service(url: str) -> Outcome:
     except NotAServiceError as error:
         return permanent(str(error))
     name, scheme = str(service.service_name), _scheme(url)
+    if scheme not in _schemes(service):  # an address of the service's own, such as https://hooks.slack.com/…
+        scheme = min(_schemes(service))
     formats = {str(getattr(each, "value", each)) for each in service._formats()}
     markdown = not _is_mail(service) and Markup.MARKDOWN in formats
     return Outcome(

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 from time import monotonic
 from typing import TYPE_CHECKING, Final
 
+from scheduler.core.due.sending import UNKNOWN
 from scheduler.delivery import helper
 from scheduler.delivery.helper import scrubbed
 from scheduler.delivery.requests import Outcome, Request, line_of, transient
@@ -73,12 +74,12 @@ class Courier:
             return transient(f"cannot use a helper process: {error.strerror or error}")
         if said is None:
             self.close()
-            return transient(f"timeout after {limit_s:g} s; unknown whether it arrived")
+            return transient(f"timeout after {limit_s:g} s; {UNKNOWN}")
         try:
             return Outcome.from_json(json.loads(said))
         except (ValueError, KeyError, TypeError, AttributeError):
             self.close()
-            return transient("the helper process ended without an answer; unknown whether it arrived")
+            return transient(f"the helper process ended without an answer; {UNKNOWN}")
 
     def _running(self) -> Popen[bytes]:
         if self._child is not None and _has_ended(self._child.pid):

@@ -159,7 +159,7 @@ class Sender:
             subjects=tuple(subject_of(store, place, settings, row.event) for row in rows),
             job=None if channel.kind in _WITHOUT_JOB else job_json_of(store, rows[0].event, now),
             token=rows[0].token,
-            again=rows[0].tries > 0,
+            again=rows[0].may_have_come,
             at=now,
             environ=self.environ,
             root=str(place.root),
@@ -179,11 +179,11 @@ class Sender:
             except Exception as error:  # a defect of ours must not keep the outbox from going on
                 _log.error("message_not_sent", channel=channel.name, reason=type(error).__name__, exc_info=True)
                 return permanent(f"internal error: {type(error).__name__}")
-            finally:
-                self.arrived.set()
 
         pool = self._pings if channel.kind is ChannelKind.PING else self._messages
-        self._under_way[channel.name] = _Sent(rows, pool.submit(work))
+        outcome = pool.submit(work)
+        self._under_way[channel.name] = _Sent(rows, outcome)
+        outcome.add_done_callback(lambda _: self.arrived.set())
 
     def _courier(self) -> Courier:
         courier: Courier | None = getattr(self._couriers, "courier", None)
@@ -236,11 +236,12 @@ class Sender:
         def work() -> None:
             try:
                 url, hidden = resolve_url(beat.url, self.environ)
+                outcome = self._courier().send(PingRequest(url=url, hidden=hidden))
+                if outcome.ended is not Ended.DELIVERED:
+                    _log.warning("heartbeat_failed", reason=outcome.error)
             except SecretError as error:
                 _log.warning("heartbeat_failed", reason=str(error))
-                return
-            outcome = self._courier().send(PingRequest(url=url, hidden=hidden))
-            if outcome.ended is not Ended.DELIVERED:
-                _log.warning("heartbeat_failed", reason=outcome.error)
+            except Exception as error:  # the next one may go well
+                _log.error("heartbeat_failed", reason=type(error).__name__, exc_info=True)
 
         self._beat = self._pings.submit(work)

@@ -8,7 +8,7 @@ from datetime import datetime
 from sqlite3 import Connection, Row
 from typing import TYPE_CHECKING, Any
 
-from scheduler.core.due.sending import PATIENCE, Breaker, Waiting
+from scheduler.core.due.sending import MOST_WAITING, PATIENCE, UNKNOWN, Breaker, Waiting
 from scheduler.core.values.events import Event, EventKind, Phase
 from scheduler.core.values.instants import instant, parse_instant
 from scheduler.core.values.runs import Run
@@ -19,15 +19,25 @@ from scheduler.ledger.rows import batched, from_row, moment, stamp, stamp_or_non
 if TYPE_CHECKING:
     from scheduler.core.answers import DeliveryJson
 
-_WAITING = """SELECT deliveries.id, channel, tries, next_at, give_up_at, token, status, events.*
-    FROM deliveries JOIN events ON seq = event WHERE status IN ('pending', 'sending') ORDER BY channel, deliveries.id"""
+_OPEN = "status IN ('pending', 'sending')"
+_CHANNELS = f"SELECT DISTINCT channel FROM deliveries WHERE {_OPEN} ORDER BY channel"
+_WAITING = f"""SELECT deliveries.id, channel, tries, next_at, give_up_at, token, status, reason, events.*
+    FROM deliveries JOIN events ON seq = event WHERE {_OPEN} AND channel = ?
+    ORDER BY kind = 'test' DESC, deliveries.id LIMIT ?"""
+MOST_READ = MOST_WAITING + 500  # of a channel: enough to see that too many wait
 
 
 def waiting(sql: Connection) -> list[Waiting]:
-    """All deliveries that are not over, by channel, oldest first. None of a copy that nobody has gone on from yet."""
-    rows = sql.execute(_WAITING).fetchall()
-    if rows and copied_at(sql) is not None:
+    """The deliveries that are not over, by channel, oldest first. None of a copy that nobody has gone on from yet.
+
+    A test is among them, however much else waits: a person waits for its answer.
+    """
+    channels = [row["channel"] for row in sql.execute(_CHANNELS)]
+    if channels and copied_at(sql) is not None:
         return []
+    rows: list[Row] = []
+    for channel in channels:
+        rows += sorted(sql.execute(_WAITING, (channel, MOST_READ)), key=lambda row: row["id"])
     return [
         Waiting(
             id=row["id"],
@@ -37,6 +47,7 @@ def waiting(sql: Connection) -> list[Waiting]:
             next_at=moment(row["next_at"]),
             give_up_at=parse_instant(row["give_up_at"]),
             token=row["token"],
+            may_have_come=row["status"] == "sending" or UNKNOWN in (row["reason"] or ""),
         )
         for row in rows
     ]

@@ -15,6 +15,7 @@ from scheduler.core.values.instants import milliseconds
 from scheduler.core.values.problems import RefusedError
 from scheduler.core.values.runs import AuditRow, Ending, FreshTree, Run, RunStatus
 from scheduler.core.values.spec import FAILURE_LIMIT
+from scheduler.core.values.usage import EndClass
 from scheduler.ledger import rows, told
 from scheduler.ledger.agents import attempt_columns, run_columns
 from scheduler.ledger.audit import append_audit
@@ -205,6 +206,8 @@ def finish(
             told.succeeded(sql, ended, told.asked(sql, run.job_id), now=now)
         elif errs:
             told.failed(sql, ended, stopped=_stop_failing(sql, run, now), now=now)
+        elif started_at is not None and status is RunStatus.FAILED and ending.end_class is EndClass.BUDGET:
+            told.over_budget(sql, ended, now=now)
     crash_point("before_end_commit")
     return ended
 

@@ -21,6 +21,7 @@ from scheduler.core.due.events import (
     facts_of_run,
     heard_of,
     news_of_alarm,
+    news_of_budget,
     news_of_failure,
     news_of_model,
     news_of_skip,
@@ -111,6 +112,13 @@ def started(sql: Connection, run: Run, wanted: Asked, *, now: datetime) -> None:
     """Tell a ping that the first attempt of a run begins."""
     if wanted.ping is not None:
         tell(sql, news_of_start(wanted, _event(run, EventKind.STARTED, now)), now=now)
+
+
+def over_budget(sql: Connection, run: Run, *, now: datetime) -> None:
+    """Tell that a run's program has stopped at its budget. run: as it ended."""
+    wanted = asked(sql, run.job_id)
+    event = _event(run, EventKind.OVER_BUDGET, now)
+    tell(sql, [*news_of_budget(wanted, event), *news_of_model(wanted, run, now)], now=now)
 
 
 def skipped(sql: Connection, job_id: str, n: int, reason: str, *, now: datetime, error: str | None = None) -> None:

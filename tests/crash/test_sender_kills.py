@@ -35,8 +35,7 @@ def told(world: World, http: HttpSink, smtp: SmtpSink, *jobs: tuple[str, str]) -
             job_id, schedule=f"every: {every}", keys=f"deliver: [{channel}]\ndeliver_on: [success, every_failure]\n"
         )
     world.write(
-        "scheduler.yaml",
-        (world.root / "scheduler.yaml").read_text() + CHANNELS.format(url=http.url, mail=smtp.url),
+        "scheduler.yaml", (world.root / "scheduler.yaml").read_text() + CHANNELS.format(url=http.url, mail=smtp.url)
     )
 
 
@@ -69,7 +68,11 @@ def processes_of(daemon: Daemon) -> dict[str, list[int]]:
 
 def all_is_told(world: World, http: HttpSink, smtp: SmtpSink) -> dict[str, int]:
     """Everything that was to be told has come, each under its own token. Returns how often each token came."""
-    until(lambda: not world.rows(f"SELECT 1 FROM deliveries WHERE status NOT IN {ENDED}"), "an empty outbox")
+    waiting = f"SELECT channel, status, tries, reason, next_at FROM deliveries WHERE status NOT IN {ENDED}"
+    try:
+        until(lambda: not world.rows(waiting), "an empty outbox")
+    except AssertionError:
+        pytest.fail(f"still waiting: {[tuple(row) for row in world.rows(waiting)]}: {world.daemons[-1].stderr[-3000:]}")
     rows = world.rows("SELECT channel, token, status, tries, key FROM deliveries JOIN events ON seq = event")
     assert rows
     assert {row["status"] for row in rows} == {"delivered"}
@@ -122,7 +125,7 @@ def test_every_message_arrives_whoever_is_killed(
     world: World, sinks: tuple[HttpSink, SmtpSink], kills: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
     http, smtp = sinks
-    told(world, http, smtp, ("one", "1s"), ("two", "1s"), ("three", "2s"), ("mailed", "7s"))
+    told(world, http, smtp, ("one", "1s"), ("two", "1s"), ("three", "2s"), ("mailed", "15s"))
     chance = random.Random(kills)
     victims: Counter[str] = Counter()
     daemon = world.serve(HOOK=SECRET)

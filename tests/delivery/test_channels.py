@@ -168,6 +168,19 @@ def test_a_description_shows_nothing_of_the_url_but_its_scheme() -> None:
 
 
 @pytest.mark.parametrize(
+    ("url", "scheme"),
+    [
+        ("https://hooks.slack.com/services/T00000000/B00000000/abcdefghijklmnopqrstuvwx", "slack"),
+        ("https://discord.com/api/webhooks/123456789012345678/abcdefghijklmnopqrstuvwxyz0123456789", "discord"),
+    ],
+)
+def test_the_address_that_a_service_itself_gives_out_has_the_limits_of_the_service(url: str, scheme: str) -> None:
+    found = describe_service(url).described
+    assert found is not None
+    assert (found.scheme, found.masked.split(":")[0]) == (scheme, scheme)
+
+
+@pytest.mark.parametrize(
     ("status", "lines", "outcome"),
     [
         (AppriseResultStatus.NOMATCH, [], (Ended.PERMANENT, None)),

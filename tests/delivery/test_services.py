@@ -16,7 +16,7 @@ from scheduler.core.due.events import News
 from scheduler.core.values.events import Event, EventKind
 from scheduler.delivery.couriers import Courier
 from scheduler.delivery.sender import HELPERS, Sender
-from scheduler.ledger import lives, told
+from scheduler.ledger import lives, outbox, told
 from scheduler.ledger.pool import Stores
 from scheduler.ledger.store import Store
 from scheduler.root.place import Place
@@ -363,7 +363,7 @@ def test_the_heartbeat_is_called_as_long_as_a_daemon_works_and_fires(world: Worl
             if seen:
                 world.store.write(lives.beat, "1-test", now=world.clock.now(), silent=silent, over=over)
             world.sender.look()
-        world.sender._pool.shutdown()  # waits for what is on its way
+        world.sender._pings.shutdown()  # waits for what is on its way
         world.restart()
         return len(sink.received) - before
 
@@ -378,3 +378,66 @@ def test_the_heartbeat_is_called_as_long_as_a_daemon_works_and_fires(world: Worl
         assert calls(seen=False) == 0, "it hangs, or is dead"
         assert calls() == 1
         assert calls(over=True) == 0, "it was stopped"
+
+
+def test_a_message_that_was_refused_does_not_claim_that_it_came_before(world: World) -> None:
+    with http_sink(500) as sink:
+        world.channels(f'chat: {{url: "json://127.0.0.1:{sink.port}/"}}')
+        world.fails("chat")
+        world.settles()
+        sink.mode = 200
+        world.clock.advance(MINUTE)
+        world.settles()
+        assert world.rows() == [("chat", "delivered", 2)]
+        assert "sent again" not in json.loads(sink.received[-1].body)["title"]
+
+
+def test_a_message_whose_sender_died_says_that_it_may_have_come_before(world: World) -> None:
+    with http_sink() as sink:
+        world.channels(f'chat: {{url: "json://127.0.0.1:{sink.port}/"}}')
+        world.fails("chat")
+        (row,) = world.store.read(outbox.waiting)
+        world.store.write(outbox.take, [row], now=world.clock.now())
+        world.settles()
+        assert json.loads(sink.received[-1].body)["title"].endswith("(sent again)")
+
+
+def test_the_outbox_is_read_only_after_the_database_has_changed(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    reads: list[Any] = []
+    read = outbox.waiting
+
+    def counted(sql: Any) -> Any:
+        reads.append(sql)
+        return read(sql)
+
+    monkeypatch.setattr(outbox, "waiting", counted)
+    with http_sink() as sink:
+        world.channels(webhook(sink))
+        world.sender.look()
+        known = len(reads)
+        for _ in range(5):
+            world.clock.advance(SECOND)
+            world.sender.look()
+        assert len(reads) == known
+        world.fails("ci")
+        world.settles()
+        assert world.rows() == [("ci", "delivered", 1)]
+        world.sender.look()
+        known = len(reads)
+        world.clock.step(-MINUTE)
+        world.sender.look()
+        assert len(reads) == known + 1, "a clock that goes back"
+
+
+def test_of_a_channel_with_too_many_messages_no_more_is_read_than_it_takes_to_see_that(world: World) -> None:
+    with http_sink(500) as sink:
+        world.channels(webhook(sink), f'chat: {{url: "json://127.0.0.1:{sink.port}/"}}')
+        with world.store.writing() as sql:
+            for n in range(outbox.MOST_READ + 10):
+                event = Event(key=f"k{n}", at=world.clock.now(), kind=EventKind.FAILURE, job_id="a", run_n=n)
+                told.tell(sql, [News(event=event, channels=("ci",))], now=world.clock.now())
+        world.fails("chat", "ci", kind=EventKind.TEST)
+        rows = world.store.read(outbox.waiting)
+        assert [row.channel for row in rows].count("ci") == outbox.MOST_READ
+        assert [row.event.kind for row in rows if row.channel == "chat"] == [EventKind.TEST]
+        assert [row.id for row in rows if row.channel == "ci"][-1] == outbox.MOST_READ + 12, "the test is among them"

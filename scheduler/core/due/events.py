@@ -201,13 +201,28 @@ def news_of_success(asked: Asked, before: Streak | None, event: Event) -> tuple[
 def news_of_skip(asked: Asked, event: Event, reason: str) -> list[News]:
     """What is news when slots were skipped for a benign reason. event: with its key, of the kind `skip`."""
     if reason == OVER:
-        day = event.at.date().isoformat()
-        over = replace(event, key=f"budget/{event.job_id}/{day}", kind=EventKind.OVER_BUDGET)
-        return [News(event=over, channels=_on(asked, DeliverOn.FAILURE, DeliverOn.SKIP), audited=False)]
+        return [_over_budget(asked, event, DeliverOn.FAILURE, DeliverOn.SKIP)]
     if reason not in TOLD_SKIPS:
         return []
     pings = _pings(asked, event) if reason == "missed" else ()
     return [News(event=event, channels=_on(asked, DeliverOn.SKIP) + pings, audited=False)]
+
+
+def news_of_budget(asked: Asked, event: Event) -> list[News]:
+    """What is news when a program has stopped at the budget of its run: no failure of the job, but no success either.
+
+    event: with its key, of the kind `over_budget`.
+    """
+    pinged = [News(event=event, channels=_pings(asked, event), audited=False)] if asked.ping else []
+    return [_over_budget(asked, event, DeliverOn.FAILURE), *pinged]
+
+
+def _over_budget(asked: Asked, event: Event, *kinds: DeliverOn) -> News:
+    """Told once a day."""
+    facts = {**event.facts, "text": event.facts.get("error") or ""}
+    key = f"budget/{event.job_id}/{event.at.date().isoformat()}"
+    over = replace(event, key=key, kind=EventKind.OVER_BUDGET, facts=facts)
+    return News(event=over, channels=_on(asked, *kinds), audited=False)
 
 
 def news_of_model(asked: Asked, run: Run, at: datetime) -> list[News]:

@@ -17,6 +17,7 @@ MOST_MERGED = 1_000
 OPENS_AFTER, OPENS_OVER = 5, timedelta(minutes=1)  # failures in a row, over at least this time
 PROBES = tuple(timedelta(minutes=m) for m in (1, 2, 4, 8, 16, 30))
 DEAD_AFTER = timedelta(minutes=15)  # an open breaker is told elsewhere
+UNKNOWN = "unknown whether it arrived"  # in the reason of a try that may have
 _ALONE = (EventKind.SUCCESS, EventKind.STARTED, EventKind.TEST)  # a message with a result is merged with no other
 
 
@@ -31,6 +32,7 @@ class Waiting:
     next_at: datetime | None
     give_up_at: datetime
     token: str
+    may_have_come: bool = False  # the outcome of an earlier try is unknown
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
