@@ -133,7 +133,7 @@ def test_every_message_arrives_whoever_is_killed(
     while victims.total() < kills:
         due = len(http.received) + chance.randint(0, 2)
         until(lambda: len(http.received) >= due or None, "the next messages")  # noqa: B023
-        victim = chance.choice(["sender", "sender", "helper", "daemon"])
+        victim = chance.choice(["sender", "helper", "daemon", "daemon"])
         found = [daemon.process.pid] if victim == "daemon" else processes_of(daemon)[victim]
         for pid in found[:1]:
             with contextlib.suppress(ProcessLookupError):

@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from scheduler.ledger import outbox
+from scheduler.ledger.store import Store
 from tests.faces.conftest import Root
 from tests.run.results.shapes import CLAUDE_RESULT, claude_error, claude_limit, lines
 
@@ -255,6 +257,26 @@ def test_the_programs_own_cap_is_no_failure_and_is_retried_only_by_its_name(team
     assert (team.job("capped")["consecutive_errors"], team.job("a")["status"]) == (0, "active")
     assert "failure" not in [row["action"] for row in team.json("audit", "capped")["audit"]]
     assert len(team.cli("run", "again", "--wait", "--json").json["run"]["attempts"]) == 2
+
+
+def test_a_run_that_stops_at_its_budget_is_told_once_a_day_and_to_its_ping_each_time(team: Root) -> None:
+    error = claude_error(subtype="error_max_budget_usd", errors=["Reached maximum budget ($1)"])
+    says(team, json.dumps(error).encode(), 1)
+    team.write("scheduler.yaml", (team.path / "scheduler.yaml").read_text() + "channels: {log: {command: [cat]}}\n")
+    keys = "deliver: [log]\nping: '${env:HC}'\n"
+    team.write("jobs/capped.yaml", f"id: capped\nschedule: manual\ntask: Go.\n{keys}")
+    team.sync()
+    for _ in range(2):
+        assert team.cli("run", "capped", "--wait").code == 1
+        team.clock.advance(timedelta(minutes=1))
+    with Store.open(team.db, create=False) as store:
+        waiting = store.read(outbox.waiting)
+    assert [(row.channel, row.event.kind, row.event.run_n) for row in waiting if row.event.kind != "started"] == [
+        ("log", "over_budget", 1),
+        ("ping:capped", "over_budget", 1),
+        ("ping:capped", "over_budget", 2),
+    ]
+    assert waiting[0].event.facts["text"] == "exit code 1: Reached maximum budget ($1)"
 
 
 def test_an_overload_is_an_error_only_once_its_retries_are_used_up(team: Root) -> None:

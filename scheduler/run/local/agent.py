@@ -6,11 +6,14 @@ import contextlib
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime, tzinfo
+from pathlib import Path
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from scheduler.core.due.accounts import PARKING
+from scheduler.core.values.last_lines import last_line
 from scheduler.core.values.runs import Ending, RunStatus
 from scheduler.core.values.usage import EndClass, ResultFormat, cost_of
+from scheduler.machine.ends_of_files import end_of
 from scheduler.run.local.expectations import as_expected
 from scheduler.run.local.prepare import Invocation
 from scheduler.run.results.ending import ProcessEnd
@@ -69,8 +72,11 @@ def _as_read(invocation: Invocation, ending: Ending, *, stdout: str, stderr: str
         error = "; ".join(filter(None, (said, ending.error)))
     else:
         error = ending.error or ""
-        if found.error is not None and found.error not in error:
-            error = ": ".join(filter(None, (error, found.error)))
+        if found.error is not None:
+            # Nobody reads the JSON that the program has printed last.
+            error = error.removesuffix(f": {last_line(end_of(Path(stdout)))}")
+            if found.error not in error:
+                error = ": ".join(filter(None, (error, found.error)))
     plain = found.end_class is EndClass.TASK and ending.status is RunStatus.FAILED
     reason = ending.reason if plain else found.end_class.value
     account = invocation.account if found.end_class in PARKING else None
