@@ -260,6 +260,8 @@ class Daemon:
         self.engine.wait()
         with contextlib.suppress(UnavailableError):  # the next daemon asks again
             self.lookups.look()
+        with contextlib.suppress(UnavailableError):  # and sends what this one has not
+            self.sending.send_once()
         self.nightly.look()
         self._housekeeping.look()
         return failed

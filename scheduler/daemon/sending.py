@@ -8,7 +8,7 @@ import os
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from subprocess import PIPE, Popen
+from subprocess import PIPE, Popen, TimeoutExpired
 
 from scheduler.core.values.settings import Settings
 from scheduler.ledger import outbox, syncs
@@ -20,6 +20,7 @@ from scheduler.machine.own_code import own_argv
 from scheduler.root.place import Place
 
 LOOK_S = 15.0
+ONCE_S = 60.0  # for `serve --once`: what takes longer waits for the next daemon
 STEADY_S = 60.0  # one that lived so long starts again at once
 WAITS_S = (1.0, 5.0, 15.0, 60.0)  # before it is started again
 
@@ -55,6 +56,21 @@ class Sending:
             child.kill()
             child.wait()
 
+    def send_once(self) -> None:
+        """Send what is due now. Raises: UnavailableError."""
+        with self.lend() as store:
+            waits = store.read(outbox.any_waiting)
+        if waits:
+            child = self._child = self._start("once")
+            with contextlib.suppress(TimeoutExpired):
+                child.wait(ONCE_S)
+            self.close()
+
+    def _start(self, *more: str) -> Popen[bytes]:
+        where = (str(self.place.root), str(self.place.state), str(self.place.db))
+        argv = own_argv("scheduler.delivery.process", *where, *form_of_log(), *more)
+        return start(argv, stdin=PIPE, cwd="/", env=dict(self.environ))
+
     def _turns(self) -> Iterator[float]:
         while True:
             self.loop.bell.clear()
@@ -70,9 +86,7 @@ class Sending:
             _log.warning("sender_ended", "it is started again", code=child.returncode, wait_s=wait_s)
             self.close()
         if self._child is None and now >= self._again_at and self._is_needed():
-            where = (str(self.place.root), str(self.place.state), str(self.place.db))
-            argv = own_argv("scheduler.delivery.process", *where, *form_of_log())
-            self._child = start(argv, stdin=PIPE, cwd="/", env=dict(self.environ))
+            self._child = self._start()
             self._started_at = now
         elif self._child is not None:
             self._wake()

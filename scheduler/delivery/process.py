@@ -20,8 +20,11 @@ _log = Log(__name__)
 
 
 def main() -> None:
-    """Send what waits in the outbox until standard input is closed, as by the end of the daemon."""
-    root, state, db, form, level = sys.argv[1:]
+    """Send what waits in the outbox until standard input is closed, as by the end of the daemon.
+
+    With `once` as the last argument, only what is due now.
+    """
+    root, state, db, form, level, *once = sys.argv[1:]
     place = Place(root=Path(root), state=Path(state), db=Path(db))
     write_log(sys.stderr, form, int(level), os.environ)
     stores = Stores(place.db, usable=lambda: "" if is_there(place.db) else f"the database {place.db} is gone")
@@ -43,4 +46,8 @@ def main() -> None:
                 said = str(error)
                 _log.warning("sender_failed", reason=said)
             wait_s = RETRY_S
+        else:
+            if once and sender.is_idle:
+                break
         sender.arrived.wait(wait_s)
+    sender.close()

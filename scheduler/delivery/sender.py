@@ -94,6 +94,11 @@ class Sender:
                 courier.leave_if_idle()
         return min(LOOK_S, max(0.02, (self._quiet[1] - now).total_seconds()))
 
+    @property
+    def is_idle(self) -> bool:
+        """True if nothing is on its way: after a look, nothing was due."""
+        return not self._under_way
+
     def close(self) -> None:
         """Kill what is under way: it is sent again by the next sender."""
         for courier in self._all:

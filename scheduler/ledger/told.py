@@ -29,6 +29,7 @@ from scheduler.core.due.events import (
     news_of_success,
 )
 from scheduler.core.due.sending import PATIENCE
+from scheduler.core.due.troubles import ROOT_STREAKS, channel_of_key, kind_of_key
 from scheduler.core.values.channels import DEFAULT_DELIVER_ON, DeliverOn
 from scheduler.core.values.events import Event, EventKind
 from scheduler.core.values.runs import AuditRow, Run, RunStatus
@@ -251,10 +252,10 @@ def tell_root(
 
 def tell_calm(sql: Connection, step: Step, *, at: datetime) -> None:
     """Tell that what flapped has calmed down, whichever way."""
-    where, _, rest = step.streak.key.partition("/")
-    if where == "root":
-        kind = EventKind(rest.partition("/")[0])
-        return tell_root(sql, kind, step, {}, at=at)
+    key = step.streak.key
+    if key.startswith(ROOT_STREAKS):
+        return tell_root(sql, kind_of_key(key), step, {}, at=at, but=channel_of_key(key))
+    where, _, rest = key.partition("/")
     kind = EventKind.OVERDUE if where == "alarm" else EventKind.FAILURE
     job_id = rest.rpartition("/")[0] if where == "alarm" else rest
     keep(sql, step.streak)

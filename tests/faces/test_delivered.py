@@ -5,7 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
+
+import pytest
 
 from scheduler.machine.clock import SystemClock
 from tests.delivery.sinks import HttpSink, http_sink
@@ -108,3 +111,19 @@ def test_a_person_sees_what_a_failure_will_look_like_before_there_is_one(root: R
             "channel": "people", "sample": "test", "delivered": True,
         }  # fmt: skip
         assert json.loads(sink.received[-1].body)["title"].endswith("] test message")
+
+
+def test_a_daemon_that_serves_once_sends_what_is_due_before_it_ends(
+    root: Root, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOOK", SECRET)
+    with http_sink() as sink, http_sink(500) as refusing:
+        two = CHANNELS + '  cd: {{webhook: "{other}/hook", secret: "${{env:HOOK}}"}}\n'
+        root.write("scheduler.yaml", ROOT_FILE + two.format(url=sink.url, other=refusing.url))
+        root.write("jobs/tick.yaml", JOB.replace("[ci]", "[ci, cd]") + "task: exit 3\n")
+        root.sync()
+        until(lambda: datetime.fromisoformat(root.job("tick")["next_run_at"]) < datetime.now(UTC), "a slot")
+        assert root.process("serve", "--once").code == 1
+        assert told(sink) == [("failure", "run/tick/1/failure")]
+        rows = {row["channel"]: row["status"] for row in root.json("deliveries")["deliveries"]}
+        assert rows == {"ci": "delivered", "cd": "pending"}, "what is refused waits for the next one"
