@@ -133,6 +133,7 @@ def test_the_systems_own_clocks_tell_a_jump_that_came_while_no_daemon_was_there(
         world.runs_on()
         world.kill()
         until(lambda: len(world.cli("list")[1]["troubles"]) == 1, "no trouble but the dead daemon")
+        until(lambda: world.cli("doctor")[0] != 5, "the end of the killed process behind it")
         # By what was noted then the machine was started three hours earlier than by what it says now.
         code, found = world.cli("doctor")
         (check,) = [each for each in found["checks"] if each["name"] == "clock"]
