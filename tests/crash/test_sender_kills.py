@@ -70,7 +70,7 @@ def all_is_told(world: World, http: HttpSink, smtp: SmtpSink) -> dict[str, int]:
     """Everything that was to be told has come, each under its own token. Returns how often each token came."""
     waiting = f"SELECT channel, status, tries, reason, next_at FROM deliveries WHERE status NOT IN {ENDED}"
     try:
-        until(lambda: not world.rows(waiting), "an empty outbox")
+        until(lambda: not world.rows(waiting), "an empty outbox", within=300)
     except AssertionError:
         pytest.fail(f"still waiting: {[tuple(row) for row in world.rows(waiting)]}: {world.daemons[-1].stderr[-3000:]}")
     rows = world.rows("SELECT channel, token, status, tries, key FROM deliveries JOIN events ON seq = event")
@@ -125,7 +125,7 @@ def test_every_message_arrives_whoever_is_killed(
     world: World, sinks: tuple[HttpSink, SmtpSink], kills: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
     http, smtp = sinks
-    told(world, http, smtp, ("one", "1s"), ("two", "1s"), ("three", "2s"), ("mailed", "15s"))
+    told(world, http, smtp, ("one", "1s"), ("two", "1s"), ("three", "2s"), ("mailed", "30s"))
     chance = random.Random(kills)
     victims: Counter[str] = Counter()
     daemon = world.serve(HOOK=SECRET)
@@ -133,7 +133,7 @@ def test_every_message_arrives_whoever_is_killed(
     while victims.total() < kills:
         due = len(http.received) + chance.randint(0, 2)
         until(lambda: len(http.received) >= due or None, "the next messages")  # noqa: B023
-        victim = chance.choice(["sender", "helper", "daemon", "daemon"])
+        victim = chance.choice(["sender", "helper", "helper", "daemon", "daemon", "daemon"])
         found = [daemon.process.pid] if victim == "daemon" else processes_of(daemon)[victim]
         for pid in found[:1]:
             with contextlib.suppress(ProcessLookupError):
