@@ -56,7 +56,7 @@ def channels(root: Root) -> ChannelsJson:
 
 
 def _channel_json(found: Reach, settings: Settings) -> ChannelJson:
-    channel, breaker = found.channel, found.breaker
+    channel, breaker = found.channel, found.breaker.reached_by(found.channel.digest)
     return {
         "name": channel.name,
         "kind": channel.kind.value,
@@ -65,7 +65,7 @@ def _channel_json(found: Reach, settings: Settings) -> ChannelJson:
         "alerts": channel.name in settings.alerts.deliver,
         "waiting": found.waiting,
         "last_ok_at": None if breaker.last_ok_at is None else instant(breaker.last_ok_at),
-        "dead_since": instant(breaker.open_since) if found.is_dead and breaker.open_since is not None else None,
+        "dead_since": None if breaker.open_since is None else instant(breaker.open_since),
         "error": breaker.last_error if breaker.failures else None,
     }
 

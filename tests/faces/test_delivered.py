@@ -89,6 +89,10 @@ def test_a_channel_is_tested_through_the_daemon_and_what_it_refuses_can_be_sent_
 
         sink.mode = 503
         root.cli("channels", "test", "ci")
+        assert "503" in root.json("channels", "list")["channels"][0]["error"]
+        root.write("scheduler.yaml", ROOT_FILE + CHANNELS.format(url=sink.url + "/other"))
+        root.ok("sync")
+        assert root.json("channels", "list")["channels"][0]["error"] is None, "nothing is known of the new address"
         root.write("scheduler.yaml", ROOT_FILE)
         root.ok("sync")
         refused = root.cli("deliveries", "retry", str(root.json("deliveries")["deliveries"][0]["id"]))
