@@ -27,7 +27,7 @@ from scheduler.delivery.requests import (
     WebhookRequest,
     permanent,
 )
-from scheduler.delivery.secrets import SecretError, resolve
+from scheduler.delivery.secrets import SHORT, SecretError, resolve
 from scheduler.delivery.webhook import url_of_ping
 
 if TYPE_CHECKING:
@@ -114,8 +114,10 @@ class Carry:
 
     def _command(self, channel: Channel) -> Request:
         env = bare_environment(self.environ, channel.env_from)
+        given = (env[name] for name in channel.env_from if len(env.get(name, "")) >= SHORT)
+        hidden = (*self._hidden, *given)
         return CommandRequest(
-            argv=channel.command, env=tuple(env.items()), cwd=self.root, stdin=self._payload(), hidden=self._hidden
+            argv=channel.command, env=tuple(env.items()), cwd=self.root, stdin=self._payload(), hidden=hidden
         )
 
     def _ping(self, channel: Channel) -> str:

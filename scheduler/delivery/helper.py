@@ -13,7 +13,7 @@ import select
 import signal
 import sys
 import threading
-from typing import NoReturn
+from typing import Final, NoReturn
 
 from scheduler.delivery.requests import (
     CommandRequest,
@@ -28,6 +28,8 @@ from scheduler.delivery.requests import (
     transient,
 )
 from scheduler.delivery.secrets import Scrubber
+
+MOST_WORDS: Final = 350  # characters of an error
 
 
 def main() -> NoReturn:
@@ -72,7 +74,8 @@ def scrubbed(outcome: Outcome, request: Request | None) -> Outcome:
     if not isinstance(request, CommandRequest):
         authority = re.split(r"[/?#]", request.url.partition("://")[2], maxsplit=1)[0]
         hidden.append(authority.rpartition("@")[0])
-    return replace(outcome, error=Scrubber(hidden)(outcome.error))
+    # Cut only now: half a secret is not recognized any more.
+    return replace(outcome, error=Scrubber(hidden)(outcome.error)[:MOST_WORDS])
 
 
 def carry_out(request: Request) -> Outcome:

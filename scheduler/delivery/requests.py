@@ -140,9 +140,9 @@ def outcome_of(status: int, error: str, retry_after_s: float | None = None) -> O
     return transient(error, retry_after_s=retry_after_s, status=status)
 
 
-def plain_words(text: str, most: int = 300) -> str:
-    """Somebody else's text as one line for an error: printable, without runs of blanks, at most so many characters."""
-    return " ".join("".join(each if each.isprintable() else " " for each in text).split())[:most]
+def plain_words(text: str) -> str:
+    """Somebody else's text as one line for an error: printable, without runs of blanks. Not cut: it has secrets yet."""
+    return " ".join("".join(each if each.isprintable() else " " for each in text).split())
 
 
 def line_of(request: Request) -> bytes:

@@ -15,7 +15,9 @@ from scheduler.core.values.references import Reference, filled
 
 MOST_BYTES: Final = 64 * 1024  # of a file that contains a secret
 HIDDEN: Final = "[hidden]"
-_SHORT = 4  # fewer characters are hidden as a word only: `25` in `425`, or `me` in `timeout`, tells nobody a secret
+SHORT: Final = (
+    4  # fewer characters are hidden as a word only: `25` in `425`, or `me` in `timeout`, tells nobody a secret
+)
 _DELIMITERS = re.compile(r"[\s/@:?&=#,;+]+")  # where Apprise may take a URL apart
 
 
@@ -108,17 +110,17 @@ class Scrubber:
 
 def _matching(form: str) -> str:
     escaped = re.escape(form)
-    return escaped if len(form) >= _SHORT else rf"(?<!\w){escaped}(?!\w)"
+    return escaped if len(form) >= SHORT else rf"(?<!\w){escaped}(?!\w)"
 
 
 def _forms(value: str) -> Iterable[str]:
     rest = value.partition("://")[2] or value
-    pieces = [value, rest, *(each for each in _DELIMITERS.split(rest) if len(each) >= _SHORT)]
+    pieces = [value, rest, *(each for each in _DELIMITERS.split(rest) if len(each) >= SHORT)]
     if "@" in rest:
         pieces.append(rest.rpartition("@")[0])  # user:password, as Basic credentials contain it
     for piece in pieces:
         for form in {piece, unquote(piece)}:
             yield from (form, quote(form, safe=""), quote(form), quote_plus(form), repr(form)[1:-1])
             encoded = b64encode(form.encode()).decode().rstrip("=")
-            if len(form) >= _SHORT:
+            if len(form) >= SHORT:
                 yield encoded

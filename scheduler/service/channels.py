@@ -8,7 +8,7 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from scheduler.core.due.events import News
+from scheduler.core.due.events import News, ping_channel
 from scheduler.core.due.reach import Reach
 from scheduler.core.due.sending import Breaker
 from scheduler.core.messages.cut import size_of
@@ -56,7 +56,7 @@ def channels(root: Root) -> ChannelsJson:
 
 
 def _channel_json(found: Reach, settings: Settings) -> ChannelJson:
-    channel, breaker = found.channel, found.breaker
+    channel, breaker = found.channel, found.breaker.reached_by(found.channel.digest)
     return {
         "name": channel.name,
         "kind": channel.kind.value,
@@ -65,7 +65,7 @@ def _channel_json(found: Reach, settings: Settings) -> ChannelJson:
         "alerts": channel.name in settings.alerts.deliver,
         "waiting": found.waiting,
         "last_ok_at": None if breaker.last_ok_at is None else instant(breaker.last_ok_at),
-        "dead_since": instant(breaker.open_since) if found.is_dead and breaker.open_since is not None else None,
+        "dead_since": None if breaker.open_since is None else instant(breaker.open_since),
         "error": breaker.last_error if breaker.failures else None,
     }
 
@@ -183,8 +183,14 @@ def delivery(root: Root, number: int) -> DeliveryJson:
 
 def retry_delivery(root: Root, number: int) -> DeliveryJson:
     """Let a delivery that was given up or dropped wait again. Raises: UsageError, RefusedError."""
-    if delivery(root, number)["status"] == "delivered":
+    found = delivery(root, number)
+    if found["status"] == "delivered":
         raise RefusedError(f"delivery {number} has arrived", hint="`scheduler channels test NAME` sends a message")
+    name = found["channel"]
+    with root.store() or contextlib.nullcontext() as known:
+        if not name.startswith(ping_channel("")) and name not in _settings(root, known).channels:
+            hint = "write it into scheduler.yaml again first"
+            raise RefusedError(f"delivery {number} cannot be sent: there is no channel {name}", hint=hint)
     now = root.clock.now()
     with Store.open(root.place.db, create=False) as store, store.writing() as sql:
         append_audit(sql, [root.audit_row(ROOT_JOB_ID, "retry", field=f"delivery:{number}", after=True)])

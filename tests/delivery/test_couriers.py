@@ -9,11 +9,16 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from scheduler.core.values.channels import Channel
+from scheduler.core.values.events import Event, EventKind, Subject
+from scheduler.core.values.settings import ROOT_JOB_ID
+from scheduler.delivery.carrying import Carry
 from scheduler.delivery.couriers import Courier, bare_environment
 from scheduler.delivery.helper import answer_line
 from scheduler.delivery.requests import (
@@ -159,6 +164,32 @@ def test_no_secret_is_seen_from_outside(courier: Courier, tmp_path: Path, caplog
     assert "canary" not in repr(outcomes) + caplog.text
 
 
+def test_what_a_program_says_of_the_variables_that_it_was_given_is_hidden(courier: Courier, tmp_path: Path) -> None:
+    script = 'echo "no $SECRET, $LEVEL"; exit 3'
+    channel = Channel(name="page", command=("sh", "-c", script), env_from=("SECRET", "LEVEL"))
+    event = Event(key="test/page/1", at=datetime(2027, 3, 2, tzinfo=UTC), kind=EventKind.TEST, job_id=ROOT_JOB_ID)
+    carry = Carry(
+        channel=channel,
+        subjects=(Subject(event=event, root="r"),),
+        token="k",
+        again=False,
+        at=event.at,
+        environ={**ENVIRON, "LEVEL": "3"},
+        root=str(tmp_path),
+    )
+    assert carry.out(courier).error == "exit code 3: no [hidden], 3"
+
+
+@pytest.mark.parametrize("before", range(280, 320))
+def test_a_secret_is_hidden_before_long_words_are_cut(courier: Courier, tmp_path: Path, before: int) -> None:
+    """Else the head of a secret remains that nothing recognizes."""
+    script = f"printf '%{before}s%s%500s' '' '{CANARY}' '' | tr ' ' . ; exit 3"
+    error = courier.send(command(tmp_path, script, hidden=(CANARY.replace(" ", "."),))).error or ""
+    assert error.startswith("exit code 3: .....")
+    assert "k3" not in error
+    assert len(error) <= 400
+
+
 def test_credentials_that_a_service_repeats_are_hidden(courier: Courier) -> None:
     with http_sink(401, body=b"not: Basic bWU6cEBzc3dvcmQ= p@ssword") as sink:
         outcome = courier.send(ping(sink.url.replace("//", "//me:p%40ssword@")))
@@ -210,6 +241,10 @@ def test_a_command_ends_although_its_child_keeps_the_pipe(courier: Courier, tmp_
 
 PARENT = """
 import sys
+from scheduler.core.values.channels import Channel
+from scheduler.core.values.events import Event, EventKind, Subject
+from scheduler.core.values.settings import ROOT_JOB_ID
+from scheduler.delivery.carrying import Carry
 from scheduler.delivery.couriers import Courier
 from scheduler.delivery.requests import PingRequest
 courier = Courier()

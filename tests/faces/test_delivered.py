@@ -87,6 +87,17 @@ def test_a_channel_is_tested_through_the_daemon_and_what_it_refuses_can_be_sent_
         assert call("deliveries", "retry", str(row["id"])).code == 3
         assert "delivered" in root.ok("deliveries", "--channel", "ci").stdout
 
+        sink.mode = 503
+        root.cli("channels", "test", "ci")
+        assert "503" in root.json("channels", "list")["channels"][0]["error"]
+        root.write("scheduler.yaml", ROOT_FILE + CHANNELS.format(url=sink.url + "/other"))
+        root.ok("sync")
+        assert root.json("channels", "list")["channels"][0]["error"] is None, "nothing is known of the new address"
+        root.write("scheduler.yaml", ROOT_FILE)
+        root.ok("sync")
+        refused = root.cli("deliveries", "retry", str(root.json("deliveries")["deliveries"][0]["id"]))
+        assert (refused.code, "there is no channel ci" in refused.stderr) == (3, True), "else it is dropped again"
+
 
 def test_a_person_sees_what_a_failure_will_look_like_before_there_is_one(root: Root, serve: Serve) -> None:
     with http_sink() as sink:

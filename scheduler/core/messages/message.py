@@ -136,6 +136,10 @@ def facts_of(subject: Subject, markup: Markup) -> Iterator[str]:
             yield _spent(subject, markup)
         case EventKind.FLAPPING if event.phase is not Phase.ENDS:
             yield f"{counted(event.times or 0, 'change')}{_since(subject)}" if event.times else ""
+            if event.run_n is not None:
+                last = replace(subject, stderr=())  # not shown, so the error is
+                yield _SEPARATOR.join(filter(None, [_how_it_ended(last, markup), _try(last), _why_now(last)]))
+                yield "" if _known(last, "status") == RunStatus.SUCCEEDED else _what_it_said(last, markup)
             yield "until it is steady for an hour, it is told once an hour"
         case _:
             pass

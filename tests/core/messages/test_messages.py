@@ -146,6 +146,9 @@ SUBJECTS = {
     "success-empty": subject(EventKind.SUCCESS, run=run(RunStatus.SUCCEEDED, result="\n")),
     "skip": subject(EventKind.SKIP, run=SKIPPED),
     "flapping": subject(EventKind.FLAPPING, phase=Phase.BEGINS, job_id="heartbeat", since=AT - DAY / 24, times=4),
+    "flapping-run": replace(
+        FAILED, event=replace(FAILED.event, kind=EventKind.FLAPPING, phase=Phase.LASTS, since=AT - DAY / 24, times=4)
+    ),
     "overdue": subject(
         EventKind.OVERDUE,
         phase=Phase.BEGINS,
