@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -86,8 +87,14 @@ class Sending:
             _log.warning("sender_ended", "it is started again", code=child.returncode, wait_s=wait_s)
             self.close()
         if self._child is None and now >= self._again_at and self._is_needed():
-            self._child = self._start()
+            self._child = begun = self._start()
             self._started_at = now
+
+            def tell_end() -> None:
+                begun.wait()
+                self.loop.bell.set()
+
+            threading.Thread(target=tell_end, name="sender ends", daemon=True).start()
         elif self._child is not None:
             self._wake()
         self.loop.succeed()

@@ -13,6 +13,7 @@ from scheduler.core.values.events import Event, EventKind, Phase
 from scheduler.core.values.instants import instant, parse_instant
 from scheduler.core.values.runs import Run
 from scheduler.core.values.settings import ROOT_JOB_ID
+from scheduler.ledger import told
 from scheduler.ledger.put_back import copied_at
 from scheduler.ledger.rows import batched, from_row, moment, stamp, stamp_or_none
 
@@ -103,11 +104,13 @@ def settle(sql: Connection, rows: Sequence[Waiting], *, status: str, now: dateti
 def drop_removed(sql: Connection, channels: Iterable[str], *, now: datetime) -> int:
     """Drop what waits for channels other than these. What is on its way is left to the sender."""
     known = json.dumps(list(channels))
-    return sql.execute(
+    dropped = sql.execute(
         "UPDATE deliveries SET status = 'dropped', reason = 'channel_removed', done_at = ? WHERE status = 'pending'"
-        " AND channel NOT GLOB 'ping:*' AND channel NOT IN (SELECT value FROM json_each(?))",
+        " AND channel NOT GLOB 'ping:*' AND channel NOT IN (SELECT value FROM json_each(?)) RETURNING event",
         (stamp(now), known),
-    ).rowcount
+    ).fetchall()
+    told.make_news_again(sql, [row["event"] for row in dropped])
+    return len(dropped)
 
 
 def breakers(sql: Connection) -> dict[str, Breaker]:

@@ -14,6 +14,7 @@ from sqlite3 import Connection
 from typing import Any
 
 from scheduler.core.due.events import (
+    AGAIN,
     Asked,
     News,
     Step,
@@ -28,7 +29,7 @@ from scheduler.core.due.events import (
     news_of_start,
     news_of_success,
 )
-from scheduler.core.due.sending import PATIENCE
+from scheduler.core.due.sending import PATIENCE, UNKNOWN
 from scheduler.core.due.troubles import ROOT_STREAKS, channel_of_key, kind_of_key
 from scheduler.core.values.channels import DEFAULT_DELIVER_ON, DeliverOn
 from scheduler.core.values.events import Event, EventKind
@@ -195,8 +196,9 @@ def _told_how_it_began(sql: Connection, news: News) -> tuple[str, ...]:
     """A recovery is of no use to whoever never heard of the failure. What waited in a copy may have been sent."""
     told = sql.execute(
         "SELECT DISTINCT channel FROM deliveries JOIN events ON seq = event"
-        " WHERE streak = ? AND (deliveries.status <> 'dropped' OR deliveries.reason = 'copy')",
-        (news.event.streak,),
+        " WHERE streak = ? AND (deliveries.status IN ('pending', 'sending', 'delivered') OR deliveries.reason = 'copy'"
+        " OR deliveries.reason GLOB ?)",
+        (news.event.streak, f"*{UNKNOWN}*"),
     )
     known = {row["channel"] for row in told}
     return tuple(each for each in news.channels if each in known)
@@ -224,6 +226,20 @@ def keep(sql: Connection, streak: Streak) -> None:
         " SET open = excluded.open, flapping = excluded.flapping, streak = excluded.streak",
         (streak.key, streak.open, stamp_or_none(streak.flapping), dump(streak.to_json())),
     )
+
+
+def make_news_again(sql: Connection, events: Sequence[int]) -> None:
+    """Let streaks be told again of which nobody has heard, because these events were dropped."""
+    unheard = sql.execute(
+        "SELECT streaks.streak FROM streaks WHERE open AND json_extract(streaks.streak, '$.event') IN"
+        " (SELECT events.streak FROM events WHERE seq IN (SELECT value FROM json_each(?)))"
+        " AND NOT EXISTS (SELECT 1 FROM events JOIN deliveries ON event = seq WHERE status <> 'dropped'"
+        " AND channel NOT GLOB 'ping:*' AND events.streak = json_extract(streaks.streak, '$.event'))",
+        (json.dumps(list(events)),),
+    )
+    for row in unheard.fetchall():
+        streak = Streak.from_json(json.loads(row["streak"]))
+        keep(sql, replace(streak, told_at=streak.told_at - AGAIN, flapping=None))
 
 
 def tell_alarm(

@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from scheduler.core.due.events import News
+from scheduler.core.due.events import Asked, News, news_of_failure
+from scheduler.core.values.channels import DeliverOn
 from scheduler.core.values.events import Event, EventKind
 from scheduler.delivery.couriers import Courier
 from scheduler.delivery.sender import HELPERS, Sender
@@ -441,3 +442,29 @@ def test_of_a_channel_with_too_many_messages_no_more_is_read_than_it_takes_to_se
         assert [row.channel for row in rows].count("ci") == outbox.MOST_READ
         assert [row.event.kind for row in rows if row.channel == "chat"] == [EventKind.TEST]
         assert [row.id for row in rows if row.channel == "ci"][-1] == outbox.MOST_READ + 12, "the test is among them"
+
+
+def test_a_failure_that_nobody_heard_of_before_its_channel_was_renamed_is_told_on_the_new_one(world: World) -> None:
+    def fails(n: int, channel: str) -> list[str]:
+        """Who is told of the failure of a run."""
+        event = Event(key=f"run/a/{n}/failure", at=world.clock.now(), kind=EventKind.FAILURE, job_id="a", run_n=n)
+        asked = Asked(deliver=(channel,), on=(DeliverOn.FAILURE,))
+        with world.store.writing() as sql:
+            after, news = news_of_failure(asked, told.streak(sql, "failure/a"), event, stopped=False, watched=False)
+            told.keep(sql, after)
+            told.tell(sql, news, now=world.clock.now())
+        return [name for each in news for name in each.channels]
+
+    with http_sink(500) as sink:
+        world.channels(webhook(sink, "old"))
+        assert fails(1, "old") == ["old"]
+        assert fails(2, "old") == []
+        world.settles()
+        world.clock.advance(MINUTE)
+        world.channels(webhook(sink, "new"))
+        assert fails(3, "new") == ["new"], "nobody has heard of it"
+        assert fails(4, "new") == []
+        sink.mode = 200
+        world.look(lambda: world.rows()[-1][1] == "delivered", "the message")
+        world.channels(webhook(sink, "other"))
+        assert fails(5, "other") == [], "somebody has"

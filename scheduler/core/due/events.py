@@ -165,7 +165,8 @@ def news_of_failure(
     streak = step.streak
     if watched:  # the channels have heard nothing yet: the next failure that nobody watches is news to them
         heard_at = before.told_at if before is not None and before.open else event.at - AGAIN
-        streak = replace(streak, told_at=heard_at)
+        flapping = None if before is None else before.flapping
+        streak = replace(streak, told_at=heard_at, flapping=flapping, edges=_recent(before, event.at))
     kind = EventKind.STOPPED if stopped else EventKind.FLAPPING if step.flaps else EventKind.FAILURE
     is_news = step.phase is not None or stopped
     since, times = step.course(flaps=kind is EventKind.FLAPPING)

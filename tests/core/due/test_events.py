@@ -175,3 +175,17 @@ def test_a_new_part_of_what_is_wrong_is_news() -> None:
 def test_a_streak_survives_the_database() -> None:
     streak, _ = fails(None, NOON)
     assert Streak.from_json(streak.to_json()) == streak
+
+
+def test_a_failure_that_somebody_watched_is_no_edge_and_keeps_no_later_one_from_being_told() -> None:
+    streak, news = fails(None, NOON)
+    assert news.channels
+    streak, _ = news_of_success(BOTH, streak, event(EventKind.SUCCESS, NOON + MINUTE, 2))  # type: ignore[assignment]
+    streak, news = fails(streak, NOON + 2 * MINUTE, watched=True)
+    assert not news.channels
+    assert streak.flapping is None
+    again, news = fails(streak, NOON + 3 * MINUTE)
+    assert (news.channels, news.event.kind, again.flapping) == (("owner",), EventKind.FAILURE, None)
+    after, (told, _) = news_of_success(BOTH, streak, event(EventKind.SUCCESS, NOON + 3 * MINUTE, 3))
+    assert after is not None
+    assert (told.event.kind, told.channels) == (EventKind.FLAPPING, ("owner",)), "three edges that were to be heard"
