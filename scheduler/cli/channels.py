@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 _HERE = "`${env:...}` was read from this command's environment; the daemon has its own"
 
 
+_RETRY = "retry"
+
+
 @cli.command("channels")
 @click.argument("action", type=OneOf(["list", "test"]))
 @click.argument("name", metavar="[NAME]", required=False, type=CHANNEL)
@@ -119,34 +122,29 @@ def _rehearsed_lines(found: RehearsedJson) -> Iterator[str]:
 
 
 @cli.command("deliveries")
-@click.argument("action", metavar="[retry]", required=False, type=OneOf(["retry"]))
+@click.argument("job", metavar="[JOB | retry]", required=False, type=JobType(_RETRY))
 @click.argument("number", metavar="[ID]", required=False, type=int)
-@click.option("--job", metavar="JOB", type=JobType(), help="Only what concerns this job.")
 @click.option("--channel", metavar="NAME", type=CHANNEL, help="Only what goes to this channel.")
 @click.option("--failed", is_flag=True, help="Only what has failed, or was given up or dropped.")
 @click.option("-n", "count", type=click.IntRange(min=1, max=MOST), default=50, help="Show the N newest (default: 50).")
 @global_options
 def deliveries_command(
-    given: Globals,
-    action: str | None,
-    number: int | None,
-    job: str | None,
-    channel: str | None,
-    failed: bool,
-    count: int,
+    given: Globals, job: str | None, number: int | None, channel: str | None, failed: bool, count: int
 ) -> None:
     """List the messages that were sent or wait, newest first.
 
-    `retry ID` lets one that was given up or dropped wait again.
+    With JOB, only what concerns this job. `retry ID` lets one that was given up or dropped wait again.
     """
     root = given.find_root()
-    if action is not None:
+    if job == _RETRY:
         if number is None:
             raise UsageError("deliveries retry needs an ID", hint="`scheduler deliveries --failed` shows them")
         again = retry_delivery(root, number)
         if not printed(given, again):
             click.echo(f"delivery {number} to {again['channel']} waits to be sent")
         return
+    if number is not None:
+        raise UsageError(f"deliveries takes one JOB, but got {number} as well", hint=f"`scheduler deliveries {job}`")
     found = deliveries(root, job, channel=channel, failed=failed, count=count)
     if printed(given, found):
         return

@@ -150,12 +150,16 @@ def with_options(command: Any, *options: Callable[[Any], Any]) -> Any:
 
 
 class JobType(click.ParamType[str]):
-    """A job id. Completion offers the known ids."""
+    """A job id. Completion offers the known ids, and the words that may stand there instead."""
 
     name = "job"
 
+    def __init__(self, *instead: str) -> None:
+        self._instead = instead
+
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-        return [CompletionItem(word) for word in _known(ctx)[0] if word.startswith(incomplete)]
+        words = (*_known(ctx)[0], *self._instead)
+        return [CompletionItem(word) for word in words if word.startswith(incomplete)]
 
 
 class RunType(click.ParamType[str]):

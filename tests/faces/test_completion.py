@@ -120,7 +120,7 @@ CASES = {
     "channels te": "channels test ",
     "channels test ow": "channels test owner ",
     "deliveries --channel ow": "deliveries --channel owner ",
-    "deliveries re": "deliveries retry ",
+    "deliveries retr": "deliveries retry ",
 }
 
 
