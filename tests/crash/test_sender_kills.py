@@ -120,6 +120,24 @@ def test_a_sender_killed_at_any_point_sends_what_it_has_not_recorded_again(
     assert daemon.stop() == 0, daemon.stderr
 
 
+def test_what_is_on_its_way_when_a_daemon_dies_is_not_taken_for_a_failure(world: World) -> None:
+    with http_sink("hang") as http, smtp_sink() as smtp:
+        told(world, http, smtp, ("one", "1s"))
+        daemon = world.serve(HOOK=SECRET)
+        until(lambda: http.received, "a message that nobody answers")
+        started = [pid for pids in processes_of(daemon).values() for pid in pids]
+        assert len(started) >= 2, "a sender and its helper"
+        daemon.kill()
+        until(lambda: not any(Path(f"/proc/{pid}/cmdline").exists() for pid in started), "their end")
+        (row,) = world.rows("SELECT * FROM deliveries WHERE tries > 0")
+        assert (row["status"], row["reason"], row["next_at"]) == ("sending", None, None)
+        http.mode = 200
+        daemon = world.serve(HOOK=SECRET)
+        sent = "SELECT * FROM deliveries WHERE status = 'delivered' AND tries = 2"
+        until(lambda: world.rows(sent), "the second try, at once")
+        assert daemon.stop() == 0, daemon.stderr
+
+
 @pytest.mark.parametrize("kills", [pytest.param(8, id="few"), pytest.param(200, id="many", marks=pytest.mark.long)])
 def test_every_message_arrives_whoever_is_killed(
     world: World, sinks: tuple[HttpSink, SmtpSink], kills: int, capsys: pytest.CaptureFixture[str]
