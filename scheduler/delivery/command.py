@@ -56,9 +56,11 @@ def _keep_tail(pipe: IO[bytes], kept: bytearray) -> None:
     with contextlib.suppress(OSError, ValueError), pipe:
         while part := os.read(pipe.fileno(), 64 * 1024):
             kept += part
-            del kept[:-KEPT_BYTES]
+            del kept[: -KEPT_BYTES - 1]
 
 
 def _last_line(output: bytes) -> str:
+    if len(output) > KEPT_BYTES:  # the first word may be the rest of a secret, which nobody would recognize
+        output = output.partition(b"\n" if b"\n" in output.rstrip() else b" ")[2]
     lines = map(plain_words, reversed(output.decode(errors="replace").splitlines()))
     return next(filter(None, lines), "")

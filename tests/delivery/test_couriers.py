@@ -221,6 +221,13 @@ def test_a_command_that_fails_is_worth_another_try(courier: Courier, tmp_path: P
     assert (outcome.ended, outcome.error) == (Ended.TRANSIENT, error)
 
 
+def test_no_rest_of_a_secret_is_kept_where_long_output_was_cut(courier: Courier, tmp_path: Path) -> None:
+    for end in ("", "; echo"):
+        script = f"printf '{CANARY}%04090d it failed' 1{end}; exit 3"
+        outcome = courier.send(command(tmp_path, script, hidden=(f"{CANARY}{1:04090d}",)))
+        assert outcome.error == "exit code 3: it failed"
+
+
 def test_a_command_that_is_missing_is_permanent(courier: Courier, tmp_path: Path) -> None:
     for request in (command(tmp_path, "", argv=("no-such-program",)), command(tmp_path / "gone", "true")):
         outcome = courier.send(request)
