@@ -20,10 +20,7 @@ from scheduler.service.root import Root
 if TYPE_CHECKING:
     from scheduler.core.answers import RehearsedJson
 
-
 _HERE = "`${env:...}` was read from this command's environment; the daemon has its own"
-
-
 _RETRY = "retry"
 
 

@@ -135,7 +135,7 @@ def keep_breaker(sql: Connection, breaker: Breaker) -> None:
 
 
 def any_waiting(sql: Connection) -> bool:
-    query = "SELECT EXISTS (SELECT 1 FROM deliveries WHERE status IN ('pending', 'sending'))"
+    query = f"SELECT EXISTS (SELECT 1 FROM deliveries WHERE {_OPEN})"
     return bool(sql.execute(query).fetchone()[0])
 
 
@@ -184,7 +184,7 @@ def delivery_of(sql: Connection, key: str) -> DeliveryJson | None:
 def withdraw(sql: Connection, key: str, *, now: datetime) -> None:
     """End what still waits of an event."""
     sql.execute(
-        "UPDATE deliveries SET status = 'error', done_at = ? WHERE status IN ('pending', 'sending')"
+        f"UPDATE deliveries SET status = 'error', done_at = ? WHERE {_OPEN}"
         " AND event = (SELECT seq FROM events WHERE key = ?)",
         (stamp(now), key),
     )
