@@ -1,0 +1,62 @@
+"""How a route learns who asks, and which root: `call: Viewer`, `call: Operator`, and so on, as a parameter.
+
+The guard answers who asks; a route names the role that it needs. Nothing else in this room decides about access.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Annotated, Protocol
+
+from fastapi import Depends, Request
+
+from scheduler.core.values.access import Caller, Role
+from scheduler.core.values.problems import SchedulerError
+from scheduler.service.root import Root
+
+
+class AccessError(SchedulerError):
+    """The caller is unknown (401), may not do this (403), or has to wait (429)."""
+
+    def __init__(self, status: int, message: str, *, hint: str = "", retry_after_s: int | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.status, self.retry_after_s = status, retry_after_s
+
+
+class Guard(Protocol):
+    """Decides who asks."""
+
+    def caller(self, request: Request) -> Caller:
+        """Raises: AccessError."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    """One request that was let in: `root` writes audit rows in the name of `caller`."""
+
+    root: Root
+    caller: Caller
+
+
+def _calling(needed: Role) -> Callable[[Request], Call]:
+    def calling(request: Request) -> Call:
+        guard: Guard = request.app.state.guard
+        root: Root = request.app.state.root
+        caller = guard.caller(request)
+        if not caller.role.allows(needed):
+            raise AccessError(
+                403,
+                f"{caller.actor} has the role {caller.role.value}; this needs {needed.value}",
+                hint="`scheduler token create --role` makes a token with another role",
+            )
+        return Call(root=replace(root, actor=caller.actor, place=root.place.now()), caller=caller)
+
+    return calling
+
+
+Viewer = Annotated[Call, Depends(_calling(Role.VIEWER))]
+Operator = Annotated[Call, Depends(_calling(Role.OPERATOR))]
+Approver = Annotated[Call, Depends(_calling(Role.APPROVER))]
+Admin = Annotated[Call, Depends(_calling(Role.ADMIN))]
