@@ -23,7 +23,7 @@ from scheduler.tool.server import Asked, Context, Tool
 from scheduler.web.calls import Call, Viewer
 
 MOST_BYTES = 1024 * 1024  # of a request, as everywhere in the API
-_CALL = "scheduler.call"  # in the scope of a request: who was let in
+_CALL = "scheduler_call"  # in the scope of a request: who was let in
 
 
 def _asked(context: Context) -> Asked:
