@@ -1,4 +1,4 @@
-"""The views of Spend, Explain and Health, and what their templates make of them, in a frame of one line."""
+"""The views of Spend, Explain, Health and Activity, and what their templates make of them, in a frame of one line."""
 
 from __future__ import annotations
 
@@ -14,7 +14,9 @@ import scheduler
 from scheduler.core.values.problems import UsageError
 from scheduler.root.place import Place
 from scheduler.service.doctor.lately import LASTS_S, Lately
+from scheduler.service.history import activity, audit
 from scheduler.service.root import Root as ServiceRoot
+from scheduler.web.pages import activity as activity_page
 from scheduler.web.pages import explain, health, spend
 from tests.faces.conftest import Root, clock, committed, root
 
@@ -107,3 +109,38 @@ def test_doctor_examines_at_most_once_in_some_seconds(asked: ServiceRoot) -> Non
     now[0] += LASTS_S
     lately.examine(asked)
     assert len(calls) == 2
+
+
+def test_activity_pages_through_every_row_once(asked: ServiceRoot) -> None:
+    whole = [row["at"] + row["job_id"] + row["action"] for row in audit(asked)["audit"]][::-1]
+    seen, before = list[str](), None
+    while True:
+        found = activity(asked, before=before, count=2)
+        seen += [row["at"] + row["job_id"] + row["action"] for row in found["rows"]]
+        before = found["before"]
+        if before is None:
+            break
+    assert len(whole) > 2
+    assert seen == whole
+
+
+def test_activity_is_filtered_by_job_actor_and_action(asked: ServiceRoot, root: Root) -> None:
+    root.ok("pause", "heartbeat")
+    found = activity_page.page(asked, {"job": "heartbeat", "action": "pause"}).activity["rows"]
+    assert [(row["job_id"], row["action"]) for row in found] == [("heartbeat", "pause")]
+    actor = found[0]["actor"]
+    assert {row["actor"] for row in activity_page.page(asked, {"actor": actor}).activity["rows"]} == {actor}
+    assert activity_page.page(asked, {"actor": EVIL}).activity["rows"] == []
+
+
+def test_activity_shows_its_filters_as_text(asked: ServiceRoot) -> None:
+    view = activity_page.page(asked, {"actor": EVIL})
+    assert "no changes" in html("activity.html", view)
+    assert "<script" not in html("activity.html", view)
+    assert "heartbeat" in html("activity.html", activity_page.page(asked, {}))
+
+
+@pytest.mark.parametrize("cursor", ["x", "-1", "1.5", "9" * 40, "١"])
+def test_activity_refuses_what_is_no_cursor(asked: ServiceRoot, cursor: str) -> None:
+    with pytest.raises(UsageError):
+        activity_page.page(asked, {"before": cursor})
