@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import subprocess
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.helpers import REPOSITORY, call, git
+from tests.helpers import REPOSITORY, Daemon, call, git, until
 
 LIVING = REPOSITORY / ".ci/living"
 
@@ -66,6 +70,48 @@ def test_what_was_edited_in_the_copy_survives_the_next_start(copy: Path) -> None
     (copy / "prompts/mail.md").write_text("Mine.\n")
     living(copy)
     assert (copy / "prompts/mail.md").read_text() == "Mine.\n"
+
+
+def test_ben_commits_once_and_only_his_own_change(copy: Path) -> None:
+    (copy / "prompts/mail.md").write_text("Mine.\n")
+    living(copy, "later")
+    assert git(copy, "show", "--format=", "--name-only", "HEAD").split() == ["scripts/links.sh"]
+    git(copy, "stash", "-q")
+    git(copy, "revert", "--no-edit", "HEAD")
+    mended = git(copy, "rev-parse", "HEAD")
+    living(copy, "later")
+    assert git(copy, "rev-parse", "HEAD") == mended
+
+
+def test_ben_leaves_a_script_alone_that_was_edited_in_the_copy(copy: Path) -> None:
+    (copy / "scripts/links.sh").write_text("echo mine\n")
+    living(copy, "later")
+    assert (copy / "scripts/links.sh").read_text() == "echo mine\n"
+    assert git(copy, "log", "--format=%an").split() == ["Ann", "Ann"]
+
+
+@pytest.fixture
+def tour(tmp_path: Path) -> Iterator[Daemon]:
+    """What `make run` starts, in a folder of its own; Ben commits after a second."""
+    (tmp_path / "bin").mkdir()
+    program = tmp_path / "bin/scheduler"
+    program.write_text(f'#!/bin/sh\nexec env PYTHONPATH={REPOSITORY} {sys.executable} -m scheduler "$@"\n')
+    program.chmod(0o755)
+    environ = {**os.environ, "BIN": str(tmp_path / "bin"), "BEN_AFTER_S": "1"}
+    started = Daemon([shutil.which("sh") or "sh", str(REPOSITORY / ".ci/tour")], environ, cwd=tmp_path)
+    yield started
+    if started.alive:
+        started.kill()
+
+
+def test_make_run_serves_the_copy_with_a_paused_job_and_ends_with_its_signal(tour: Daemon, tmp_path: Path) -> None:
+    tour.says(" serving root=")
+    root = tmp_path / "jobs.living"
+    until(lambda: "Ben" in git(root, "log", "--format=%an"), "the commit of Ben")
+    tour.says(" synced cause=watch")
+    states = {each["id"]: each for each in call("--root", str(root), "list", "--json").json["jobs"]}
+    assert "paused" in json.dumps(states["season"])
+    assert tour.stop() == 0
 
 
 def test_every_job_of_a_minute_is_served_by_the_daemon(copy: Path) -> None:
