@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -9,7 +10,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 from playwright.sync_api import Browser
 
-from tests.browser.watched import Watched, overflow, violations
+from tests.browser.watched import Watched, overflow, turn, violations
 
 PAGES = {
     "/good": "<h1>All is well</h1><p>Nothing to do.</p>",
@@ -19,20 +20,40 @@ PAGES = {
     "/unlabelled": "<h1>Bad</h1><input name='q'>",
     "/pale": "<h1>Bad</h1><style>@media (prefers-color-scheme: dark) { p { color: #eee } }</style><p>Pale in dark</p>",
     "/wide": "<h1>Wide</h1><div id='wide'>x</div><script>wide.style.width = '900px'</script>",
-    "/stream": "<h1>Live</h1><script>new EventSource('/events')</script>",
+    "/live": """<h1>Live</h1><script>
+        let stream;
+        const look = () => {
+            if (document.hidden) stream.close(); else stream = new EventSource('/events');
+        };
+        document.addEventListener('visibilitychange', look);
+        look();
+    </script>""",
 }
 HEAD = "<!doctype html><html lang='en'><head><title>Page</title><link rel='icon' href='data:,'></head><body><main>"
 
 
+class Server(ThreadingHTTPServer):
+    stopping: threading.Event
+
+
 class Handler(BaseHTTPRequestHandler):
+    server: Server
+
     def do_GET(self) -> None:
-        stream = self.path == "/events"
-        body = b"data: hint\n\n" if stream else (HEAD + PAGES.get(self.path, "")).encode()
-        self.send_response(200 if stream or self.path in PAGES else 404)
-        self.send_header("Content-Type", "text/event-stream" if stream else "text/html; charset=utf-8")
-        self.send_header("Content-Length", str(len(body)))
+        if self.path == "/events":
+            return self.stream()
+        self.send_response(200 if self.path in PAGES else 404)
+        self.send_header("Content-Type", "text/html; charset=utf-8")
         self.end_headers()
-        self.wfile.write(body)
+        self.wfile.write((HEAD + PAGES.get(self.path, "")).encode())
+
+    def stream(self) -> None:
+        self.send_response(200)
+        self.send_header("Content-Type", "text/event-stream")
+        self.end_headers()
+        with contextlib.suppress(ConnectionError):
+            while not self.server.stopping.wait(0.05):
+                self.wfile.write(b": still here\n\n")
 
     def log_message(self, *args: object) -> None:
         pass
@@ -40,10 +61,12 @@ class Handler(BaseHTTPRequestHandler):
 
 @pytest.fixture(scope="module")
 def address() -> Iterator[str]:
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+    with Server(("127.0.0.1", 0), Handler) as server:
+        server.stopping = threading.Event()
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
         yield f"http://127.0.0.1:{server.server_port}"
+        server.stopping.set()
         server.shutdown()
         thread.join()
 
@@ -89,7 +112,14 @@ def test_a_page_that_is_wider_than_a_phone_is_noticed(looked_at: Watched, addres
     assert overflow(looked_at.page) > 0
 
 
-def test_the_streams_of_a_page_are_counted(looked_at: Watched, address: str) -> None:
-    with looked_at.page.expect_request("**/events"):
-        looked_at.page.goto(f"{address}/stream")
-    assert looked_at.streams[:1] == [f"{address}/events"]
+def test_an_open_stream_is_counted_until_the_page_is_hidden(watched: Watched, address: str) -> None:
+    page = watched.page
+    with page.expect_request("**/events"):
+        page.goto(f"{address}/live")
+    assert [each.url for each in watched.streams] == [f"{address}/events"]
+    with page.expect_event("requestfailed"):
+        turn(page, "hidden")
+    assert watched.streams == []
+    with page.expect_request("**/events"):
+        turn(page, "visible")
+    assert len(watched.streams) == 1

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import ConsoleMessage, Page, Request, Response
@@ -16,10 +16,11 @@ class Watched:
     def __init__(self, page: Page) -> None:
         self.page = page
         self.wrong: list[str] = []
-        self.streams: list[str] = []  # URLs of the EventSource connections that were opened
+        self.streams: list[Request] = []  # the EventSource connections that are open
         page.on("console", self._console)
         page.on("pageerror", lambda error: self.wrong.append(f"exception: {error}"))
         page.on("requestfailed", self._failed)
+        page.on("requestfinished", self._closed)
         page.on("response", self._answered)
         page.on("request", self._asked)
 
@@ -27,7 +28,12 @@ class Watched:
         if message.type == "error":
             self.wrong.append(f"console: {message.text}")
 
+    def _closed(self, request: Request) -> None:
+        if request in self.streams:
+            self.streams.remove(request)
+
     def _failed(self, request: Request) -> None:
+        self._closed(request)
         # A page that is left or hidden aborts its stream and its fetches: no fault.
         if "ERR_ABORTED" not in (request.failure or ""):
             self.wrong.append(f"failed: {request.method} {request.url}: {request.failure}")
@@ -38,11 +44,23 @@ class Watched:
 
     def _asked(self, request: Request) -> None:
         if request.resource_type == "eventsource":
-            self.streams.append(request.url)
+            self.streams.append(request)
 
     def check(self) -> None:
         """Raises: AssertionError if anything has gone wrong so far."""
         assert not self.wrong, "\n".join(self.wrong)
+
+
+def turn(page: Page, state: Literal["hidden", "visible"]) -> None:
+    """Let the page believe that its tab was left or entered: headless tabs are always visible."""
+    page.evaluate(
+        """state => {
+            Object.defineProperty(document, 'visibilityState', {value: state, configurable: true});
+            Object.defineProperty(document, 'hidden', {value: state === 'hidden', configurable: true});
+            document.dispatchEvent(new Event('visibilitychange'));
+        }""",
+        state,
+    )
 
 
 def violations(page: Page) -> list[str]:
