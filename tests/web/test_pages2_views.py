@@ -1,4 +1,4 @@
-"""The views of Spend, Explain, Health and Activity, and what their templates make of them, in a frame of one line."""
+"""The views of Spend, Explain, Health, Activity and Sync, and what their templates make of them in a bare frame."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from scheduler.service.doctor.lately import LASTS_S, Lately
 from scheduler.service.history import activity, audit
 from scheduler.service.root import Root as ServiceRoot
 from scheduler.web.pages import activity as activity_page
-from scheduler.web.pages import explain, health, spend
+from scheduler.web.pages import explain, health, spend, sync
 from tests.faces.conftest import Root, clock, committed, root
 
 __all__ = ["clock", "committed", "root"]
@@ -144,3 +144,28 @@ def test_activity_shows_its_filters_as_text(asked: ServiceRoot) -> None:
 def test_activity_refuses_what_is_no_cursor(asked: ServiceRoot, cursor: str) -> None:
     with pytest.raises(UsageError):
         activity_page.page(asked, {"before": cursor})
+
+
+def test_sync_shows_drift_problems_with_their_line_and_what_waits(asked: ServiceRoot, root: Root) -> None:
+    root.ok("pause", "heartbeat", "--reason", "<b>quiet</b>")
+    root.write("jobs/new.yaml", 'id: new\nschedule: "@daily"\ntask: hi\n')
+    root.write("jobs/bad.yaml", "id: bad\nschedule: <b>never</b>\ntask: hi\n")
+    view = sync.page(asked, {})
+    shown = html("sync.html", view)
+    assert "<li>created: new</li>" in shown
+    assert "<b>" not in shown
+    assert "schedule: &lt;b&gt;never&lt;/b&gt;" in shown
+    assert "<li>heartbeat: paused (&lt;b&gt;quiet&lt;/b&gt;)" in shown
+    assert view.revisions[0].commit == root.git("rev-parse", "HEAD").strip()
+
+
+def test_sync_names_what_the_guard_holds_by_its_count(asked: ServiceRoot, root: Root) -> None:
+    root.delete("jobs/heartbeat.md", "jobs/triage.yaml", "jobs/flaky.yaml", "jobs/clock.yaml")
+    view = sync.page(asked, {})
+    assert view.plan["guard"] is not None
+    shown = html("sync.html", view)
+    assert "To archive 6 jobs:" in shown
+    token = view.plan["guard"]["token"]
+    assert f"<code>scheduler sync --confirm-prune {token}</code>" in shown
+    root.ok("sync", "--confirm-prune", token)
+    assert sync.page(asked, {}).plan["guard"] is None
