@@ -15,14 +15,17 @@ from scheduler.service.root import Root
 from scheduler.web.assets import router as static_router
 from scheduler.web.calls import AccessError, Call, Viewer
 from scheduler.web.frame import frame
-from scheduler.web.pages import now
+from scheduler.web.pages import jobs, now
 from scheduler.web.render import render
 
 router = APIRouter(include_in_schema=False)
 router.include_router(static_router)
 
 # Pages of the whole root, by address: the template, and what makes its View.
-PAGES: dict[str, tuple[str, Callable[[Root, Mapping[str, str]], Any]]] = {"/": ("now", now.page)}
+PAGES: dict[str, tuple[str, Callable[[Root, Mapping[str, str]], Any]]] = {
+    "/": ("now", now.page),
+    "/jobs": ("jobs", jobs.page),
+}
 
 
 def show(call: Call, request: Request, template: str, page: Callable[[Root, Mapping[str, str]], Any]) -> Response:
