@@ -15,7 +15,7 @@ from scheduler.service.root import Root
 from scheduler.web.assets import router as static_router
 from scheduler.web.calls import AccessError, Call, Viewer
 from scheduler.web.frame import frame
-from scheduler.web.pages import jobs, now
+from scheduler.web.pages import activity, explain, health, jobs, now, spend, sync
 from scheduler.web.render import render
 
 router = APIRouter(include_in_schema=False)
@@ -23,6 +23,11 @@ router.include_router(static_router)
 
 # Pages of the whole root, by address: the template, and what makes its View.
 PAGES: dict[str, tuple[str, Callable[[Root, Mapping[str, str]], Any]]] = {
+    "/activity": ("activity", activity.page),
+    "/spend": ("spend", spend.page),
+    "/sync": ("sync", sync.page),
+    "/health": ("health", health.page),
+    "/explain": ("explain", explain.page),
     "/": ("now", now.page),
     "/jobs": ("jobs", jobs.page),
 }
@@ -38,12 +43,12 @@ def show(call: Call, request: Request, template: str, page: Callable[[Root, Mapp
             return JSONResponse(jsonable_encoder({each.name: getattr(view, each.name) for each in fields(view)}))
         around = frame(call.root, request.query_params)
         values = {"view": view, "frame": around, "path": request.url.path, "pages": PAGES}
-        return HTMLResponse(render(f"{template}.html", values))
+        return HTMLResponse(render(template, values))
     except SchedulerError as error:
         if wants_json(request):
             raise
         message, hint = error.told(lambda argument: argument, lambda name, value: f"{name}={value}")
-        return HTMLResponse(render("error.html", {"message": message, "hint": hint}), _status(error))
+        return HTMLResponse(render("error", {"message": message, "hint": hint}), _status(error))
 
 
 def wants_json(request: Request) -> bool:

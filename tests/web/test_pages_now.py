@@ -53,7 +53,7 @@ def test_static_files_have_a_name_that_never_changes_its_meaning(root: Root) -> 
 
 def test_hostile_text_is_escaped_and_made_visible() -> None:
     assert clean("a\x1b[31mred\x1b[0m \u202egnp.exe\x07\tb\n") == "ared <U+202E>gnp.exe<U+0007>\tb\n"
-    shown = render("error.html", {"message": "<script>\u202e", "hint": ""})
+    shown = render("error", {"message": "<script>\u202e", "hint": ""})
     assert "&lt;script&gt;&lt;U+202E&gt;" in shown
 
 
