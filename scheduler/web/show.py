@@ -10,12 +10,13 @@ from fastapi import APIRouter, Request
 from fastapi.encoders import jsonable_encoder
 from starlette.responses import HTMLResponse, JSONResponse, Response
 
-from scheduler.core.values.problems import SchedulerError, UnavailableError, UnknownError, UsageError
+from scheduler.core.values.problems import RefusedError, SchedulerError, UnavailableError, UnknownError, UsageError
 from scheduler.service.root import Root
+from scheduler.web.api.asked import JobId, RunId, the_job, the_run
 from scheduler.web.assets import router as static_router
 from scheduler.web.calls import AccessError, Call, Viewer
 from scheduler.web.frame import frame
-from scheduler.web.pages import activity, explain, health, jobs, now, spend, sync
+from scheduler.web.pages import activity, explain, health, job, jobs, now, run, spend, sync
 from scheduler.web.render import render
 
 router = APIRouter(include_in_schema=False)
@@ -33,9 +34,19 @@ PAGES: dict[str, tuple[str, Callable[[Root, Mapping[str, str]], Any]]] = {
 }
 
 
-def show(call: Call, request: Request, template: str, page: Callable[[Root, Mapping[str, str]], Any]) -> Response:
-    """The answer to a GET of a page: the only place that renders one."""
-    if call.caller.jobs:
+def show(
+    call: Call,
+    request: Request,
+    template: str,
+    page: Callable[[Root, Mapping[str, str]], Any],
+    *,
+    of_one_job: bool = False,
+) -> Response:
+    """The answer to a GET of a page: the only place that renders one.
+
+    of_one_job: the page shows one job, which the caller is known to see.
+    """
+    if call.caller.jobs and not of_one_job:
         raise AccessError(403, "this token is for some jobs only; pages show all of them", hint="use the API")
     try:
         view = page(call.root, request.query_params)
@@ -58,10 +69,14 @@ def wants_json(request: Request) -> bool:
 
 def _status(error: SchedulerError) -> int:
     match error:
+        case AccessError():
+            return error.status
         case UnknownError():
             return 404
         case UsageError():
             return 400
+        case RefusedError():
+            return 409
         case UnavailableError():
             return 503
     return 500
@@ -77,3 +92,13 @@ def _add(path: str, template: str, page: Callable[[Root, Mapping[str, str]], Any
 
 for _path, (_template, _page) in PAGES.items():
     _add(_path, _template, _page)
+
+
+@router.get("/jobs/{job_id}")
+def show_one_job(call: Viewer, request: Request, job_id: JobId) -> Response:
+    return show(call, request, "job", lambda root, query: job.page(root, query, the_job(call, job_id)), of_one_job=True)
+
+
+@router.get("/runs/{run_id}")
+def show_one_run(call: Viewer, request: Request, run_id: RunId) -> Response:
+    return show(call, request, "run", lambda root, query: run.page(root, query, the_run(call, run_id)), of_one_job=True)
