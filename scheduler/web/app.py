@@ -1,4 +1,4 @@
-"""The web application: its routers, and every error as `application/problem+json` (RFC 9457)."""
+"""The web application: its routers, and every error as `application/problem+json` (RFC 9457), or as a page."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.middleware.body_limit import RequestBodyLimitMiddleware
-from starlette.responses import JSONResponse
+from starlette.responses import JSONResponse, Response
 
 from scheduler import __version__
 from scheduler.core.values.problems import RefusedError, SchedulerError, UnavailableError, UnknownError, UsageError
@@ -61,7 +61,7 @@ def problem(
     return JSONResponse(told, status, headers, media_type="application/problem+json")
 
 
-def _scheduler_error(request: Request, error: Exception) -> JSONResponse:
+def _scheduler_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, SchedulerError)
     message, hint = error.told(lambda argument: argument, lambda name, value: f"{name}={json.dumps(value)}")
     headers: dict[str, str] = {}
@@ -82,6 +82,8 @@ def _scheduler_error(request: Request, error: Exception) -> JSONResponse:
             status, headers = 503, {"Retry-After": str(RETRY_AFTER_S)}
         case _:
             status = 500
+    if show.is_browser(request):
+        return show.error_page(message, hint, status, headers)
     return problem(status, message, hint=hint, headers=headers)
 
 

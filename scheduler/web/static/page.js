@@ -1,5 +1,5 @@
 // Keeps a page up to date: one stream of hints while the page is visible; each hint fetches the page again and swaps
-// the parts marked data-live. If streams fail, it polls with growing intervals.
+// the parts marked data-live. If streams fail, it polls with growing intervals. A page marked data-still stays as it is.
 const LEAST = 2000, MOST = 60000;
 let stream = null, wait = LEAST, timer = 0, busy = false, again = false;
 
@@ -38,6 +38,8 @@ function open() {
 
 function close() { stream?.close(); stream = null; clearTimeout(timer); }
 
-document.addEventListener("visibilitychange", () => { if (document.hidden) close(); else { soon(); open(); } });
-addEventListener("pagehide", close);
-if (!document.hidden) open();
+if (document.body.dataset.still === undefined) {
+  document.addEventListener("visibilitychange", () => { if (document.hidden) close(); else { soon(); open(); } });
+  addEventListener("pagehide", close);
+  if (!document.hidden) open();
+}
