@@ -16,7 +16,7 @@ from starlette.responses import JSONResponse, Response
 from scheduler import __version__
 from scheduler.core.values.problems import RefusedError, SchedulerError, UnavailableError, UnknownError, UsageError
 from scheduler.service.root import Root
-from scheduler.web import events, health, hooks, login, mcp, show
+from scheduler.web import act_sync, events, health, hooks, login, mcp, show
 from scheduler.web.api import edits, jobs, runs, whole
 from scheduler.web.calls import AccessError, Guard
 from scheduler.web.guard import Headers
@@ -40,6 +40,7 @@ def build_app(root: Root, guard: Guard) -> FastAPI:
         hooks.router,
         mcp.router,
         login.router,
+        act_sync.router,
         show.router,
     ):
         app.include_router(router)
@@ -94,8 +95,10 @@ def _invalid(request: Request, error: Exception) -> JSONResponse:
     return problem(422, "; ".join(wrong)[:MOST_DETAIL])
 
 
-def _http_error(request: Request, error: Exception) -> JSONResponse:
+def _http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
+    if show.is_browser(request):
+        return show.error_page(str(error.detail), "", error.status_code, error.headers)
     return problem(error.status_code, str(error.detail), headers=error.headers)
 
 
