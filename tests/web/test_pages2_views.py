@@ -199,3 +199,45 @@ def test_a_second_review_at_once_is_refused_and_the_next_one_is_made(asked: Serv
     with at_work, pytest.raises(UnavailableError):
         review.page(asked, {"revisions": "HEAD"}, at_work)
     assert review.page(asked, {"revisions": "HEAD"}, at_work).texts == ()
+
+
+def test_review_draws_the_clock_of_jobs_that_run_at_other_times(asked: ServiceRoot, root: Root) -> None:
+    root.edit("jobs/heartbeat.md", '"0 * * * *"', '"*/10 * * * *"')
+    root.write("jobs/new.yaml", 'id: new\nschedule: "@daily"\ntask: hi\n')
+    root.write("jobs/off.yaml", 'id: off\nenabled: false\nschedule: "@daily"\ntask: hi\n')
+    root.delete("jobs/flaky.yaml")
+    root.commit()
+    view = review.page(asked, {"revisions": "HEAD~1...HEAD"})
+    found = {clock.job_id: clock for clock in view.clocks.shown}
+    assert found.keys() == {"heartbeat", "new", "flaky"}
+    assert (found["new"].before, found["flaky"].after, view.clocks.more) == (None, None, 0)
+    shown = html("review", view)
+    assert shown.count("<svg") == 4
+    assert "▲ 6 times as many runs" in shown
+    assert 'aria-label="after: every 10 minutes, Europe/Berlin; 4,320 runs in 30 days"' in shown
+
+
+def test_review_draws_some_clocks_and_counts_the_others(asked: ServiceRoot, root: Root) -> None:
+    jobs = [f'id: j{n}\nschedule: "@daily"\ntask: hi\n' for n in range(review.MOST_CLOCKS + 1)]
+    root.write("jobs/many.yaml", "---\n".join(jobs))
+    root.commit()
+    shown = html("review", review.page(asked, {"revisions": "HEAD~1...HEAD"}))
+    assert shown.count("<svg") == review.MOST_CLOCKS
+    assert "1 more job runs at other times." in shown
+
+
+def test_review_names_the_cost_of_30_days_by_what_recent_runs_have_cost(asked: ServiceRoot, root: Root) -> None:
+    answer = '{"type": "result", "is_error": false, "result": "done", "session_id": "s", "total_cost_usd": 0.25}'
+    runner = f"  paid:\n    command: [echo, {answer!r}]\n    result_format: claude\n"
+    root.edit("scheduler.yaml", "  shell:\n", f"{runner}  shell:\n")
+    root.write("jobs/paid.yaml", 'id: paid\nrunner: paid\nbudget: {per_run: 1}\nschedule: "0 9 * * *"\ntask: hi\n')
+    root.commit()
+    root.ok("sync")
+    assert root.run("paid")["cost"]["amount"] == 0.25
+    root.edit("jobs/paid.yaml", "0 9 ", "0 9,21 ")
+    root.commit()
+    view = review.page(asked, {"head": "HEAD", "base": "HEAD~1"})
+    shown = html("review", view)
+    assert [(each["before"], each["after"]) for each in view.review["costs"]] == [("7.5", "15")]
+    assert '<td class="num">7.50 USD</td><td class="num">15.00 USD</td>' in shown
+    assert '<td class="num">30.00 USD</td><td class="num">60.00 USD</td>' in shown

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from scheduler.core.plan.clocks import Clocks
 from scheduler.core.plan.headline import Power, headline, powers
 from scheduler.core.plan.textdiff import LineEdit, by_words
 from scheduler.core.values.problems import UnavailableError, UsageError
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from scheduler.core.changes import ReviewJson
     from scheduler.core.plan.review import TaskDiff
 
+MOST_CLOCKS = 20
 _AT_WORK = threading.Semaphore(1)  # a review reads every file of two revisions
 
 
@@ -36,6 +38,7 @@ class View:
     headline: str
     powers: tuple[Power, ...]  # what jobs could not do before
     texts: tuple[Text, ...]
+    clocks: Clocks
 
 
 def page(root: Root, query: Mapping[str, str], at_work: threading.Semaphore = _AT_WORK) -> View:
@@ -52,7 +55,7 @@ def page(root: Root, query: Mapping[str, str], at_work: threading.Semaphore = _A
     if not at_work.acquire(blocking=False):
         raise UnavailableError("another review is being made", hint="try again in some seconds")
     try:
-        found = review(root, base=base, head=head)
+        found = review(root, base=base, head=head, priced=True, drawn=MOST_CLOCKS)
     finally:
         at_work.release()
     return View(
@@ -60,6 +63,7 @@ def page(root: Root, query: Mapping[str, str], at_work: threading.Semaphore = _A
         headline=headline(found.json, read=found.read, name=str, strong=str),
         powers=tuple(powers(found.json)),
         texts=tuple(map(_text, found.diffs)),
+        clocks=found.clocks,
     )
 
 
