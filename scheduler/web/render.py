@@ -28,7 +28,7 @@ _HIDDEN = re.compile(
 )
 MOST_OF_A_VALUE = 200  # characters
 PARTS_A_WEEK = timedelta(weeks=1) // PART
-_SHA256 = re.compile("[0-9a-f]{64}")
+_HASH = re.compile("[0-9a-f]{40}|[0-9a-f]{64}")
 _UNITS = ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s"))
 
 
@@ -109,7 +109,7 @@ def value(found: Any, field: str = "") -> str:
         case int() if field.endswith("_ms"):
             return duration(found)
         case str():
-            text = found[:7] if _SHA256.fullmatch(found) else found
+            text = found[:7] if _HASH.fullmatch(found) else found
         case dict():  # when and by whom is said beside it
             kept = {name: each for name, each in found.items() if each is not None and name not in ("at", "by")}
             text = ", ".join(f"{name.removesuffix('_ms')} {value(each, name)}" for name, each in kept.items())

@@ -15,7 +15,11 @@ from scheduler.web.app import build_app
 from scheduler.web.calls import AccessError
 from scheduler.web.pages import activity, explain, review, spend, sync
 from tests.faces.conftest import Root
+from tests.remote.conftest import world
+from tests.remote.world import World
 from tests.web.bare import ADMIN, OpenGuard, service_root
+
+__all__ = ["world"]
 
 EVIL = "<script>alert(1)</script>"
 PAGES = ("/sync", "/activity", "/spend", "/health", "/explain?job=heartbeat", "/explain?job=flaky&from=-1h")
@@ -118,6 +122,12 @@ def test_who_is_not_logged_in_reads_how_to_in_a_browser_and_gets_a_problem_from_
     assert told.headers["content-type"] == "application/problem+json"
 
 
+def test_a_slot_that_is_still_to_come_is_not_said_to_have_been_missed(lived_in: Root) -> None:
+    client = asking(served(lived_in))
+    assert "still ahead" in client.get("/explain?job=heartbeat&at=%2B1h").text
+    assert "did not fire" in client.get("/explain?job=heartbeat&at=-1m").text
+
+
 def test_a_revision_may_contain_a_slash(lived_in: Root) -> None:
     proposed(lived_in)
     lived_in.git("branch", "feature/more")
@@ -135,3 +145,17 @@ def test_the_choice_of_the_zone_keeps_the_rest_of_the_address(lived_in: Root) ->
 @pytest.mark.parametrize("path", ["/explain?job=heartbeat", "/review/HEAD", "/sync"])
 def test_a_page_about_a_moment_opens_no_stream(lived_in: Root, path: str) -> None:
     assert ("data-still" in asking(served(lived_in)).get(path).text) == (path != "/sync")
+
+
+def test_a_root_that_follows_a_branch_reviews_its_commits(world: World) -> None:
+    world.begin()
+    world.clone()
+    first = world.look().commit or ""
+    newest = world.push({"prompts/hello.md": "hello again\n"})
+    assert world.look().commit == newest
+    client = asking(service_root(world.root))
+    answer = client.get(f"/review/{first}...{newest}")
+    assert answer.status_code == 200
+    assert f"Review of {newest[:7]} against {first[:7]}" in answer.text
+    assert "hello <del>0</del><ins>again</ins>" in answer.text
+    assert "in force" in client.get("/sync").text
