@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import functools
+import os
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
@@ -9,10 +12,79 @@ import click
 
 from scheduler.cli import render
 from scheduler.cli.group import Globals, OneOf, cli, global_options, printed, say
-from scheduler.core.values.access import Role, Token
+from scheduler.core.access.requests import (
+    PROXY_SECRET_VARIABLE,
+    check_host,
+    check_networks,
+    check_user_header,
+    read_url,
+)
+from scheduler.core.values.access import AccessSettings, Role, Token
 from scheduler.core.values.problems import UsageError
 from scheduler.core.values.units import UnitError, parse_duration
 from scheduler.service.access import create_token, list_tokens, revoke_token
+
+_ACCESS = (
+    click.option(
+        "--url", metavar="URL", help="Where browsers reach it, such as https://jobs.example.com behind a proxy."
+    ),
+    click.option(
+        "--allow-host",
+        "allow_hosts",
+        metavar="NAME",
+        multiple=True,
+        help="One more host name under which it answers. Repeat it for more.",
+    ),
+    click.option(
+        "--trust-proxy",
+        metavar="CIDR",
+        multiple=True,
+        help="Believe the --user-header of this network, such as 10.0.0.2/32. Repeat it for more.",
+    ),
+    click.option("--user-header", metavar="NAME", help="The header in which that proxy names the user."),
+    click.option(
+        "--proxy-role",
+        type=OneOf([each.value for each in Role]),
+        metavar="ROLE",
+        help="What users whom a proxy names may do (default: operator).",
+    ),
+)
+
+
+def access_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Adds the options that say whom the web lets in; the command gets them as `access`, checked."""
+
+    @functools.wraps(command)
+    def called(
+        *args: Any,
+        url: str | None,
+        allow_hosts: tuple[str, ...],
+        trust_proxy: tuple[str, ...],
+        user_header: str | None,
+        proxy_role: str | None,
+        **more: Any,
+    ) -> Any:
+        if bool(trust_proxy) != bool(user_header):
+            missing = "--user-header" if trust_proxy else "--trust-proxy"
+            raise UsageError(f"a login by a proxy needs {missing} too", hint=f"add {missing}")
+        if proxy_role and not trust_proxy:
+            raise UsageError("--proxy-role needs a proxy", hint="add --trust-proxy and --user-header")
+        if trust_proxy and not os.environ.get(PROXY_SECRET_VARIABLE, "-").strip():
+            raise UsageError(f"{PROXY_SECRET_VARIABLE} is empty", hint="unset it, or set it to a secret")
+        public, name = ("", None) if url is None else read_url(url)
+        access = AccessSettings(
+            url=public,
+            allow_hosts=(*([] if name is None else [name]), *(check_host(each) for each in allow_hosts)),
+            trust_proxy=check_networks(trust_proxy),
+            user_header=None if user_header is None else check_user_header(user_header),
+            proxy_role=Role(proxy_role or Role.OPERATOR),
+            tls=public.startswith("https:"),
+        )
+        return command(*args, access=access, **more)
+
+    for option in reversed(_ACCESS):
+        called = option(called)
+    return called
 
 
 @cli.command("token")

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import click
 
 from scheduler.cli import render
+from scheduler.cli.access import access_options
 from scheduler.cli.group import (
     PROBLEMS,
     Globals,
@@ -27,6 +28,7 @@ from scheduler.cli.group import (
     say,
 )
 from scheduler.cli.sync import sync_code
+from scheduler.core.values.access import AccessSettings
 from scheduler.core.values.problems import SchedulerError, UnavailableError, UsageError
 from scheduler.machine.log import FORMATS, Log, is_journal, write_log
 from scheduler.machine.orphans import adopting
@@ -52,6 +54,7 @@ _log = Log(__name__)
     help="Where the web listens (default: 127.0.0.1:8484) [env: SCHEDULER_LISTEN].",
 )
 @click.option("--allow-remote", is_flag=True, help="Allow an address that other machines can reach.")
+@access_options
 @click.option("--no-api", is_flag=True, envvar="SCHEDULER_NO_API", help="Serve no web [env: SCHEDULER_NO_API].")
 @click.option("--log-format", type=OneOf(FORMATS), default="text",
               envvar="SCHEDULER_LOG_FORMAT",
@@ -65,6 +68,7 @@ def serve_command(
     new_state: bool,
     listen: str | None,
     allow_remote: bool,
+    access: AccessSettings,
     no_api: bool,
     log_format: str,
 ) -> None:
@@ -83,7 +87,13 @@ def serve_command(
         address = _address(listen, allow_remote=allow_remote, wanted=not (no_api or once))
         with adopting():
             served = serve(
-                root, observe=observe, once=once, new_state=new_state, grace=timedelta(seconds=grace), listen=address
+                root,
+                observe=observe,
+                once=once,
+                new_state=new_state,
+                grace=timedelta(seconds=grace),
+                listen=address,
+                access=access,
             )
     failed = served.forced or bool(served.failed)
     first = max(sync_code(served.first.report()), root.looked().exit_code) if once else 0
@@ -113,8 +123,9 @@ def _address(written: str | None, *, allow_remote: bool, wanted: bool) -> str | 
 @click.option("--listen", metavar="ADDR", envvar="SCHEDULER_LISTEN", default="127.0.0.1:8484",
               help="Where to listen (default: 127.0.0.1:8484) [env: SCHEDULER_LISTEN].")  # fmt: skip
 @click.option("--allow-remote", is_flag=True, help="Allow an address that other machines can reach.")
+@access_options
 @global_options
-def web_command(given: Globals, listen: str, allow_remote: bool) -> None:
+def web_command(given: Globals, listen: str, allow_remote: bool, access: AccessSettings) -> None:
     """Serve the API and the pages as a process of its own.
 
     `scheduler serve` starts it as well. Jobs fire only while `scheduler serve` runs.
@@ -126,7 +137,7 @@ def web_command(given: Globals, listen: str, allow_remote: bool) -> None:
     from scheduler.web.process import serve_web
 
     write_log(sys.stderr, "text", logging.DEBUG if given.verbose else logging.INFO, os.environ)
-    serve_web(given.find_root(), address)
+    serve_web(given.find_root(), address, access)
 
 
 @contextmanager

@@ -38,6 +38,10 @@ def add_link(sql: Connection, sha256: str, actor: str, *, now: datetime, until: 
     insert(sql, "access_links", sha256=sha256, actor=actor, expires_at=until)
 
 
+def has_link(sql: Connection, sha256: str) -> bool:
+    return sql.execute("SELECT 1 FROM access_links WHERE sha256 = ?", (sha256,)).fetchone() is not None
+
+
 def take_link(sql: Connection, sha256: str, now: datetime) -> str | None:
     """Use up a link, and return its actor; None if there is no such link, or not any more."""
     row = sql.execute("DELETE FROM access_links WHERE sha256 = ? RETURNING actor, expires_at", (sha256,)).fetchone()

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
-from scheduler.core.access.tokens import check_jobs, check_name, digest, is_over, token_id_of, written_token
+from scheduler.core.access.tokens import check_jobs, check_name, digest, is_over, lets_in, token_id_of, written_token
 from scheduler.core.values.access import Caller, Role, Session, Token
 from scheduler.core.values.problems import RefusedError, UnavailableError, UnknownError
 from scheduler.core.values.runs import AuditRow
@@ -46,7 +46,7 @@ def create_token(
     )
     with _database(root) as store:
         for other in store.read(access.tokens):
-            if other.name == name and other.revoked_at is None and not is_over(other.expires_at, now):
+            if other.name == name and lets_in(other, now):
                 raise RefusedError(
                     f"there is a token {name!r} already: {other.id}",
                     hint=f"choose another name, or `scheduler token revoke {other.id}` first",
@@ -90,20 +90,26 @@ def login_secret(root: Root) -> str:
 
 def redeem(root: Root, secret: str) -> tuple[Session, str] | None:
     """Use up a login link. Returns a session with its secret; None if the link is not good, or not any more."""
-    now, own = root.clock.now(), secrets.token_urlsafe(32)
-    with _database(root) as store, store.writing() as sql:
-        actor = access.take_link(sql, digest(secret), now)
-        if actor is None:
+    now, own, sha256 = root.clock.now(), secrets.token_urlsafe(32), digest(secret)
+    with _database(root) as store:
+        if not store.read(access.has_link, sha256):  # guesses never take the lock that a fire needs
             return None
-        made = Session(actor=actor, role=Role.ADMIN, created_at=now, seen_at=now, expires_at=now + SESSION_FOR)
-        access.add_session(sql, made, digest(own))
-        append_audit(sql, [_row(root, "login", None, {"actor": actor}, actor=actor)])
+        with store.writing() as sql:
+            actor = access.take_link(sql, sha256, now)
+            if actor is None:
+                return None
+            made = Session(actor=actor, role=Role.ADMIN, created_at=now, seen_at=now, expires_at=now + SESSION_FOR)
+            access.add_session(sql, made, digest(own))
+            append_audit(sql, [_row(root, "login", None, {"actor": actor}, actor=actor)])
     return made, own
 
 
 def log_out(root: Root, secret: str) -> None:
+    """End a login. A cookie that is none changes nothing."""
+    sha256 = digest(secret)
     with _database(root) as store:
-        store.write(access.end_session, digest(secret))
+        if store.read(access.session, sha256) is not None:
+            store.write(access.end_session, sha256)
 
 
 def caller_of_token(root: Root, text: str) -> Caller | None:
@@ -118,7 +124,7 @@ def caller_of_token(root: Root, text: str) -> Caller | None:
         token, sha256 = found
         if not secrets.compare_digest(digest(text.rpartition(f"{token_id}_")[2]), sha256):
             return None
-        if token.revoked_at is not None or is_over(token.expires_at, now):
+        if not lets_in(token, now):
             return None
         if token.last_used_at is None or now - token.last_used_at >= SEEN_EVERY:
             _note(store, access.used, token.id, now)

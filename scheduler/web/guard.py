@@ -11,7 +11,7 @@ from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from scheduler.core.access.requests import cross_site_fault, host_fault, proxy_user, secret_in_url
-from scheduler.core.access.slowing import Failures
+from scheduler.core.access.slowing import FREE_OF_ALL, Failures
 from scheduler.core.access.tokens import cookie_name
 from scheduler.core.values.access import AccessSettings, Caller, Facts
 from scheduler.service.access import caller_of_session, caller_of_token
@@ -36,7 +36,7 @@ class AccessGuard:
     def __init__(self, root: Root, settings: AccessSettings) -> None:
         self._root, self._settings = root, settings
         self.cookie = cookie_name(str(root.place.label), tls=settings.tls)
-        self._failures = Failures()
+        self._failures, self._of_all = Failures(), Failures(free=FREE_OF_ALL)
         self._lock = threading.Lock()
 
     def caller(self, request: Request) -> Caller:
@@ -44,11 +44,9 @@ class AccessGuard:
         facts = facts_of(request)
         self.check(facts)
         written, session = facts.all("authorization"), facts.cookies.get(self.cookie)
-        if written:
-            kind, _, token = written[0].partition(" ")
-            found = (
-                caller_of_token(self._root, token.strip()) if kind.lower() == "bearer" and len(written) == 1 else None
-            )
+        tokens = [each[7:].strip() for each in written if each[:7].lower() == "bearer "]
+        if tokens or len(written) > 1:  # anything else is for a proxy, which passes on the password that it has checked
+            found = caller_of_token(self._root, tokens[0]) if len(written) == 1 else None
             if found is None:
                 self.failed(facts.peer)
                 raise AccessError(401, "this token lets nobody in", hint="`scheduler token list` shows those that do")
@@ -81,9 +79,10 @@ class AccessGuard:
         """Count a failed attempt. Raises: AccessError (429) if there were too many."""
         now = time.monotonic()
         with self._lock:
-            wait_s = self._failures.wait_s(peer, now)
+            wait_s = max(self._failures.wait_s(peer, now), self._of_all.wait_s("", now))
             if wait_s == 0:
                 self._failures.add(peer, now)
+                self._of_all.add("", now)
         if wait_s:
             raise AccessError(429, "too many failed attempts", hint="wait a little", retry_after_s=int(wait_s) + 1)
 

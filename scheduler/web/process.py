@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 import threading
+from dataclasses import replace
 from types import FrameType
 
 import anyio.to_thread
 import uvicorn
 from fastapi import FastAPI
 
+from scheduler.core.access.requests import PROXY_SECRET_VARIABLE
 from scheduler.core.values.access import AccessSettings
 from scheduler.core.values.problems import UnavailableError
 from scheduler.machine.log import Log, write_log
@@ -58,19 +61,20 @@ class _Server(uvicorn.Server):
         super().handle_exit(sig, frame)
 
 
-def serve_web(root: Root, address: Address) -> None:
+def serve_web(root: Root, address: Address, settings: AccessSettings) -> None:
     """Serve until a signal. Raises: UnavailableError if the address cannot be had."""
+    settings = replace(settings, listen_host=address.host, proxy_secret=root.environ.get(PROXY_SECRET_VARIABLE, ""))
     with listen(address) as listener:
         host, port = listener.getsockname()[:2]
         where = f"http://{Address(host=host, port=port)}"
-        note_served(root, where)  # for `scheduler login`
+        note_served(root, settings.url or where)  # for `scheduler login`
         _log.info("web_serving", address=where)
-        _Server(build_app(root, AccessGuard(root, AccessSettings(listen_host=address.host)))).run(sockets=[listener])
+        _Server(build_app(root, AccessGuard(root, settings))).run(sockets=[listener])
 
 
 def main() -> None:
     """Serve until standard input is closed, as by the end of the daemon. Exits with 3 if the address is taken."""
-    folder, state, db, address, form, level = sys.argv[1:]
+    folder, state, db, address, access, form, level = sys.argv[1:]
     write_log(sys.stderr, form, int(level), os.environ)
 
     def end_with_parent() -> None:
@@ -80,7 +84,8 @@ def main() -> None:
 
     threading.Thread(target=end_with_parent, daemon=True).start()
     try:
-        serve_web(served_root(folder, state, db, os.environ), read_address(address, allow_remote=True))
+        settings = AccessSettings.from_json(json.loads(access))
+        serve_web(served_root(folder, state, db, os.environ), read_address(address, allow_remote=True), settings)
     except UnavailableError as error:
         _log.warning("web_not_serving", str(error), hint=error.hint)
         sys.exit(CANNOT_LISTEN)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sqlite3
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
@@ -13,9 +14,10 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
 from scheduler.core.values.access import AccessSettings, Role
-from scheduler.service.access import create_token, login_secret, revoke_token
+from scheduler.service.access import create_token, list_tokens, login_secret, revoke_token
 from scheduler.service.root import Root as ServiceRoot
 from scheduler.web.app import build_app
+from scheduler.web.calls import AccessError
 from scheduler.web.guard import AccessGuard
 from tests.faces.conftest import Root
 from tests.web.bare import service_root
@@ -257,3 +259,74 @@ def test_a_login_and_its_tokens_stand_in_the_audit(door: ServiceRoot, lived_in: 
     logged_in(door)
     rows = lived_in.json("audit", "--json")["audit"]
     assert [row["action"] for row in rows if row["field"] == "access"] == ["token_create", "token_revoke", "login"]
+
+
+def test_the_password_that_a_proxy_has_checked_is_not_taken_for_a_token(door: ServiceRoot) -> None:
+    basic = {"Authorization": "Basic YmVhOnNlY3JldA==", "Remote-User": "bea"}
+    assert proxied(door).get("/api/jobs", headers=basic).status_code == 200
+    assert browser(door).get("/api/jobs", headers=basic).status_code == 401
+
+
+def test_two_tokens_at_once_let_nobody_in(door: ServiceRoot) -> None:
+    _, token = create_token(door, "ci", Role.ADMIN)
+    headers = [("Authorization", f"Bearer {token}"), ("Authorization", f"Bearer {token}")]
+    assert browser(door).get("/api/jobs", headers=headers).status_code == 401
+
+
+def test_guessing_from_many_addresses_is_slowed_as_well(door: ServiceRoot) -> None:
+    guard = AccessGuard(door, AccessSettings())
+    for n in range(100):
+        guard.failed(f"10.0.{n}.1")
+    with pytest.raises(AccessError, match="too many") as slowed:
+        guard.failed("10.0.100.1")
+    assert (slowed.value.status, slowed.value.retry_after_s) == (429, 1)
+
+
+def test_a_guessed_link_and_a_forged_cookie_never_wait_for_the_database(door: ServiceRoot) -> None:
+    client = browser(door)
+    client.cookies.set(AccessGuard(door, AccessSettings()).cookie, "forged")
+    writer = sqlite3.connect(door.place.db, isolation_level=None)
+    try:
+        writer.execute("BEGIN IMMEDIATE")  # as a fire does
+        assert client.post("/login", data={"t": "guessed"}).status_code == 401
+        assert client.post("/logout").status_code == 303
+    finally:
+        writer.close()
+
+
+def test_two_links_are_two_logins_and_ending_one_ends_no_other(door: ServiceRoot) -> None:
+    one, other = logged_in(door), logged_in(door)
+    one.post("/logout")
+    assert [client.get("/api/jobs").status_code for client in (one, other)] == [401, 200]
+
+
+def test_a_session_of_another_root_lets_nobody_in_under_any_cookie(door: ServiceRoot) -> None:
+    secret = next(iter(logged_in(door).cookies.values()))
+    other = replace(door, place=replace(door.place, db=door.place.db.with_name("other.db")))
+    client = browser(other)
+    client.cookies.set(AccessGuard(other, AccessSettings()).cookie, secret)
+    assert client.get("/api/jobs").status_code == 401
+
+
+def test_no_route_makes_tokens_or_links_whatever_the_role(door: ServiceRoot) -> None:
+    paths = browser(door).get("/openapi.json").json()["paths"]
+    assert "/api/jobs" in paths
+    assert not [path for path in paths if "token" in path or "login" in path or "access" in path]
+
+
+def test_use_of_a_token_is_written_once_a_minute(door: ServiceRoot, lived_in: Root) -> None:
+    _, token = create_token(door, "ci", Role.VIEWER)
+    client, seen = browser(door), []
+    for _ in range(3):
+        client.get("/api/jobs", headers=bearer(token))
+        seen.append(list_tokens(door)[0].last_used_at)
+        lived_in.clock.advance(timedelta(seconds=40))
+    assert (seen[0], seen[2]) == (seen[1], seen[1] and seen[1] + timedelta(seconds=80))
+
+
+def test_over_https_the_cookie_is_sent_over_https_alone(door: ServiceRoot) -> None:
+    client = browser(door, tls=True, allow_hosts=("jobs.example",))
+    headers = {"Host": "jobs.example", "Origin": "https://jobs.example"}
+    cookie = client.post("/login", data={"t": login_secret(door)}, headers=headers).headers["set-cookie"]
+    assert cookie.startswith("__Host-")
+    assert "Secure" in cookie

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Sequence
 from hmac import compare_digest
 from urllib.parse import urlsplit
@@ -13,9 +14,13 @@ from scheduler.core.values.texts import short
 
 SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 PROXY_SECRET = "x-scheduler-proxy-secret"
+PROXY_SECRET_VARIABLE = "SCHEDULER_PROXY_SECRET"
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 _SECRETS_IN_URLS = ("token", "access_token", "api_key", "apikey", "bearer")
 _LONGEST_USER = 100
+_NAME = re.compile(r"[a-z0-9_-]+(\.[a-z0-9_-]+)*")
+_HEADER = re.compile(r"[A-Za-z0-9-]{1,100}")
+_NOT_FOR_USERS = frozenset({"authorization", "cookie", "forwarded", "host", "origin", "x-forwarded-for", PROXY_SECRET})
 
 
 def host_fault(facts: Facts, settings: AccessSettings) -> str:
@@ -76,6 +81,15 @@ def proxy_user(facts: Facts, settings: AccessSettings) -> str | None:
     return name if name.isprintable() and 0 < len(name) <= _LONGEST_USER else None
 
 
+def check_user_header(written: str) -> str:
+    """Check the name of the header in which a proxy names its user. Raises: UsageError."""
+    if _HEADER.fullmatch(written) is None or written.lower() in _NOT_FOR_USERS:
+        raise UsageError(
+            f"{short(written)} is not a header for the name of a user", hint="write Remote-User, or what the proxy sets"
+        )
+    return written
+
+
 def check_networks(written: Sequence[str]) -> tuple[str, ...]:
     """Check networks such as 10.0.0.0/8. Raises: UsageError."""
     for each in written:
@@ -86,6 +100,28 @@ def check_networks(written: Sequence[str]) -> tuple[str, ...]:
         if network.prefixlen == 0:
             raise UsageError(f"{each} is every address, so anybody could be anybody", hint="name the proxy's network")
     return tuple(written)
+
+
+def read_url(written: str) -> tuple[str, str]:
+    """The URL under which browsers reach the server, in one form, and the name in it. Raises: UsageError."""
+    try:
+        parts = urlsplit(written)
+        name = _host_of(parts.netloc)
+    except ValueError:
+        parts, name = urlsplit(""), None
+    if name is None or parts.scheme not in ("http", "https") or parts.path not in ("", "/") or {"?", "#"} & {*written}:
+        raise UsageError(
+            f"{short(written)} is not the URL of a server", hint="write https://jobs.example.com, without a path"
+        )
+    return f"{parts.scheme}://{parts.netloc}".lower(), name
+
+
+def check_host(written: str) -> str:
+    """Check a name for `Host`. Raises: UsageError."""
+    name = written.rstrip(".").lower()
+    if _NAME.fullmatch(name) is None:
+        raise UsageError(f"{short(written)} is not a host name", hint="write jobs.example.com, without a port")
+    return name
 
 
 def _host_of(given: str) -> str | None:

@@ -1,4 +1,7 @@
-"""Failed attempts to get in, by address: after some, the next failure has to wait. A right secret never waits."""
+"""Failed attempts to get in, by address and of all: after some, the next failure has to wait.
+
+A right secret never waits.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ from collections import OrderedDict
 from dataclasses import dataclass, field
 
 FREE = 5  # failures before an address has to wait
+FREE_OF_ALL = 100  # failures of all addresses together
 LONGEST_S = 60.0
 FORGET_S = 900.0  # after the last failure
 MOST_KNOWN = 10_000  # addresses; the oldest is forgotten
@@ -15,6 +19,7 @@ MOST_KNOWN = 10_000  # addresses; the oldest is forgotten
 class Failures:
     """Not for several threads at once."""
 
+    free: int = FREE
     _known: OrderedDict[str, tuple[int, float]] = field(default_factory=OrderedDict)  # count, when
 
     def add(self, peer: str, now: float) -> None:
@@ -26,6 +31,6 @@ class Failures:
     def wait_s(self, peer: str, now: float) -> float:
         """How long the address has to wait; 0 if it may fail again."""
         count, at = self._known.get(peer, (0, now))
-        if count < FREE or now - at > FORGET_S:
+        if count < self.free or now - at > FORGET_S:
             return 0.0
-        return max(0.0, at + min(LONGEST_S, 2.0 ** min(count - FREE, 10)) - now)
+        return max(0.0, at + min(LONGEST_S, 2.0 ** min(count - self.free, 10)) - now)

@@ -8,11 +8,14 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 
+from scheduler.core.values.access import Token
 from scheduler.core.values.problems import UsageError
 from scheduler.core.values.texts import short
 
+ENDS_SOON = timedelta(days=7)
+UNUSED = timedelta(days=90)
 _TOKEN = re.compile(r"sch_([a-z2-7]{10})_([A-Za-z0-9_-]{43})")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,62}")
 
@@ -61,3 +64,17 @@ def cookie_name(root: str, *, tls: bool) -> str:
 def is_over(at: datetime | None, now: datetime) -> bool:
     """True if an expiry has passed."""
     return at is not None and at <= now
+
+
+def lets_in(token: Token, now: datetime) -> bool:
+    return token.revoked_at is None and not is_over(token.expires_at, now)
+
+
+def ends_soon(token: Token, now: datetime) -> bool:
+    """True if a token that lets somebody in will not do so in a week."""
+    return lets_in(token, now) and is_over(token.expires_at, now + ENDS_SOON)
+
+
+def is_unused(token: Token, now: datetime) -> bool:
+    """True if a token that lets somebody in has not done so for 90 days."""
+    return lets_in(token, now) and (token.last_used_at or token.created_at) <= now - UNUSED

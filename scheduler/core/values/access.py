@@ -60,10 +60,11 @@ class Session(Stored):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class AccessSettings:
+class AccessSettings(Stored):
     """How a web server lets people in. Closed unless said otherwise."""
 
     listen_host: str = "127.0.0.1"
+    url: str = ""  # under which browsers reach it, such as https://jobs.example; empty: as it listens
     allow_hosts: tuple[str, ...] = ()  # further names under which it is reached
     trust_proxy: tuple[str, ...] = ()  # networks whose proxy says who the user is; needs user_header
     user_header: str | None = None

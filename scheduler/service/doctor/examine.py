@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, cast
 
 from scheduler.control.client import answer_of
+from scheduler.core.access.tokens import ENDS_SOON, UNUSED, ends_soon, is_unused, lets_in
 from scheduler.core.due.expected import Alarm, Kind, alarm_texts, finds_no_place
 from scheduler.core.due.place import place_texts
 from scheduler.core.past.presence import START
@@ -22,7 +23,7 @@ from scheduler.core.values.runs import RunStatus
 from scheduler.core.values.settings import Settings
 from scheduler.core.values.texts import counted, how_held_ends, names
 from scheduler.git.tree import read_tree
-from scheduler.ledger import budgets, clock_steps, evidence, owners, places, queries, runs, syncs
+from scheduler.ledger import access, budgets, clock_steps, evidence, owners, places, queries, runs, syncs
 from scheduler.ledger.agents import other_models
 from scheduler.ledger.clock_steps import Clocked
 from scheduler.ledger.reach import reach
@@ -271,6 +272,7 @@ def _database(place: Place, now: datetime, *, fires: bool) -> Iterator[Check]:
         yield from _budgets(store, now)
         yield from _models(store, summaries)
         yield from _reached(store, now)
+        yield from _tokens(store, now)
         dead = [
             each.run.id
             for each in store.read(runs.active)
@@ -385,6 +387,21 @@ def _reached(store: Store, now: datetime) -> Iterator[Check]:
             yield Check("delivery", "warning", late, hint)
     if found and fine:
         yield Check("delivery", "ok", "none is dead, and no message is late")
+
+
+def _tokens(store: Store, now: datetime) -> Iterator[Check]:
+    """Whether tokens end soon or are forgotten. Nothing without tokens that let anybody in."""
+    known = [each for each in store.read(access.tokens) if lets_in(each, now)]
+    ending = [each.name for each in known if ends_soon(each, now)]
+    unused = [each.name for each in known if is_unused(each, now)]
+    if ending:
+        message = f"these expire within {ENDS_SOON.days} days: {names(ending)}"
+        yield Check("tokens", "warning", message, "`scheduler token revoke NAME`, then create a new one of that name")
+    if unused:
+        message = f"not used for {UNUSED.days} days: {names(unused)}"
+        yield Check("tokens", "warning", message, "`scheduler token revoke NAME`, unless somebody needs it")
+    if known and not ending and not unused:
+        yield Check("tokens", "ok", f"{counted(len(known), 'token')}, in use and not about to expire")
 
 
 def _can_be_made(folder: Path) -> bool:
