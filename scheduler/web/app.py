@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sqlite3
 from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
@@ -16,7 +15,6 @@ from starlette.responses import JSONResponse
 
 from scheduler import __version__
 from scheduler.core.values.problems import RefusedError, SchedulerError, UnavailableError, UsageError
-from scheduler.machine.log import Log
 from scheduler.service.root import Root
 from scheduler.web import events, hooks, mcp
 from scheduler.web.calls import AccessError, Guard
@@ -24,8 +22,6 @@ from scheduler.web.calls import AccessError, Guard
 MOST_BODY = 1024 * 1024  # bytes
 MOST_DETAIL = 1_000  # characters
 RETRY_AFTER_S = 10  # for a client of a database or a daemon that does not answer
-
-_log = Log(__name__)
 
 
 def build_app(root: Root, guard: Guard) -> FastAPI:
@@ -38,7 +34,6 @@ def build_app(root: Root, guard: Guard) -> FastAPI:
     app.add_exception_handler(SchedulerError, _scheduler_error)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http_error)
-    app.add_exception_handler(sqlite3.Error, _database_error)
     app.add_exception_handler(Exception, _unexpected)
     return app
 
@@ -84,12 +79,6 @@ def _invalid(request: Request, error: Exception) -> JSONResponse:
 def _http_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
     return problem(error.status_code, str(error.detail), headers=error.headers)
-
-
-def _database_error(request: Request, error: Exception) -> JSONResponse:
-    """A database that is locked for longer than a statement waits, or that cannot be read."""
-    _log.warning("web_database_failed", path=request.url.path, error=str(error))
-    return problem(503, "the database cannot be used now", headers={"Retry-After": str(RETRY_AFTER_S)})
 
 
 def _unexpected(request: Request, error: Exception) -> JSONResponse:
