@@ -232,7 +232,7 @@ class _Events(Response):
             async with anyio.create_task_group() as group:
 
                 async def listen() -> None:
-                    while (await receive())["type"] != "http.disconnect":
+                    while not (await receive())["type"].endswith("disconnect"):
                         pass
                     group.cancel_scope.cancel()
 
