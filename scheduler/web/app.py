@@ -14,9 +14,10 @@ from starlette.middleware.body_limit import RequestBodyLimitMiddleware
 from starlette.responses import JSONResponse
 
 from scheduler import __version__
-from scheduler.core.values.problems import RefusedError, SchedulerError, UnavailableError, UsageError
+from scheduler.core.values.problems import RefusedError, SchedulerError, UnavailableError, UnknownError, UsageError
 from scheduler.service.root import Root
 from scheduler.web import events, hooks, mcp
+from scheduler.web.api import jobs, runs
 from scheduler.web.calls import AccessError, Guard
 
 MOST_BODY = 1024 * 1024  # bytes
@@ -28,8 +29,8 @@ def build_app(root: Root, guard: Guard) -> FastAPI:
     """The application for one root. `guard` decides who asks; it writes nothing itself."""
     app = FastAPI(title="gitops-scheduler", version=__version__, docs_url=None, redoc_url=None)
     app.state.root, app.state.guard = root, guard
-    for router in (events.router, hooks.router, mcp.router):
-        app.include_router(router)
+    for part in (jobs, runs, events, hooks, mcp):
+        app.include_router(part.router)
     app.add_middleware(RequestBodyLimitMiddleware, max_body_size=MOST_BODY)
     app.add_exception_handler(SchedulerError, _scheduler_error)
     app.add_exception_handler(RequestValidationError, _invalid)
@@ -58,6 +59,8 @@ def _scheduler_error(request: Request, error: Exception) -> JSONResponse:
                 headers["Retry-After"] = str(error.retry_after_s)
             if status == 401:
                 headers["WWW-Authenticate"] = "Bearer"
+        case UnknownError():
+            status = 404
         case UsageError():
             status = 400
         case RefusedError():

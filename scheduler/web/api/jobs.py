@@ -175,13 +175,13 @@ class Body(BaseModel):
 
 
 class RunBody(Body):
-    task_of: str | None = Field(None, max_length=220, description="Run the text of this run, JOB:N, again")
+    task_of: str | None = Field(default=None, max_length=220, description="Run the text of this run, JOB:N, again")
 
 
 class PauseBody(Body):
-    reason: str | None = Field(None, max_length=1_000)
-    until: str | None = Field(None, max_length=100, description="An instant, as every command accepts it")
-    next: bool = Field(False, description="Skip one slot only")
+    reason: str | None = Field(default=None, max_length=1_000)
+    until: str | None = Field(default=None, max_length=100, description="An instant, as every command accepts it")
+    next: bool = Field(default=False, description="Skip one slot only")
 
 
 @router.post("/{job_id}/run", status_code=202)
