@@ -22,12 +22,12 @@ class Served:
 
 
 def _file(root: Root) -> Path:
-    return root.place.state / "web.json"
+    return root.place.state / "served"
 
 
 def note_served(root: Root, address: str) -> None:
     """Write down where this process serves. Raises: OSError."""
-    new = _file(root).with_suffix(".new")
+    new = _file(root).with_name("served.new")
     new.write_text(json.dumps({"address": address, "pid": os.getpid()}))
     new.replace(_file(root))
 
