@@ -16,7 +16,8 @@ from starlette.responses import JSONResponse
 from scheduler import __version__
 from scheduler.core.values.problems import RefusedError, SchedulerError, UnavailableError, UsageError
 from scheduler.service.root import Root
-from scheduler.web import events, hooks, mcp
+from scheduler.web import events, health, hooks, mcp
+from scheduler.web.api import edits, jobs, runs, whole
 from scheduler.web.calls import AccessError, Guard
 
 MOST_BODY = 1024 * 1024  # bytes
@@ -28,7 +29,16 @@ def build_app(root: Root, guard: Guard) -> FastAPI:
     """The application for one root. `guard` decides who asks; it writes nothing itself."""
     app = FastAPI(title="gitops-scheduler", version=__version__, docs_url=None, redoc_url=None)
     app.state.root, app.state.guard = root, guard
-    for router in (events.router, hooks.router, mcp.router):
+    for router in (
+        health.router,
+        jobs.router,
+        runs.router,
+        whole.router,
+        edits.router,
+        events.router,
+        hooks.router,
+        mcp.router,
+    ):
         app.include_router(router)
     app.add_middleware(RequestBodyLimitMiddleware, max_body_size=MOST_BODY)
     app.add_exception_handler(SchedulerError, _scheduler_error)
