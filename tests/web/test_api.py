@@ -148,7 +148,7 @@ def test_a_caller_with_patterns_sees_and_touches_only_those_jobs(folder: Path) -
     [
         ("/api/nothing", 404),
         ("/api/jobs/nothing", 404),
-        ("/api/runs/heartbeat:1", 400),
+        ("/api/runs/heartbeat:1", 404),
         ("/api/runs/heartbeat", 404),
         ("/api/jobs?limit=0", 422),
         ("/api/jobs?status=blue", 400),

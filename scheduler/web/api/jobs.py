@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, NotRequired
 
 from fastapi import APIRouter, Header, Query, Response
-from typing_extensions import NotRequired, TypedDict
+from typing_extensions import TypedDict
 
 from scheduler.core.answers import (
     AuditJson,
@@ -54,7 +54,6 @@ class RunsPage(TypedDict):
 
 class Requested(TypedDict):
     run: RunJson
-
 
 
 @router.get("")

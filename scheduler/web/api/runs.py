@@ -6,11 +6,14 @@ from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Request, Response
 
+from scheduler.core.answers import ShowRunJson, TaskJson
+from scheduler.core.comparisons import DiffJson
 from scheduler.core.views import run_json, task_json
 from scheduler.service.history import output_part, show_run, task
 from scheduler.service.run import cancel_run
 from scheduler.service.versions import diff
 from scheduler.web.api.asked import RunId, the_run
+from scheduler.web.api.jobs import Requested
 from scheduler.web.calls import Operator, Viewer
 
 router = APIRouter(prefix="/api/runs", tags=["runs"])
@@ -18,7 +21,7 @@ MOST_BYTES = 1024 * 1024  # of one answer
 
 
 @router.get("/{run_id}")
-def run(call: Viewer, run_id: RunId) -> Any:
+def run(call: Viewer, run_id: RunId) -> ShowRunJson:
     """One run: why it exists, its attempts, how it ended, its last lines of output."""
     return show_run(call.root, the_run(call, run_id))
 
@@ -49,7 +52,7 @@ def run_output(
 
 
 @router.get("/{run_id}/task")
-def run_task(call: Viewer, run_id: RunId) -> Any:
+def run_task(call: Viewer, run_id: RunId) -> TaskJson:
     """The exact text that ran."""
     return task_json(*task(call.root, the_run(call, run_id)))
 
@@ -57,12 +60,12 @@ def run_task(call: Viewer, run_id: RunId) -> Any:
 @router.get("/{run_id}/diff")
 def run_diff(
     call: Viewer, run_id: RunId, other: Annotated[str | None, Query(alias="with", max_length=220)] = None
-) -> Any:
+) -> DiffJson:
     """The run compared with another one, or with now."""
     return diff(call.root, the_run(call, run_id), None if other is None else the_run(call, other)).json
 
 
 @router.post("/{run_id}/cancel")
-def cancel(call: Operator, run_id: RunId) -> Any:
+def cancel(call: Operator, run_id: RunId) -> Requested:
     """Stop a run."""
     return {"run": run_json(cancel_run(call.root, the_run(call, run_id)))}

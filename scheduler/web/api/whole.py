@@ -8,6 +8,18 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Path, Query
 
 from scheduler import schemas
+from scheduler.core.answers import (
+    AccountJson,
+    AuditJson,
+    ChannelsJson,
+    DeliveriesJson,
+    DeliveryJson,
+    DoctorJson,
+    FiresJson,
+    StatusJson,
+    TestedJson,
+)
+from scheduler.core.changes import PlanJson
 from scheduler.core.values.access import Role
 from scheduler.core.values.problems import RefusedError
 from scheduler.core.values.runs import RunStatus
@@ -29,7 +41,7 @@ Revision = Annotated[str | None, Query(min_length=1, max_length=200)]
 
 
 @router.get("/status")
-def root_status(call: Viewer) -> Any:
+def root_status(call: Viewer) -> StatusJson:
     """One screen: daemon, running, failing, overdue, next, what needs a person."""
     return status(whole(call))
 
@@ -41,7 +53,7 @@ def coming(
     start: Annotated[str | None, Query(alias="from", max_length=100)] = None,
     end: Annotated[str | None, Query(alias="to", max_length=100)] = None,
     limit: Annotated[int, Query(ge=1, le=1_000)] = 200,
-) -> Any:
+) -> FiresJson:
     """The next fires of all jobs. n: of each job."""
     seen = visible(call)
     begin, until = (when(call.root, value, name) for name, value in (("from", start), ("to", end)))
@@ -67,13 +79,13 @@ def runs(
 
 
 @router.get("/audit")
-def changes(call: Viewer, limit: Limit = 50) -> Any:
+def changes(call: Viewer, limit: Limit = 50) -> AuditJson:
     """The newest changes, oldest first."""
     return audit(whole(call), count=limit)
 
 
 @router.get("/doctor")
-def doctor(call: Viewer) -> Any:
+def doctor(call: Viewer) -> DoctorJson:
     """Everything that jobs need in order to run, checked."""
     return examine(whole(call))
 
@@ -86,7 +98,7 @@ def plan(call: Viewer, base: Revision = None, head: Revision = None) -> Any:
 
 
 @router.post("/sync")
-def sync_now(call: Operator, body: SyncBody | None = None) -> Any:
+def sync_now(call: Operator, body: SyncBody | None = None) -> PlanJson:
     """Apply the files now. To confirm the guard needs an approver."""
     root, confirm = whole(call), None if body is None else body.confirm
     if confirm is not None and not call.caller.role.allows(Role.APPROVER):
@@ -100,13 +112,13 @@ def sync_now(call: Operator, body: SyncBody | None = None) -> Any:
 
 
 @router.get("/channels")
-def all_channels(call: Viewer) -> Any:
+def all_channels(call: Viewer) -> ChannelsJson:
     """The channels, and how sending to each of them goes."""
     return channels(whole(call))
 
 
 @router.post("/channels/{name}/test")
-def test_channel(call: Operator, name: Name) -> Any:
+def test_channel(call: Operator, name: Name) -> TestedJson:
     """Send a test message."""
     return try_channel(whole(call), name)
 
@@ -118,7 +130,7 @@ def all_deliveries(
     channel: Annotated[str | None, Query(max_length=200)] = None,
     failed: bool = False,
     limit: Limit = 50,
-) -> Any:
+) -> DeliveriesJson:
     """Messages, sent and waiting, newest first."""
     seen = visible(call)
     named = None if job is None else the_job(call, job)
@@ -127,7 +139,7 @@ def all_deliveries(
 
 
 @router.post("/deliveries/{number}/retry")
-def retry(call: Operator, number: Annotated[int, Path(ge=1, le=2**53)]) -> Any:
+def retry(call: Operator, number: Annotated[int, Path(ge=1, le=2**53)]) -> DeliveryJson:
     """Send a message that was given up."""
     job_id = delivery(call.root, number)["job_id"]
     root = whole(call) if job_id is None else call.root
@@ -137,7 +149,7 @@ def retry(call: Operator, number: Annotated[int, Path(ge=1, le=2**53)]) -> Any:
 
 
 @router.post("/accounts/{name}/resume")
-def resume(call: Operator, name: Name) -> Any:
+def resume(call: Operator, name: Name) -> AccountJson:
     """Let the next run of a parked account probe it at once."""
     return resume_account(whole(call), name)
 
