@@ -19,7 +19,7 @@ from scheduler.core.values.problems import RefusedError, Remedy, UnavailableErro
 from scheduler.core.values.runs import Run, RunStatus, Trigger
 from scheduler.core.values.settings import ROOT_JOB_ID, Settings
 from scheduler.ledger import budgets, lives, outbox, places, queries, runs, syncs
-from scheduler.ledger.audit import read_audit
+from scheduler.ledger.audit import read_activity, read_audit
 from scheduler.machine.ends_of_files import end_of
 from scheduler.service.jobs import held_in
 from scheduler.service.presence import find_daemon
@@ -27,6 +27,7 @@ from scheduler.service.root import Root
 
 if TYPE_CHECKING:
     from scheduler.core.answers import (
+        ActivityJson,
         AuditJson,
         ExplainJson,
         ExplainWindowJson,
@@ -187,6 +188,28 @@ def audit(root: Root, job_id: str | None = None, *, count: int | None = None, pr
         rows = store.read(read_audit, known, limit=None if count is None else count + 1)
     shown = rows if count is None else rows[-count:]
     return {"audit": [views.audit_json(row) for row in shown], "more": len(shown) < len(rows)}
+
+
+def activity(
+    root: Root,
+    *,
+    job_id: str | None = None,
+    actor: str | None = None,
+    action: str | None = None,
+    before: int | None = None,
+    count: int = NEWEST,
+) -> ActivityJson:
+    """What anybody changed, newest first, also in archived jobs. A job, actor or action that is unknown has no rows."""
+    store = root.store()
+    if store is None:
+        return {"rows": [], "before": None}
+    with store:
+        found = store.read(read_activity, job_id=job_id, actor=actor, action=action, before=before, limit=count + 1)
+    shown = found[:count]
+    return {
+        "rows": [views.audit_json(row) for _, row in shown],
+        "before": shown[-1][0] if len(found) > len(shown) else None,
+    }
 
 
 def explain_job(root: Root, job_id: str, *, at: datetime | None = None, prefix: bool = False) -> ExplainJson:
