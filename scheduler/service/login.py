@@ -27,7 +27,7 @@ def _file(root: Root) -> Path:
 
 def note_served(root: Root, address: str) -> None:
     """Write down where this process serves. Raises: OSError."""
-    new = _file(root).with_name("served.new")
+    new = _file(root).with_name("served-new")
     new.write_text(json.dumps({"address": address, "pid": os.getpid()}))
     new.replace(_file(root))
 

@@ -19,7 +19,7 @@ from tests.faces.conftest import Root
 AUTUMN = "--from 2026-10-24T23:20:00Z --to 2026-10-25T02:30:00Z"
 # What each command prints of the root below; those that print no instant are named after it.
 SCREENS = (
-    "channels list", "channels test log --dry-run --kind failure", "deliveries",
+    "token list", "channels list", "channels test log --dry-run --kind failure", "deliveries",
     "list", "list --problems", "list --status stopped", "show heartbeat", "show triage", "show flaky",
     "next", "next triage -n 1", f"next heartbeat {AUTUMN}", "history heartbeat", "history flaky", "history tick",
     "log heartbeat", "log flaky", "versions heartbeat", "audit", "audit heartbeat", "diff heartbeat",
@@ -32,7 +32,7 @@ SCREENS = (
     "output flaky:1", "task heartbeat:1", "export heartbeat",
 )  # fmt: skip
 NONE = {
-    "cancel", "clone", "completion", "create", "delete", "hooks", "import", "init", "mcp", "mv", "rollback", "schema",
+    "cancel", "clone", "completion", "create", "delete", "hooks", "import", "init", "login", "mcp", "mv", "rollback", "schema",
     "serve", "top", "update",
 }  # fmt: skip
 MODES = ("", "--utc", "--local", "--json")

@@ -1,1 +1,0 @@
-"""The pages: each gives one View, which feeds HTML, JSON and the terminal."""
