@@ -33,7 +33,7 @@ SCREENS = (
 )  # fmt: skip
 NONE = {
     "cancel", "clone", "completion", "create", "delete", "hooks", "import", "init", "mcp", "mv", "rollback", "schema",
-    "serve", "top", "update",
+    "serve", "top", "update", "web",
 }  # fmt: skip
 MODES = ("", "--utc", "--local", "--json")
 ZONE = {"": "Europe/Berlin", "--utc": "UTC", "--local": "America/New_York"}
