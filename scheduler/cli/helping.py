@@ -56,6 +56,8 @@ GROUPS: Mapping[str, Mapping[str, tuple[str, str]]] = {
         "backup": ("backup", "Copy the database to a new file, and verify the copy."),
         "restore": ("backup", "Replace the database with a backup."),
         "gc": ("backup", "Delete the outputs and runs that `retention` does not keep."),
+        "login": ("access", "Print a link that logs a browser in, once."),
+        "token": ("access", "Create, list or revoke tokens for the API."),
         "mcp": ("tool", "Serve the tools for agents over stdio (MCP)."),
     },
     "Set up": {

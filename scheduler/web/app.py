@@ -14,11 +14,12 @@ from starlette.middleware.body_limit import RequestBodyLimitMiddleware
 from starlette.responses import JSONResponse
 
 from scheduler import __version__
-from scheduler.core.values.problems import RefusedError, SchedulerError, UnavailableError, UsageError
+from scheduler.core.values.problems import RefusedError, SchedulerError, UnavailableError, UnknownError, UsageError
 from scheduler.service.root import Root
-from scheduler.web import events, health, hooks, mcp
+from scheduler.web import events, health, hooks, login, mcp
 from scheduler.web.api import edits, jobs, runs, whole
 from scheduler.web.calls import AccessError, Guard
+from scheduler.web.guard import Headers
 
 MOST_BODY = 1024 * 1024  # bytes
 MOST_DETAIL = 1_000  # characters
@@ -29,18 +30,10 @@ def build_app(root: Root, guard: Guard) -> FastAPI:
     """The application for one root. `guard` decides who asks; it writes nothing itself."""
     app = FastAPI(title="gitops-scheduler", version=__version__, docs_url=None, redoc_url=None)
     app.state.root, app.state.guard = root, guard
-    for router in (
-        health.router,
-        jobs.router,
-        runs.router,
-        whole.router,
-        edits.router,
-        events.router,
-        hooks.router,
-        mcp.router,
-    ):
-        app.include_router(router)
+    for part in (health, jobs, runs, whole, edits, events, hooks, mcp, login):
+        app.include_router(part.router)
     app.add_middleware(RequestBodyLimitMiddleware, max_body_size=MOST_BODY)
+    app.add_middleware(Headers)
     app.add_exception_handler(SchedulerError, _scheduler_error)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http_error)
@@ -68,6 +61,8 @@ def _scheduler_error(request: Request, error: Exception) -> JSONResponse:
                 headers["Retry-After"] = str(error.retry_after_s)
             if status == 401:
                 headers["WWW-Authenticate"] = "Bearer"
+        case UnknownError():
+            status = 404
         case UsageError():
             status = 400
         case RefusedError():

@@ -9,16 +9,16 @@ from types import FrameType
 
 import anyio.to_thread
 import uvicorn
-from fastapi import FastAPI, Request
+from fastapi import FastAPI
 
-from scheduler.core.values.access import Caller
+from scheduler.core.values.access import AccessSettings
 from scheduler.core.values.problems import UnavailableError
 from scheduler.machine.log import Log, write_log
 from scheduler.service.listening import Address, listen, read_address, served_root
 from scheduler.service.root import Root
 from scheduler.web.app import build_app
-from scheduler.web.calls import AccessError
 from scheduler.web.events import end_streams
+from scheduler.web.guard import AccessGuard
 
 CANNOT_LISTEN = 3  # exit code
 THREADS = 8  # for routes: more would only wait for the database
@@ -27,13 +27,6 @@ IDLE_S = 30
 DRAIN_S = 5
 
 _log = Log(__name__)
-
-
-class ClosedGuard:
-    """Lets nobody in: only health and signed hooks answer."""
-
-    def caller(self, request: Request) -> Caller:
-        raise AccessError(401, "nobody is let in here")
 
 
 class _Server(uvicorn.Server):
@@ -69,7 +62,7 @@ def serve_web(root: Root, address: Address) -> None:
     with listen(address) as listener:
         host, port = listener.getsockname()[:2]
         _log.info("web_serving", address=f"http://{Address(host=host, port=port)}")
-        _Server(build_app(root, ClosedGuard())).run(sockets=[listener])
+        _Server(build_app(root, AccessGuard(root, AccessSettings(listen_host=address.host)))).run(sockets=[listener])
 
 
 def main() -> None:

@@ -10,16 +10,15 @@ from fastapi import APIRouter, Path, Query
 from scheduler import schemas
 from scheduler.core.values.access import Role
 from scheduler.core.values.problems import RefusedError
-from scheduler.core.values.runs import RunStatus
 from scheduler.service.accounts import resume_account
 from scheduler.service.channels import channels, deliveries, delivery, retry_delivery, try_channel
 from scheduler.service.doctor.examine import examine
-from scheduler.service.history import audit, history
+from scheduler.service.history import audit
 from scheduler.service.jobs import next_fires
 from scheduler.service.review.review import review
 from scheduler.service.status import status
 from scheduler.service.sync import plan_sync, sync
-from scheduler.web.api.asked import Cursor, Limit, When, paged, start_of, the_job, visible, when, whole
+from scheduler.web.api.asked import Limit, the_job, visible, when, whole
 from scheduler.web.api.bodies import SyncBody
 from scheduler.web.calls import AccessError, Operator, Viewer
 
@@ -47,23 +46,6 @@ def coming(
     begin, until = (when(call.root, value, name) for name, value in (("from", start), ("to", end)))
     found = next_fires(call.root, count=n, start=begin, until=until)["fires"]
     return {"fires": [each for each in found if seen is None or each["job_id"] in seen][:limit]}
-
-
-@router.get("/history")
-def runs(
-    call: Viewer,
-    since: When = None,
-    failed: bool = False,
-    status: RunStatus | None = None,
-    limit: Limit = 50,
-    cursor: Cursor = None,
-) -> Any:
-    """Runs of all jobs: active ones first, then the last ended."""
-    seen, start = visible(call), start_of(cursor)
-    begun = when(call.root, since, "since")
-    found = history(call.root, count=start + limit, since=begun, failed=failed, status=status)
-    page, following = paged(found["runs"], start, limit, more=found["more"])
-    return {"runs": [run for run in page if seen is None or run["job_id"] in seen], "next": following}
 
 
 @router.get("/audit")
