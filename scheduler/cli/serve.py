@@ -27,7 +27,7 @@ from scheduler.cli.group import (
     say,
 )
 from scheduler.cli.sync import sync_code
-from scheduler.core.values.problems import SchedulerError, UsageError
+from scheduler.core.values.problems import SchedulerError, UnavailableError, UsageError
 from scheduler.machine.log import FORMATS, Log, is_journal, write_log
 from scheduler.machine.orphans import adopting
 from scheduler.machine.signals import leave_pid_1
@@ -45,8 +45,14 @@ _log = Log(__name__)
 @click.option("--grace", type=click.FloatRange(min=0, max=86_400), default=30, metavar="SECONDS",
               help="How long running jobs may continue after a stop signal (default: 30).")  # fmt: skip
 @click.option("--new-state", is_flag=True, help="Start without history if the earlier database is gone.")
-@click.option("--no-api", is_flag=True, hidden=True)
-@click.option("--listen", metavar="ADDR", hidden=True)
+@click.option(
+    "--listen",
+    metavar="ADDR",
+    envvar="SCHEDULER_LISTEN",
+    help="Where the web listens (default: 127.0.0.1:8484) [env: SCHEDULER_LISTEN].",
+)
+@click.option("--allow-remote", is_flag=True, help="Allow an address that other machines can reach.")
+@click.option("--no-api", is_flag=True, envvar="SCHEDULER_NO_API", help="Serve no web [env: SCHEDULER_NO_API].")
 @click.option("--log-format", type=OneOf(FORMATS), default="text",
               envvar="SCHEDULER_LOG_FORMAT",
               help="Format of log lines (default: text) [env: SCHEDULER_LOG_FORMAT].")  # fmt: skip
@@ -57,8 +63,9 @@ def serve_command(
     once: bool,
     grace: float,
     new_state: bool,
-    no_api: bool,
     listen: str | None,
+    allow_remote: bool,
+    no_api: bool,
     log_format: str,
 ) -> None:
     """Watch the files, sync changes, and run due jobs.
@@ -66,9 +73,6 @@ def serve_command(
     On SIGTERM or Ctrl-C, no new runs start and running ones get the grace period to finish. A second signal stops
     them immediately.
     """
-    for option, given_here in (("--listen", listen is not None), ("--no-api", no_api)):
-        if given_here:  # silently ignoring it would be misleading
-            raise UsageError(f"{option} is not supported yet: there is no HTTP API", hint=f"leave out {option}")
     if observe and once:
         raise UsageError("--observe and --once cannot be combined", hint="leave one of them out")
     leave_pid_1()
@@ -76,11 +80,53 @@ def serve_command(
     write_log(sys.stderr, log_format, level, os.environ)
     with _told_in_the_log(log_format == "json" or is_journal(sys.stderr, os.environ)):
         root = given.find_root(say_place=log_format == "text")
+        address = _address(listen, allow_remote=allow_remote, wanted=not (no_api or once))
         with adopting():
-            served = serve(root, observe=observe, once=once, new_state=new_state, grace=timedelta(seconds=grace))
+            served = serve(
+                root, observe=observe, once=once, new_state=new_state, grace=timedelta(seconds=grace), listen=address
+            )
     failed = served.forced or bool(served.failed)
     first = max(sync_code(served.first.report()), root.looked().exit_code) if once else 0
     end(first or (PROBLEMS if failed else 0))
+
+
+def _address(written: str | None, *, allow_remote: bool, wanted: bool) -> str | None:
+    """Where the web is to listen. None if it is not wanted, or cannot: an error only if an address was given."""
+    from scheduler.service.listening import DEFAULT, listen, need_extra, read_address
+
+    address = read_address(written or DEFAULT, allow_remote=allow_remote)
+    if not wanted:
+        return None
+    try:
+        need_extra()
+        if written is not None:
+            listen(address).close()
+    except UnavailableError as error:
+        if written is not None:
+            raise
+        _log.warning("web_not_serving", str(error), hint=error.hint)
+        return None
+    return str(address)
+
+
+@cli.command("web")
+@click.option("--listen", metavar="ADDR", envvar="SCHEDULER_LISTEN", default="127.0.0.1:8484",
+              help="Where to listen (default: 127.0.0.1:8484) [env: SCHEDULER_LISTEN].")  # fmt: skip
+@click.option("--allow-remote", is_flag=True, help="Allow an address that other machines can reach.")
+@global_options
+def web_command(given: Globals, listen: str, allow_remote: bool) -> None:
+    """Serve the API and the pages as a process of its own.
+
+    `scheduler serve` starts it as well. Jobs fire only while `scheduler serve` runs.
+    """
+    from scheduler.service.listening import need_extra, read_address
+
+    address = read_address(listen, allow_remote=allow_remote)
+    need_extra()
+    from scheduler.web.process import serve_web
+
+    write_log(sys.stderr, "text", logging.DEBUG if given.verbose else logging.INFO, os.environ)
+    serve_web(given.find_root(), address)
 
 
 @contextmanager

@@ -33,6 +33,7 @@ from scheduler.daemon.sending import Sending
 from scheduler.daemon.systemd import Manager
 from scheduler.daemon.timekeeper import Timekeeper
 from scheduler.daemon.troubles import present_troubles
+from scheduler.daemon.web import Web
 from scheduler.delivery.alarms import Alarms
 from scheduler.git.tree import Commits
 from scheduler.ledger import lives, syncs
@@ -104,9 +105,12 @@ class Daemon:
         once: bool = False,
         new_state: bool = False,
         grace: timedelta = GRACE,
+        listen: str | None = None,
         vouched: Callable[[], bool | None] = is_synchronized,
     ) -> None:
         """cleanup: releases what the daemon holds. vouched: True if something keeps the clock right.
+
+        listen: the address of the web; None for no web.
 
         Raises: UnavailableError if another daemon holds the database, or it or the root cannot be used;
         RefusedError if a history is gone and nobody has asked for a new one.
@@ -220,10 +224,14 @@ class Daemon:
         self._hearts = (self.clockwork.loop, self.resync.loop)  # the watchdog acts if one of them hangs
         self._loops = [*self._hearts, self.places.loop, self.lookups.loop, self.nightly.loop, alarms.loop]
         self._loops.append(self.sending.loop)
+        web = None if listen is None else Web(place=place, address=listen, environ=environ)
+        self._loops += [] if web is None else [web.loop]
         self._loops += [] if self.follower is None else [self.follower.loop]
         cleanup.callback(self.resync.stop)
         cleanup.callback(self.lookups.stop)
         cleanup.callback(self.sending.close)
+        if web is not None:
+            cleanup.callback(web.close)
         for listener in lock.listeners:
             Server(listener, Requests(self).handlers())
 

@@ -13,9 +13,17 @@ if TYPE_CHECKING:
 
 
 def serve(
-    root: Root, *, observe: bool = False, once: bool = False, new_state: bool = False, grace: timedelta | None = None
+    root: Root,
+    *,
+    observe: bool = False,
+    once: bool = False,
+    new_state: bool = False,
+    grace: timedelta | None = None,
+    listen: str | None = None,
 ) -> Served:
     """Watch, sync and fire until a signal arrives; with `once`, run what is due now.
+
+    listen: the address of the web, which runs in a process of its own; None for no web.
 
     Raises: UnavailableError if another daemon holds the database, or it or the root cannot be used; RefusedError if a
     history is gone and `new_state` is not given.
@@ -34,6 +42,7 @@ def serve(
                 once=once,
                 new_state=new_state,
                 grace=GRACE if grace is None else grace,
+                listen=listen,
             ).serve()
         if not served.put_back:
             return served

@@ -539,8 +539,8 @@ def test_once_runs_what_is_due_and_ends(root: Root) -> None:
 @pytest.mark.parametrize(
     ("args", "code", "said"),
     [
-        (("--listen", "127.0.0.1:1"), 2, "--listen is not supported yet"),
-        (("--no-api",), 2, "--no-api is not supported yet"),
+        (("--listen", "nowhere"), 2, "is not an address to listen on"),
+        (("--listen", "0.0.0.0:8484"), 3, "can be reached from other machines"),
         (("--observe", "--once"), 2, "leave one of them out"),
     ],
 )

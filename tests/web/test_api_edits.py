@@ -1,0 +1,154 @@
+"""The API in this process, over a real root."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from fastapi.testclient import TestClient
+
+from scheduler.core.values.access import Caller, Role
+from scheduler.service.sync import sync
+from scheduler.web.app import build_app
+from tests.helpers import git
+from tests.web.bare import ADMIN, OpenGuard, service_root
+
+FILES = {
+    "scheduler.yaml": "version: 1\nrunners: {agent: {command: [cat], input: stdin}}\ndefaults: {runner: agent}\n",
+    "jobs/heartbeat.yaml": 'id: heartbeat\ntags: [calm]\nschedule: "0 * * * *"\ntask: Look.\n',
+    "jobs/other.yaml": 'id: other\nschedule: "0 * * * *"\ntask: Look.\n',
+}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    folder = tmp_path / "root"
+    for name, text in FILES.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text)
+    git(folder, "init", "-q")
+    git(folder, "add", ".")
+    git(folder, "commit", "-qm", "first")
+    sync(service_root(folder))
+    return folder
+
+
+def client(folder: Path, caller: Caller = ADMIN) -> TestClient:
+    return TestClient(build_app(service_root(folder), OpenGuard(caller)), raise_server_exceptions=False)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        *("/api/jobs", "/api/jobs/heartbeat", "/api/next", "/api/history", "/api/status", "/api/audit", "/api/doctor"),
+        *("/api/plan", "/api/plan?base=HEAD", "/api/channels", "/api/deliveries", "/api/schema/job"),
+        *(f"/api/jobs/heartbeat/{part}" for part in ("runs", "log", "versions", "explain", "next", "task", "audit")),
+        *("/openapi.json", "/livez"),
+    ],
+)
+def test_every_reading_route_answers_with_json(folder: Path, path: str) -> None:
+    answer = client(folder).get(path)
+    assert (answer.status_code, answer.headers["content-type"]) == (200, "application/json"), answer.text
+
+
+def test_an_unchanged_job_is_not_sent_again(folder: Path) -> None:
+    tag = client(folder).get("/api/jobs/heartbeat").headers["etag"]
+    assert client(folder).get("/api/jobs/heartbeat", headers={"If-None-Match": tag}).status_code == 304
+
+
+def test_an_edit_needs_the_version_that_it_was_made_for(folder: Path) -> None:
+    body, http = {"set": {"name": "Heart"}}, client(folder)
+    tag = http.get("/api/jobs/heartbeat").headers["etag"]
+    assert http.patch("/api/jobs/heartbeat", json=body).status_code == 428
+    assert http.patch("/api/jobs/heartbeat", json=body, headers={"If-Match": '"1-0"'}).status_code == 412
+    assert "name:" not in (folder / "jobs/heartbeat.yaml").read_text()
+    assert http.patch("/api/jobs/heartbeat", json=body, headers={"If-Match": tag}).status_code == 200
+    assert "name: Heart" in (folder / "jobs/heartbeat.yaml").read_text()
+
+
+def test_jobs_are_created_moved_and_deleted_through_their_files(folder: Path) -> None:
+    http = client(folder)
+    new = {"id": "new", "set": {"schedule": "@daily"}, "task": "Do it."}
+    assert http.post("/api/jobs", json=new).status_code == 201
+    sync(service_root(folder))
+    moved = http.post("/api/jobs/new/move", json={"path": "jobs/sub/new.md"})
+    assert (moved.status_code, (folder / "jobs/sub/new.md").exists()) == (200, True), moved.text
+    assert http.request("DELETE", "/api/jobs/new").status_code == 200
+    assert not (folder / "jobs/sub/new.md").exists()
+
+
+def test_a_pause_names_its_caller(folder: Path) -> None:
+    http = client(folder, Caller(actor="token:ci", role=Role.OPERATOR))
+    paused = http.post("/api/jobs/heartbeat/pause", json={"reason": "holiday"}).json()["job"]["paused"]
+    assert (paused["reason"], paused["by"]) == ("holiday", "token:ci")
+    assert http.post("/api/jobs/heartbeat/resume").json()["job"]["paused"] is None
+
+
+@pytest.mark.parametrize(
+    ("role", "method", "path"),
+    [
+        (Role.VIEWER, "POST", "/api/jobs/heartbeat/pause"),
+        (Role.VIEWER, "POST", "/api/sync"),
+        (Role.OPERATOR, "DELETE", "/api/jobs/heartbeat"),
+    ],
+)
+def test_a_route_needs_its_role(folder: Path, role: Role, method: str, path: str) -> None:
+    answer = client(folder, Caller(actor="token:t", role=role)).request(method, path)
+    assert (answer.status_code, answer.headers["content-type"]) == (403, "application/problem+json")
+
+
+def test_to_confirm_the_guard_needs_an_approver(folder: Path) -> None:
+    operator = client(folder, Caller(actor="token:t", role=Role.OPERATOR))
+    assert operator.post("/api/sync", json={"confirm": "x"}).status_code == 403
+    assert operator.post("/api/sync").status_code == 200
+
+
+def test_a_caller_with_patterns_sees_and_touches_only_those_jobs(folder: Path) -> None:
+    http = client(folder, Caller(actor="token:t", role=Role.ADMIN, jobs=("tag:calm",)))
+    assert [job["id"] for job in http.get("/api/jobs").json()["jobs"]] == ["heartbeat"]
+    assert {each["job_id"] for each in http.get("/api/next").json()["fires"]} == {"heartbeat"}
+    assert http.get("/api/jobs/heartbeat").status_code == 200
+    for method, path in (("GET", ""), ("POST", "/pause"), ("DELETE", ""), ("GET", "/log"), ("POST", "/run")):
+        hidden, unknown = (http.request(method, f"/api/jobs/{name}{path}") for name in ("other", "wrong"))
+        assert hidden.status_code == unknown.status_code == 404
+        assert hidden.json()["detail"].replace("other", "wrong") == unknown.json()["detail"]
+    assert http.get("/api/plan").status_code == 403
+    assert http.post("/api/jobs", json={"id": "new", "task": "x"}).status_code == 403
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        ("/api/nothing", 404),
+        ("/api/jobs/nothing", 404),
+        ("/api/runs/heartbeat:1", 404),
+        ("/api/runs/heartbeat", 400),
+        ("/api/jobs?limit=0", 422),
+        ("/api/jobs?status=blue", 400),
+        ("/api/history?since=soon", 400),
+    ],
+)
+def test_every_error_is_a_problem(folder: Path, path: str, status: int) -> None:
+    answer = client(folder).get(path)
+    assert (answer.status_code, answer.headers["content-type"]) == (status, "application/problem+json"), answer.text
+    assert answer.json()["status"] == status
+
+
+def test_an_unknown_key_of_a_body_is_refused(folder: Path) -> None:
+    assert client(folder).post("/api/jobs/heartbeat/pause", json={"reson": "typo"}).status_code == 422
+
+
+def test_a_body_beyond_the_limit_is_refused(folder: Path) -> None:
+    assert client(folder).post("/api/jobs", content=b" " * 2_000_000).status_code == 413
+
+
+def test_a_healthy_process_is_live_and_ready_only_with_a_daemon(folder: Path) -> None:
+    http = client(folder)
+    assert http.get("/livez").status_code == 200
+    assert http.get("/readyz").status_code == 503
+
+
+def test_metrics_count_what_is_there(folder: Path) -> None:
+    text = client(folder).get("/metrics").text
+    assert 'scheduler_next_fire_timestamp_seconds{job="heartbeat"}' in text
+    assert 'job="' not in client(folder).get("/metrics?jobs=0").text

@@ -1,0 +1,98 @@
+"""The web process under a real daemon."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import os
+import re
+import signal
+import socket
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.faces.conftest import Root
+from tests.faces.served import Served, root, serve
+from tests.helpers import until
+
+__all__ = ["root", "serve"]
+WEB = {"SCHEDULER_NO_API": ""}
+
+
+def port_of(line: str) -> int:
+    found = re.search(r"address=http://127\.0\.0\.1:(\d+)", line)
+    assert found is not None, line
+    return int(found[1])
+
+
+def get(port: int, path: str) -> tuple[int, Any]:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    with contextlib.closing(connection):
+        connection.request("GET", path)
+        answer = connection.getresponse()
+        return answer.status, json.loads(answer.read())
+
+
+def child_of(daemon: Served) -> int:
+    """The id of the web process."""
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
+                if parent == daemon.process.pid and b"scheduler.web.process" in (entry / "cmdline").read_bytes():
+                    return int(entry.name)
+            except OSError:
+                continue
+    raise AssertionError("the daemon has no web process")
+
+
+def test_a_killed_web_process_is_started_again_and_ends_with_its_daemon(
+    root: Root, serve: Callable[..., Served]
+) -> None:
+    daemon = serve("--listen", "127.0.0.1:0", **WEB)
+    port = port_of(daemon.says("web_serving"))
+    assert get(port, "/livez") == (200, {"status": "ok"})
+    assert until(lambda: get(port, "/readyz")[0] == 200, "the daemon is ready")
+    assert get(port, "/api/jobs")[0] == 401
+    first = child_of(daemon)
+    os.kill(first, signal.SIGKILL)
+    daemon.says("web_ended")
+    until(lambda: len([line for line in daemon.lines if "web_serving" in line]) == 2, "it serves again")
+    second = child_of(daemon)
+    daemon.kill()
+    until(lambda: not Path(f"/proc/{second}").exists() or _is_dead(second), "the web process has ended")
+
+
+def _is_dead(pid: int) -> bool:
+    try:
+        return ") Z " in Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return True
+
+
+def test_a_slow_client_and_a_large_body_hold_up_nobody(root: Root, serve: Callable[..., Served]) -> None:
+    daemon = serve("--listen", "127.0.0.1:0", **WEB)
+    port = port_of(daemon.says("web_serving"))
+    slow = [socket.create_connection(("127.0.0.1", port)) for _ in range(20)]
+    for each in slow:
+        each.sendall(b"GET /livez HTTP/1.1\r\nHost: x\r\n")
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as large:
+        large.sendall(b"POST /hooks/git HTTP/1.1\r\nHost: x\r\nContent-Length: 20000000\r\n\r\n")
+        assert b" 413 " in large.recv(100)
+    started = time.monotonic()
+    assert get(port, "/livez")[0] == 200
+    assert time.monotonic() - started < 5
+    for each in slow:
+        each.close()
+
+
+def test_a_taken_port_is_an_error_if_it_was_asked_for(root: Root, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SCHEDULER_NO_API")
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        refused = root.process("serve", "--listen", f"127.0.0.1:{other.getsockname()[1]}")
+    assert (refused.code, "cannot listen on" in refused.stderr) == (5, True)
