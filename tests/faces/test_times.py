@@ -32,8 +32,9 @@ SCREENS = (
     "output flaky:1", "task heartbeat:1", "export heartbeat",
 )  # fmt: skip
 NONE = {
-    "cancel", "clone", "completion", "create", "delete", "hooks", "import", "init", "login", "mcp", "mv", "rollback", "schema",
-    "serve", "top", "update",
+    "cancel", "clone", "completion", "create", "delete", "hooks", "import", "init", "login", "mcp", "mv",
+    "rollback", "schema",
+    "serve", "top", "update", "web",
 }  # fmt: skip
 MODES = ("", "--utc", "--local", "--json")
 ZONE = {"": "Europe/Berlin", "--utc": "UTC", "--local": "America/New_York"}
