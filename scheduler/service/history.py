@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -339,6 +340,30 @@ def output(root: Root, run_id: str, *, prefix: bool = False) -> tuple[Run, bytes
     return run, _kept(files[0]), _kept(files[1])
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutputPart:
+    """A part of one stream of a run's last attempt."""
+
+    run: Run
+    data: bytes
+    start: int  # of `data`, in bytes
+    total: int  # bytes of the stream at present
+
+
+def output_part(
+    root: Root, run_id: str, stream: Literal["stdout", "stderr"], *, start: int | None, most: int
+) -> OutputPart:
+    """At most `most` bytes of a stream, from `start` on, or its end: a long output is never read whole."""
+    run = run_of(root, run_id)
+    path = root.place.output(run.job_id, run.n, _last_attempt(run), stream)
+    try:
+        total = path.stat().st_size
+    except FileNotFoundError:
+        total = 0
+    begin = max(0, total - most) if start is None else min(start, total)
+    return OutputPart(run=run, data=_kept(path, start=begin, most=most), start=begin, total=total)
+
+
 def answer_of(root: Root, run_id: str, *, prefix: bool = False) -> str:
     """What the agent of a run has answered. Raises: UsageError if there is no answer."""
     run = run_to_read(root, run_id, prefix=prefix)
@@ -383,11 +408,11 @@ def follow_output(
         time.sleep(FOLLOW_S)
 
 
-def _kept(path: Path, *, start: int = 0) -> bytes:
+def _kept(path: Path, *, start: int = 0, most: int = -1) -> bytes:
     try:
         with path.open("rb") as file:
             file.seek(start)
-            return file.read()
+            return file.read(most)
     except FileNotFoundError:
         return b""
     except OSError as error:

@@ -30,8 +30,18 @@ def build_app(root: Root, guard: Guard) -> FastAPI:
     """The application for one root. `guard` decides who asks; it writes nothing itself."""
     app = FastAPI(title="gitops-scheduler", version=__version__, docs_url=None, redoc_url=None)
     app.state.root, app.state.guard = root, guard
-    for part in (health, jobs, runs, whole, edits, events, hooks, mcp, login):
-        app.include_router(part.router)
+    for router in (
+        health.router,
+        jobs.router,
+        runs.router,
+        whole.router,
+        edits.router,
+        events.router,
+        hooks.router,
+        mcp.router,
+        login.router,
+    ):
+        app.include_router(router)
     app.add_middleware(RequestBodyLimitMiddleware, max_body_size=MOST_BODY)
     app.add_middleware(Headers)
     app.add_exception_handler(SchedulerError, _scheduler_error)

@@ -15,7 +15,7 @@ from scheduler.core.values.access import AccessSettings
 from scheduler.core.values.problems import UnavailableError
 from scheduler.machine.log import Log, write_log
 from scheduler.service.listening import Address, listen, read_address, served_root
-from scheduler.service.login import forget_served, note_served
+from scheduler.service.login import note_served
 from scheduler.service.root import Root
 from scheduler.web.app import build_app
 from scheduler.web.events import end_streams
@@ -62,11 +62,10 @@ def serve_web(root: Root, address: Address) -> None:
     """Serve until a signal. Raises: UnavailableError if the address cannot be had."""
     with listen(address) as listener:
         host, port = listener.getsockname()[:2]
-        served_at = f"http://{Address(host=host, port=port)}"
-        note_served(root, served_at)
-        _log.info("web_serving", address=served_at)
+        where = f"http://{Address(host=host, port=port)}"
+        note_served(root, where)  # for `scheduler login`
+        _log.info("web_serving", address=where)
         _Server(build_app(root, AccessGuard(root, AccessSettings(listen_host=address.host)))).run(sockets=[listener])
-        forget_served(root)
 
 
 def main() -> None:

@@ -59,6 +59,7 @@ def test_a_killed_web_process_is_started_again_and_ends_with_its_daemon(
     assert get(port, "/livez") == (200, {"status": "ok"})
     assert until(lambda: get(port, "/readyz")[0] == 200, "the daemon is ready")
     assert get(port, "/api/jobs")[0] == 401
+    assert f"http://127.0.0.1:{port}/login?t=" in root.process("login").stdout
     first = child_of(daemon)
     os.kill(first, signal.SIGKILL)
     daemon.says("web_ended")

@@ -13,11 +13,12 @@ from scheduler.core.times.moments import LONGEST, read_moment
 from scheduler.core.values.problems import UsageError
 from scheduler.core.values.texts import InputError
 from scheduler.service.instants import instant_of
+from scheduler.service.requested import visible_jobs
 from scheduler.service.root import Root
-from scheduler.service.visible import visible_jobs
 from scheduler.web.calls import AccessError, Call
 
 JobId = Annotated[str, Path(min_length=1, max_length=200, description="Id of a job.")]
+RunId = Annotated[str, Path(min_length=3, max_length=220, description="A run, as JOB:N.")]
 Limit = Annotated[int, Query(ge=1, le=200, description="At most so many rows.")]
 Cursor = Annotated[str | None, Query(max_length=220, description="`next` of the page before.")]
 When = Annotated[str | None, Query(max_length=LONGEST, description="An instant, such as 2027-03-29T01:00:00Z or -1d.")]
@@ -43,6 +44,14 @@ def the_job(call: Call, job_id: str) -> str:
     return job.id
 
 
+def the_run(call: Call, run_id: str) -> str:
+    """The id of a run of a job that the caller may see. Raises: ApiError 404."""
+    job_id, colon, number = run_id.rpartition(":")
+    if not (colon and number.isascii() and number.isdigit() and len(number) <= 15):
+        raise ApiError(404, f"there is no run {run_id!r}", hint="a run is JOB:N, such as heartbeat:7")
+    return f"{the_job(call, job_id)}:{int(number)}"
+
+
 def whole(call: Call) -> Root:
     """The root, for what concerns all jobs. Raises: AccessError for a caller who sees only some."""
     if call.caller.jobs:
@@ -62,6 +71,15 @@ def when(root: Root, written: str | None, name: str, job_ids: Sequence[str] = ()
         return instant_of(root, read_moment(written), job_ids)
     except InputError as error:
         raise UsageError(f"{name}: {error.message}", hint=error.hint) from None
+
+
+def number_of(cursor: str | None) -> int | None:
+    """The number of the run that a page of one job's runs continues after. Raises: UsageError."""
+    if cursor is None:
+        return None
+    if not (cursor.isascii() and cursor.isdigit() and len(cursor) <= 15):
+        raise UsageError("the cursor is not one of this list", hint="use `next` of the page before")
+    return int(cursor)
 
 
 def start_of(cursor: str | None) -> int:

@@ -14,6 +14,16 @@ class Body(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
+class RunBody(Body):
+    task_of: Line | None = Field(default=None, description="Use the text of this run, JOB:N.")
+
+
+class PauseBody(Body):
+    reason: Line | None = None
+    until: Line | None = Field(default=None, description="When it resumes, such as +2h.")
+    next: bool = Field(default=False, description="Skip only the next slot.")
+
+
 class EditBody(Body):
     """Where an edit goes. Default: the working tree."""
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Header
 
+from scheduler.core.changes import EditJson
 from scheduler.core.formats.globs import matches_job
 from scheduler.service.edit.drafts import Target
 from scheduler.service.edit.verbs import create_job, delete_job, move_job, roll_back, update_job
@@ -38,7 +39,7 @@ def _version(call: Call, job_id: str, if_match: str | None, *, needed: bool = Fa
 
 
 @router.patch("/{job_id}", responses={412: {"description": "Stale If-Match"}, 428: {"description": "No If-Match"}})
-def update(call: Approver, job_id: JobId, body: UpdateBody, if_match: IfMatch = None) -> Any:
+def update(call: Approver, job_id: JobId, body: UpdateBody, if_match: IfMatch = None) -> EditJson:
     """Change keys of a job or its text. Needs `If-Match`."""
     named = the_job(call, job_id)
     version = _version(call, named, if_match, needed=True)
@@ -48,7 +49,7 @@ def update(call: Approver, job_id: JobId, body: UpdateBody, if_match: IfMatch = 
 
 
 @router.post("", status_code=201)
-def create(call: Approver, body: CreateBody) -> Any:
+def create(call: Approver, body: CreateBody) -> EditJson:
     """Write a new job file."""
     if call.caller.jobs and not matches_job(body.id, (), call.caller.jobs):
         raise AccessError(403, f"{call.caller.actor} may not create a job with this id")
@@ -56,7 +57,7 @@ def create(call: Approver, body: CreateBody) -> Any:
 
 
 @router.delete("/{job_id}")
-def delete(call: Approver, job_id: JobId, body: DeleteBody | None = None, if_match: IfMatch = None) -> Any:
+def delete(call: Approver, job_id: JobId, body: DeleteBody | None = None, if_match: IfMatch = None) -> EditJson:
     """Delete a job from its file; its history stays."""
     named, asked = the_job(call, job_id), body or DeleteBody()
     version = _version(call, named, if_match)
@@ -64,14 +65,14 @@ def delete(call: Approver, job_id: JobId, body: DeleteBody | None = None, if_mat
 
 
 @router.post("/{job_id}/move")
-def move(call: Approver, job_id: JobId, body: MoveBody, if_match: IfMatch = None) -> Any:
+def move(call: Approver, job_id: JobId, body: MoveBody, if_match: IfMatch = None) -> EditJson:
     """Move a job to another file."""
     named = the_job(call, job_id)
     return move_job(call.root, named, body.path, if_version=_version(call, named, if_match), target=_target(body))
 
 
 @router.post("/{job_id}/rollback")
-def rollback(call: Approver, job_id: JobId, body: RollbackBody, if_match: IfMatch = None) -> Any:
+def rollback(call: Approver, job_id: JobId, body: RollbackBody, if_match: IfMatch = None) -> EditJson:
     """Restore the text of a run, or the job of a commit."""
     named = the_job(call, job_id)
     return roll_back(call.root, named, to=body.to, if_version=_version(call, named, if_match), target=_target(body))
