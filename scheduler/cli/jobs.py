@@ -32,6 +32,7 @@ from scheduler.core.values.budget import amount_text
 from scheduler.core.values.facts import Status
 from scheduler.core.values.problems import Problem
 from scheduler.core.values.runs import is_fault
+from scheduler.core.values.texts import errors_in_a_row
 from scheduler.service.first import never_synced
 from scheduler.service.jobs import FILTERS, held, list_jobs, next_fires, show_job
 
@@ -143,7 +144,7 @@ def show_command(given: Globals, job: str) -> None:
         "model served": f"{other['served']}, but {other['asked']} was asked for"
         if (other := about["other_model"]) is not None
         else None,
-        "runs": f"{about['run_count']}, {about['consecutive_errors']} errors in a row",
+        "runs": f"{about['run_count']}, {errors_in_a_row(about['consecutive_errors'])}",
         "running": ", ".join(f"{run['id']} ({run['status']})" for run in about["running"]),
         "last run": f"{about['last_run_status']} at {render.local_time(about['last_run_at'])}"
         if about["last_run_at"]

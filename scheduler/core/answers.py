@@ -1,12 +1,15 @@
 """The JSON shapes of interface.md, as types: what verbs answer, whichever face prints it.
 
-Types only, for readers and for mypy: nothing imports this module at run time, so `list` starts without it.
+Types only, for readers, for mypy and for the API. No command imports this module at run time, so `list` starts without
+it. The types are those of typing_extensions, because pydantic needs them so on Python 3.11.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NotRequired, TypedDict
+from typing import Any, NotRequired
+
+from typing_extensions import TypedDict
 
 from scheduler.core.spent import BudgetJson, ReservationJson, SpendingJson
 

@@ -5,7 +5,9 @@ Types only, as in `answers`.
 
 from __future__ import annotations
 
-from typing import Any, NotRequired, TypedDict
+from typing import Any, NotRequired
+
+from typing_extensions import TypedDict
 
 from scheduler.core.answers import BeforeAfterJson, FireTimeJson, Instant, JobJson, ProblemJson, RevisionJson, Values
 

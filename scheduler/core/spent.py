@@ -5,7 +5,7 @@ Types only, as in `answers`.
 
 from __future__ import annotations
 
-from typing import TypedDict
+from typing_extensions import TypedDict
 
 Instant = str  # as in `answers`
 

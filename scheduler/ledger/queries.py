@@ -94,13 +94,16 @@ def recent_runs(
     since: datetime | None = None,
     failed: bool = False,
     status: RunStatus | None = None,
+    before: int | None = None,
     limit: int | None = None,
 ) -> list[Run]:
     """Runs and skips, newest first: of one job by number; of all jobs those under way, then by when they ended.
 
     since: only those that had not ended before. failed: only those that ended badly, skips by a fault among them.
     """
-    wanted: dict[str, list[str]] = {}
+    wanted: dict[str, list[str | int]] = {}
+    if before is not None:
+        wanted["n < ?"] = [before]
     if job_id is not None:
         by_time = since is not None and _are_few(sql, since)
         wanted["+job_id = ?" if by_time else "job_id = ?"] = [job_id]  # + keeps SQLite from walking the job's rows

@@ -312,7 +312,8 @@ def _stop_failing(sql: Connection, run: Run, now: datetime) -> bool:
     A skip has no text to compare, so its definition decides. A manual run stops nothing. True if it has stopped it.
     """
     stopped = sql.execute(
-        "UPDATE jobs SET stopped_at = ?, stop_reason = (consecutive_errors - errors_at_arm) || ' errors in a row'"
+        "UPDATE jobs SET stopped_at = ?, stop_reason = CASE consecutive_errors - errors_at_arm"
+        " WHEN 1 THEN '1 error' ELSE (consecutive_errors - errors_at_arm) || ' errors in a row' END"
         " FROM runs, definitions WHERE jobs.id = ? AND runs.job_id = jobs.id AND runs.n = ? AND runs.fire_time NOTNULL"
         " AND definitions.job_id = jobs.id AND definitions.generation = jobs.generation"
         " AND runs.generation = jobs.generation AND coalesce(runs.task_sha256, jobs.task_sha256) IS jobs.task_sha256"

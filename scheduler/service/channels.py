@@ -16,7 +16,7 @@ from scheduler.core.messages.message import SAMPLE
 from scheduler.core.values.channels import Channel, ChannelKind
 from scheduler.core.values.events import Event, EventKind, Fit, Message
 from scheduler.core.values.instants import instant
-from scheduler.core.values.problems import RefusedError, UsageError, meant
+from scheduler.core.values.problems import RefusedError, UnknownError, UsageError, meant
 from scheduler.core.values.settings import ROOT_JOB_ID, Settings
 from scheduler.ledger import outbox, syncs, told
 from scheduler.ledger.audit import append_audit
@@ -177,7 +177,7 @@ def delivery(root: Root, number: int) -> DeliveryJson:
     with root.store() or contextlib.nullcontext() as store:
         found = None if store is None else store.read(outbox.delivery, number)
     if found is None:
-        raise UsageError(f"there is no delivery {number}", hint="`scheduler deliveries` lists them")
+        raise UnknownError(f"there is no delivery {number}", hint="`scheduler deliveries` lists them")
     return found
 
 
@@ -208,5 +208,5 @@ def _known(name: str, settings: Settings) -> Channel:
     if (found := settings.channels.get(name)) is None:
         known = sorted(settings.channels)
         told_of = f"the channels are {', '.join(known)}" if known else "scheduler.yaml has no channels"
-        raise UsageError(f"there is no channel {name!r}", hint=meant(name, known) or told_of)
+        raise UnknownError(f"there is no channel {name!r}", hint=meant(name, known) or told_of)
     return found

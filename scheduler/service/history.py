@@ -14,7 +14,7 @@ from scheduler.core.past.why import why_it_ran
 from scheduler.core.values.facts import Fault
 from scheduler.core.values.instants import instant
 from scheduler.core.values.last_lines import last_lines
-from scheduler.core.values.problems import RefusedError, Remedy, UnavailableError, UsageError
+from scheduler.core.values.problems import RefusedError, Remedy, UnavailableError, UnknownError, UsageError
 from scheduler.core.values.runs import Run, RunStatus, Trigger
 from scheduler.core.values.settings import ROOT_JOB_ID, Settings
 from scheduler.ledger import budgets, lives, outbox, places, queries, runs, syncs
@@ -51,11 +51,13 @@ def history(
     status: RunStatus | None = None,
     since: datetime | None = None,
     failed: bool = False,
+    before: int | None = None,
     prefix: bool = False,
 ) -> HistoryJson:
     """Runs and skips of a job, or of all jobs, newest first. For all jobs: active runs first, then the last ended.
 
     since: leave out runs that ended before. failed: only failures, including skips because of a fault.
+    before: only runs of the job with a lower number, to go on where an earlier answer has ended.
     """
     store = root.store() if job_id is None else root.need_store(job_id)
     if store is None:
@@ -67,6 +69,7 @@ def history(
             since=since,
             failed=failed,
             status=status,
+            before=before,
             limit=None if count is None else count + 1,
         )
         sent = store.read(outbox.deliveries_of, found[:count])
@@ -144,7 +147,7 @@ def run_of(root: Root, run_id: str, *, prefix: bool = False) -> Run:
         if run is None:
             newest = store.read(queries.runs, job.id, limit=1)
             hint = f"its newest run is {newest[0].id}" if newest else "it has not run yet"
-            raise UsageError(f"job {job.id!r} has no run {number}", hint=hint)
+            raise UnknownError(f"job {job.id!r} has no run {number}", hint=hint)
         return run
 
 

@@ -14,7 +14,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from scheduler.core.values.facts import Job
-from scheduler.core.values.problems import RefusedError, UnavailableError, UsageError, did_you_mean
+from scheduler.core.values.problems import RefusedError, UnavailableError, UnknownError, UsageError, did_you_mean
 from scheduler.core.values.runs import AuditRow, Run
 from scheduler.ledger import queries, syncs
 from scheduler.ledger.store import Store
@@ -100,7 +100,7 @@ class Root:
         with self.store() or contextlib.nullcontext() as store:
             return None if store is None else store.read(queries.job, job_id)
 
-    def _unknown_job(self, job_id: str, known: Iterable[str]) -> UsageError:
+    def _unknown_job(self, job_id: str, known: Iterable[str]) -> UnknownError:
         """The error for an id without a row. It distinguishes a typo from a file that was not synced yet."""
         from scheduler.core.plan.claimants import across_files
         from scheduler.git.tree import Tree
@@ -109,7 +109,7 @@ class Root:
         settings, root_problems = read_settings(self.place)
         if settings is None:
             first = next(each for each in root_problems if each.is_error)
-            return UsageError(
+            return UnknownError(
                 f"there is no job {job_id!r}, and no job can be created: {first.in_words}", hint=first.hint
             )
         desired = read_desired(WorkingTree(self.place), settings, Tree())
@@ -119,14 +119,14 @@ class Root:
         if wrong:
             more = f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""
             message = f"job {job_id!r} was not created because of an error: {wrong[0].in_words}{more}"
-            return UsageError(message, hint=wrong[0].hint)
+            return UnknownError(message, hint=wrong[0].hint)
         for document in (each for each in documents if each.id == job_id):
-            return UsageError(
+            return UnknownError(
                 f"job {job_id!r} is in {document.path}:{document.line} but has not been synced",
                 hint="run `scheduler sync`",
             )
         ids = {*known, *(document.id for document in documents if document.id is not None)}
-        return UsageError(
+        return UnknownError(
             f"there is no job {job_id!r}",
             hint=did_you_mean(job_id, ids)
             or next((f"it may be in a file with an error: {each.in_words}" for each in errors if not each.job_id), "")

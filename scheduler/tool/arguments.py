@@ -20,6 +20,7 @@ from scheduler.core.formats.faults import KeyFault, check
 from scheduler.core.formats.shapes import JobId, JobShape
 from scheduler.core.messages.samples import SAMPLES
 from scheduler.core.times.moments import WrittenMoment, read_moment
+from scheduler.core.values.access import Caller
 from scheduler.core.values.problems import UsageError, meant
 from scheduler.core.values.runs import RunStatus
 from scheduler.core.values.texts import InputError, TextError, short
@@ -311,6 +312,7 @@ class Call:
     action: str
     given: Any  # the shape of the action
     keys: Mapping[str, Any]  # of a job, with their new values
+    caller: Caller | None = None  # who asks over HTTP
 
 
 def read_call(arguments: Mapping[str, Any], tool: str = EDIT_TOOL) -> Call:

@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from scheduler.core.edits.written import value_of
+from scheduler.core.values.access import Caller
 from scheduler.core.values.events import EventKind
 from scheduler.core.values.problems import SchedulerError, UsageError
 from scheduler.core.values.runs import Run, RunStatus
@@ -44,6 +45,7 @@ from scheduler.service.sync import plan_sync, sync, validate
 from scheduler.service.versions import diff, list_versions, log
 from scheduler.tool.arguments import EDIT_TOOL, Call, EditCall, read_call
 from scheduler.tool.lean import cut_result, lean, lean_edit, lean_fires, lean_show, lean_status, short_list, short_run
+from scheduler.tool.reach import check_reach, sees
 
 if TYPE_CHECKING:
     from scheduler.core.changes import EditJson
@@ -57,17 +59,22 @@ _LOOK_S = 0.2
 _NAMES = {"from": "since", "to": "until"}  # verb arguments that have another name in a call
 _OF_JOBS = ("list", "show", "next", "history", "explain")  # actions that know no jobs before the first sync
 _FLOW = re.compile(r"schedule: (\{[^{}]*\})")
-EDITS = ("update", "create", "delete", "mv", "rollback")
 WAITS = ("run", "cancel", "test_channel")  # can take as long as a run, or as a service that does not answer
 
 
-def answer(root: Root, arguments: Mapping[str, Any], cancel: Cancel, tool: str = EDIT_TOOL) -> Json:
+def answer(
+    root: Root, arguments: Mapping[str, Any], cancel: Cancel, tool: str = EDIT_TOOL, caller: Caller | None = None
+) -> Json:
     """Carry out a tool call. Blocks for an edit, a sync, or a run that is waited for.
 
     cancel: stops the wait. If no daemon carries out the run, the run itself is stopped.
+    caller: who asks over HTTP; None for whoever started the server, who may do what `agents` allows.
     Raises: SchedulerError.
     """
     call = read_call(arguments, tool)
+    if caller is not None:
+        check_reach(root, call, caller)
+        call = replace(call, caller=caller)
     notes: list[str] = []
     asked = replace(root, tell=notes.append)
     found = _ACTIONS[call.action](asked, _with_instants(asked, call), cancel)
@@ -105,6 +112,9 @@ def _list(root: Root, call: Call, _: Cancel) -> Json:
     found = list_jobs(root, status=given.status, tag=given.tag, problems=given.problems, full=given.full)
     archived = "archived" in (given.status or "").split(",")
     jobs = [job for job in found["jobs"] if job["status"] != "archived" or archived]
+    if call.caller is not None and call.caller.jobs:
+        jobs = [job for job in jobs if sees(call.caller, job["id"], job["tags"])]
+        found = {**found, "summary": {}, "problems": [], "troubles": []}
     most = given.n or _JOBS
     left_out = max(0, len(jobs) - most)
     if given.full:

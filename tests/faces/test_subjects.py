@@ -108,7 +108,7 @@ def test_the_message_of_a_stopped_job_says_why_it_stopped(told: Root) -> None:
     assert daemon.stop() == 0
     (stopped,) = subjects(told)
     assert stopped.event.kind is EventKind.STOPPED
-    assert "stopped: 1 errors in a row; edit its definition or task" in text_of(stopped)
+    assert "stopped: 1 error; edit its definition or task" in text_of(stopped)
 
 
 @contextmanager

@@ -18,7 +18,8 @@ from scheduler.root.place import locate
 from scheduler.run.local.cancel import Cancel
 from scheduler.service import root as service
 from scheduler.tool.arguments import ACTS, CALLS, EDIT_TOOL, KEYS, READ_TOOL, READS, TOOLS, read_call
-from scheduler.tool.calls import _ACTIONS, EDITS, answer, error_json
+from scheduler.tool.calls import _ACTIONS, answer, error_json
+from scheduler.tool.reach import EDITS
 from scheduler.tool.schema import DESCRIPTIONS, input_schema
 from tests.faces.conftest import JOBS, TRIAGE, Root, contents
 from tests.faces.test_editing import hook

@@ -18,6 +18,7 @@ from scheduler.core.values.facts import Pause, Task
 from scheduler.core.values.problems import Problem, UnavailableError
 from scheduler.core.values.runs import AuditRow, Ending, Run, RunStatus
 from scheduler.ledger import audit, claims, queries, runs, syncs
+from scheduler.ledger.received import remember_hook
 from scheduler.ledger.store import Store
 from scheduler.machine.processes import Process
 from tests.faults.disks import Disk, failing_writes
@@ -76,6 +77,7 @@ WRITES: dict[str, Callable[[Store, Known], Any]] = {
     ),
     "pause": lambda store, _: store.write(syncs.set_pause, "job", Pause(at=NOW), audit=row()),
     "audit": lambda store, _: store.write(audit.append_audit, [row()]),
+    "webhook": lambda store, _: store.write(remember_hook, ["key"], now=NOW, kept_for=timedelta(days=30), most=10_000),
 }
 every_write = pytest.mark.parametrize("write", WRITES.values(), ids=list(WRITES))
 

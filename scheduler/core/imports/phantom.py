@@ -15,6 +15,7 @@ from scheduler.core.imports.incoming import Incoming, free, mapped_id, problem, 
 from scheduler.core.past.past import Past
 from scheduler.core.values.instants import instant, parse_instant
 from scheduler.core.values.problems import Problem
+from scheduler.core.values.texts import errors_in_a_row
 from scheduler.core.values.units import MAX_DURATION, format_duration
 
 Row = Mapping[str, Any]
@@ -321,7 +322,7 @@ def _status(row: Row, facts: dict[str, Any], now: datetime, lost: Callable[[str]
             pause("paused in Phantom")
         case "failed":
             errors = facts.get("consecutive_errors", 0)
-            facts.update(stopped_at=since, stop_reason=f"{errors} errors in a row in Phantom")
+            facts.update(stopped_at=since, stop_reason=f"{errors_in_a_row(errors)} in Phantom")
             told("stop", "status", "active", "stopped")
         case "completed":
             at = _instant_of(row) if row.get("schedule_kind") == "at" else None

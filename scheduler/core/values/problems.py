@@ -134,6 +134,10 @@ class UsageError(SchedulerError):
     exit_code = 2
 
 
+class UnknownError(UsageError):
+    """Nothing has the name that was given: no job, run, channel or delivery."""
+
+
 class RefusedError(SchedulerError):
     exit_code = 3
 

@@ -149,6 +149,11 @@ def counted(n: int, word: str, words: str = "") -> str:
     return f"{n} {word if n == 1 else words or word + 's'}"
 
 
+def errors_in_a_row(n: int) -> str:
+    """How often a job has failed since its last success. A stop writes the same words in SQL."""
+    return "1 error" if n == 1 else f"{n} errors in a row"
+
+
 def listed(names: Iterable[str]) -> str:
     """Names for a message; if there are many, the rest are counted."""
     names = list(names)

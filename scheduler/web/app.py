@@ -1,0 +1,88 @@
+"""The web application: its routers, and every error as `application/problem+json` (RFC 9457)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.middleware.body_limit import RequestBodyLimitMiddleware
+from starlette.responses import JSONResponse
+
+from scheduler import __version__
+from scheduler.core.values.problems import RefusedError, SchedulerError, UnavailableError, UnknownError, UsageError
+from scheduler.service.root import Root
+from scheduler.web import events, hooks, mcp
+from scheduler.web.api import jobs, runs
+from scheduler.web.calls import AccessError, Guard
+
+MOST_BODY = 1024 * 1024  # bytes
+MOST_DETAIL = 1_000  # characters
+RETRY_AFTER_S = 10  # for a client of a database or a daemon that does not answer
+
+
+def build_app(root: Root, guard: Guard) -> FastAPI:
+    """The application for one root. `guard` decides who asks; it writes nothing itself."""
+    app = FastAPI(title="gitops-scheduler", version=__version__, docs_url=None, redoc_url=None)
+    app.state.root, app.state.guard = root, guard
+    for part in (jobs, runs, events, hooks, mcp):
+        app.include_router(part.router)
+    app.add_middleware(RequestBodyLimitMiddleware, max_body_size=MOST_BODY)
+    app.add_exception_handler(SchedulerError, _scheduler_error)
+    app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(HTTPException, _http_error)
+    app.add_exception_handler(Exception, _unexpected)
+    return app
+
+
+def problem(
+    status: int, detail: str, *, hint: str = "", headers: Mapping[str, str] | None = None, **more: Any
+) -> JSONResponse:
+    """An error as problem+json."""
+    told: dict[str, Any] = {"type": "about:blank", "title": HTTPStatus(status).phrase, "status": status}
+    told |= {"detail": detail, **({"hint": hint} if hint else {}), **more}
+    return JSONResponse(told, status, headers, media_type="application/problem+json")
+
+
+def _scheduler_error(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, SchedulerError)
+    message, hint = error.told(lambda argument: argument, lambda name, value: f"{name}={json.dumps(value)}")
+    headers: dict[str, str] = {}
+    match error:
+        case AccessError():
+            status = error.status
+            if error.retry_after_s is not None:
+                headers["Retry-After"] = str(error.retry_after_s)
+            if status == 401:
+                headers["WWW-Authenticate"] = "Bearer"
+        case UnknownError():
+            status = 404
+        case UsageError():
+            status = 400
+        case RefusedError():
+            status = 409
+        case UnavailableError():
+            status, headers = 503, {"Retry-After": str(RETRY_AFTER_S)}
+        case _:
+            status = 500
+    return problem(status, message, hint=hint, headers=headers)
+
+
+def _invalid(request: Request, error: Exception) -> JSONResponse:
+    """Names each value that is wrong, but does not repeat it: it may be a secret in the wrong place."""
+    assert isinstance(error, RequestValidationError)
+    wrong = [f"{'.'.join(str(part) for part in each['loc'])}: {each['msg']}" for each in error.errors()]
+    return problem(422, "; ".join(wrong)[:MOST_DETAIL])
+
+
+def _http_error(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, HTTPException)
+    return problem(error.status_code, str(error.detail), headers=error.headers)
+
+
+def _unexpected(request: Request, error: Exception) -> JSONResponse:
+    return problem(500, "an unexpected error; the log has its traceback")
