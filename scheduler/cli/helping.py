@@ -18,7 +18,7 @@ GLOBAL = ("root", "state", "db", "as_json", "utc", "local", "verbose", "quiet")
 GROUPS: Mapping[str, Mapping[str, tuple[str, str]]] = {
     "Look": {
         "status": ("status", "Show the state of everything on one screen."),
-        "top": ("status", "Show the status live on a terminal."),
+        "top": ("top", "Show the status live on a terminal."),
         "list": ("jobs", "List the jobs: status, schedule, next and last run."),
         "show": ("jobs", "Show one job, or one run of it."),
         "next": ("jobs", "Show the next fires."),
@@ -55,6 +55,8 @@ GROUPS: Mapping[str, Mapping[str, tuple[str, str]]] = {
         "backup": ("backup", "Copy the database to a new file, and verify the copy."),
         "restore": ("backup", "Replace the database with a backup."),
         "gc": ("backup", "Delete the outputs and runs that `retention` does not keep."),
+        "login": ("access", "Print a link that logs a browser in, once."),
+        "token": ("access", "Create, list or revoke tokens for the API."),
         "mcp": ("tool", "Serve the tools for agents over stdio (MCP)."),
     },
     "Set up": {

@@ -1,11 +1,9 @@
-"""The commands for the status of a root: status, and top, which redraws it."""
+"""The command for the status of a root: status."""
 
 from __future__ import annotations
 
-import contextlib
 import shutil
 import sys
-import time
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -15,8 +13,6 @@ import click
 from scheduler.cli import render
 from scheduler.cli.group import Globals, cli, end, end_will_be, global_options, printed
 from scheduler.core.past.why import trigger_words
-from scheduler.core.values.instants import instant
-from scheduler.core.values.problems import UsageError
 from scheduler.core.values.texts import counted
 from scheduler.service.status import status
 
@@ -42,45 +38,8 @@ def status_command(given: Globals, exit_code: bool) -> None:
     code = end_will_be(found["exit_code"] if exit_code else 0)
     if not printed(given, found):
         for line in status_lines(found, root.clock.now(), coloured=render.in_colour(sys.stdout)):
-            click.echo(_fitted(line))
+            click.echo(fitted(line))
     end(code)
-
-
-@cli.command("top")
-@click.option(
-    "--every", metavar="SECONDS", type=click.FloatRange(min=0.2), default=2.0, help="Time between redraws (default: 2)."
-)
-@global_options
-def top_command(given: Globals, every: float) -> None:
-    """Show the status live on a terminal.
-
-    Ctrl-C ends it.
-    """
-    if not sys.stdout.isatty() or given.as_json:
-        raise UsageError(
-            "top needs a terminal",
-            hint="`scheduler status` prints the same once; programs use `scheduler status --json`",
-        )
-    root = given.find_root()
-    with _other_screen(), contextlib.suppress(KeyboardInterrupt):
-        while True:
-            now, size = root.clock.now(), shutil.get_terminal_size()
-            title = f"every {every:g} s, {render.local_time(instant(now))}; Ctrl-C quits"
-            lines = [title, "", *status_lines(status(root), now, coloured=render.in_colour(sys.stdout))]
-            # Draw over the old screen line by line: clearing it would flicker.
-            drawn = "".join(f"{_fitted(line)}\x1b[K\n" for line in lines[: size.lines - 1])
-            click.echo(f"\x1b[H{drawn}\x1b[J", nl=False, color=True)
-            time.sleep(every)
-
-
-@contextlib.contextmanager
-def _other_screen() -> Iterator[None]:
-    """Switch to the alternate screen without a cursor, and restore the terminal afterwards."""
-    click.echo("\x1b[?1049h\x1b[?25l", nl=False, color=True)
-    try:
-        yield
-    finally:
-        click.echo("\x1b[?25h\x1b[?1049l", nl=False, color=True)
 
 
 def status_lines(found: StatusJson, now: datetime, *, coloured: bool = False) -> Iterator[str]:
@@ -192,7 +151,7 @@ def _failing_text(failing: FailingJson, now: datetime) -> str:
     return f"{failing['consecutive_errors']} in a row, {how} {ago}{error}"
 
 
-def _fitted(line: str) -> str:
+def fitted(line: str) -> str:
     """A line cut to the width of the terminal; in a pipe, the whole line."""
     if not sys.stdout.isatty():
         return line

@@ -470,6 +470,13 @@ class AuditJson(TypedDict):
     more: bool  # than were asked for
 
 
+class ActivityJson(TypedDict):
+    """Changes, newest first."""
+
+    rows: list[AuditRowJson]
+    before: int | None  # the cursor of the rows that follow; null after the last one
+
+
 class EvidenceJson(OfCommitJson):
     kind: str
     at: Instant | None

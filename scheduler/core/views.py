@@ -8,7 +8,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, cast
 
-from scheduler.core.due.budgets import Spending
+from scheduler.core.due.budgets import Spending, Standing
 from scheduler.core.due.due import next_to_fire, start_of
 from scheduler.core.due.expected import Alarm
 from scheduler.core.due.place import PlaceFault
@@ -31,7 +31,7 @@ if TYPE_CHECKING:  # a plan imports the file readers, which reading commands nev
     from scheduler.core.plan.action import Action
     from scheduler.core.plan.guard import Guard
     from scheduler.core.plan.plan import Plan
-    from scheduler.core.spent import SpendingJson
+    from scheduler.core.spent import LimitJson, SpendingJson
 
 Json = dict[str, Any]
 NEXT_FIRES = 5
@@ -234,26 +234,27 @@ def spending_json(found: Spending | None) -> SpendingJson | None:
         return None
     return {
         "currency": found.currency,
-        "today": _amount(found.today),
-        "this_month": _amount(found.this_month),
-        "reserved": _amount(found.reserved),
-        "limits": [
-            {
-                "key": each.key,
-                "of": "root" if each.of_root else "job",
-                "limit": _amount(each.limit),
-                "spent": _amount(each.spent),
-                "reserved": _amount(each.reserved),
-                "frees_at": instant(each.frees_at),
-            }
-            for each in found.standings
-        ],
+        "today": amount_json(found.today),
+        "this_month": amount_json(found.this_month),
+        "reserved": amount_json(found.reserved),
+        "limits": [limit_json(each) for each in found.standings],
         "refused": found.refused or None,
         "frees_at": _instant(found.frees_at),
     }
 
 
-def _amount(amount: Decimal) -> str:
+def limit_json(standing: Standing) -> LimitJson:
+    return {
+        "key": standing.key,
+        "of": "root" if standing.of_root else "job",
+        "limit": amount_json(standing.limit),
+        "spent": amount_json(standing.spent),
+        "reserved": amount_json(standing.reserved),
+        "frees_at": instant(standing.frees_at),
+    }
+
+
+def amount_json(amount: Decimal) -> str:
     return f"{amount.normalize():f}"
 
 

@@ -45,6 +45,21 @@ def read_audit(sql: Connection, job_id: str | None = None, *, limit: int | None 
     return [to_audit_row(row) for row in reversed(rows)]
 
 
+def read_activity(
+    sql: Connection, *, job_id: str | None, actor: str | None, action: str | None, before: int | None, limit: int
+) -> list[tuple[int, AuditRow]]:
+    """Audit rows with their numbers, newest first; `before` leaves out that number and newer ones."""
+    wanted = {"job_id": job_id, "actor": actor, "action": action}
+    given = {name: value for name, value in wanted.items() if value is not None}
+    where = "".join(f" AND audit.{name} = :{name}" for name in given)
+    if before is not None:
+        where += " AND audit.seq < :before"
+    rows = sql.execute(
+        f"{AUDIT_ROWS}{where} ORDER BY audit.seq DESC LIMIT :limit", {**given, "before": before, "limit": limit}
+    ).fetchall()
+    return [(row["seq"], to_audit_row(row)) for row in rows]
+
+
 def pending_lookups(sql: Connection, *, limit: int = -1) -> dict[int, Lookup]:
     """What git has not answered yet, by number, oldest first."""
     rows = sql.execute(f"SELECT id, revision, path, blob FROM lookups WHERE {_PENDING} ORDER BY id LIMIT ?", (limit,))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -18,7 +19,7 @@ from scheduler.core.values.problems import RefusedError, Remedy, UnavailableErro
 from scheduler.core.values.runs import Run, RunStatus, Trigger
 from scheduler.core.values.settings import ROOT_JOB_ID, Settings
 from scheduler.ledger import budgets, lives, outbox, places, queries, runs, syncs
-from scheduler.ledger.audit import read_audit
+from scheduler.ledger.audit import read_activity, read_audit
 from scheduler.machine.ends_of_files import end_of
 from scheduler.service.jobs import held_in
 from scheduler.service.presence import find_daemon
@@ -26,6 +27,7 @@ from scheduler.service.root import Root
 
 if TYPE_CHECKING:
     from scheduler.core.answers import (
+        ActivityJson,
         AuditJson,
         ExplainJson,
         ExplainWindowJson,
@@ -188,6 +190,28 @@ def audit(root: Root, job_id: str | None = None, *, count: int | None = None, pr
     return {"audit": [views.audit_json(row) for row in shown], "more": len(shown) < len(rows)}
 
 
+def activity(
+    root: Root,
+    *,
+    job_id: str | None = None,
+    actor: str | None = None,
+    action: str | None = None,
+    before: int | None = None,
+    count: int = NEWEST,
+) -> ActivityJson:
+    """What anybody changed, newest first, also in archived jobs. A job, actor or action that is unknown has no rows."""
+    store = root.store()
+    if store is None:
+        return {"rows": [], "before": None}
+    with store:
+        found = store.read(read_activity, job_id=job_id, actor=actor, action=action, before=before, limit=count + 1)
+    shown = found[:count]
+    return {
+        "rows": [views.audit_json(row) for _, row in shown],
+        "before": shown[-1][0] if len(found) > len(shown) else None,
+    }
+
+
 def explain_job(root: Root, job_id: str, *, at: datetime | None = None, prefix: bool = False) -> ExplainJson:
     """Why the job did, did not or will not fire at an instant. Default: the newest slot that was due.
 
@@ -316,6 +340,30 @@ def output(root: Root, run_id: str, *, prefix: bool = False) -> tuple[Run, bytes
     return run, _kept(files[0]), _kept(files[1])
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutputPart:
+    """A part of one stream of a run's last attempt."""
+
+    run: Run
+    data: bytes
+    start: int  # of `data`, in bytes
+    total: int  # bytes of the stream at present
+
+
+def output_part(
+    root: Root, run_id: str, stream: Literal["stdout", "stderr"], *, start: int | None, most: int
+) -> OutputPart:
+    """At most `most` bytes of a stream, from `start` on, or its end: a long output is never read whole."""
+    run = run_of(root, run_id)
+    path = root.place.output(run.job_id, run.n, _last_attempt(run), stream)
+    try:
+        total = path.stat().st_size
+    except FileNotFoundError:
+        total = 0
+    begin = max(0, total - most) if start is None else min(start, total)
+    return OutputPart(run=run, data=_kept(path, start=begin, most=most), start=begin, total=total)
+
+
 def answer_of(root: Root, run_id: str, *, prefix: bool = False) -> str:
     """What the agent of a run has answered. Raises: UsageError if there is no answer."""
     run = run_to_read(root, run_id, prefix=prefix)
@@ -360,11 +408,11 @@ def follow_output(
         time.sleep(FOLLOW_S)
 
 
-def _kept(path: Path, *, start: int = 0) -> bytes:
+def _kept(path: Path, *, start: int = 0, most: int = -1) -> bytes:
     try:
         with path.open("rb") as file:
             file.seek(start)
-            return file.read()
+            return file.read(most)
     except FileNotFoundError:
         return b""
     except OSError as error:

@@ -16,9 +16,10 @@ from starlette.responses import JSONResponse
 from scheduler import __version__
 from scheduler.core.values.problems import RefusedError, SchedulerError, UnavailableError, UnknownError, UsageError
 from scheduler.service.root import Root
-from scheduler.web import events, hooks, mcp
-from scheduler.web.api import jobs, runs
+from scheduler.web import events, health, hooks, login, mcp
+from scheduler.web.api import edits, jobs, runs, whole
 from scheduler.web.calls import AccessError, Guard
+from scheduler.web.guard import Headers
 
 MOST_BODY = 1024 * 1024  # bytes
 MOST_DETAIL = 1_000  # characters
@@ -29,9 +30,20 @@ def build_app(root: Root, guard: Guard) -> FastAPI:
     """The application for one root. `guard` decides who asks; it writes nothing itself."""
     app = FastAPI(title="gitops-scheduler", version=__version__, docs_url=None, redoc_url=None)
     app.state.root, app.state.guard = root, guard
-    for part in (jobs, runs, events, hooks, mcp):
-        app.include_router(part.router)
+    for router in (
+        health.router,
+        jobs.router,
+        runs.router,
+        whole.router,
+        edits.router,
+        events.router,
+        hooks.router,
+        mcp.router,
+        login.router,
+    ):
+        app.include_router(router)
     app.add_middleware(RequestBodyLimitMiddleware, max_body_size=MOST_BODY)
+    app.add_middleware(Headers)
     app.add_exception_handler(SchedulerError, _scheduler_error)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http_error)

@@ -5,15 +5,14 @@ The guard answers who asks; a route names the role that it needs. Nothing else i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Annotated, Protocol
 
 from fastapi import Depends, Request
 
-from scheduler.core.formats.globs import matches_job
 from scheduler.core.values.access import Caller, Role
-from scheduler.core.values.problems import SchedulerError, UnknownError
+from scheduler.core.values.problems import SchedulerError
 from scheduler.service.root import Root
 
 
@@ -39,25 +38,6 @@ class Call:
 
     root: Root
     caller: Caller
-
-    def sees(self, job_id: str, tags: Iterable[str]) -> bool:
-        """True unless the caller is limited to other jobs."""
-        return not self.caller.jobs or matches_job(job_id, tags, self.caller.jobs)
-
-    def need_job(self, job_id: str) -> None:
-        """Check that the caller may know of this job. Raises: UnknownError, as for a job that does not exist."""
-        if self.caller.jobs:
-            job = self.root.known(job_id)
-            if not self.sees(job_id, () if job is None else job.file.spec.tags):
-                raise UnknownError(f"there is no job {job_id!r}", hint="this token is limited to some jobs")
-
-    def need_run(self, run_id: str) -> None:
-        self.need_job(run_id.rpartition(":")[0] or run_id)
-
-    def need_all(self) -> None:
-        """Check that the caller is not limited to some jobs. Raises: AccessError."""
-        if self.caller.jobs:
-            raise AccessError(403, f"{self.caller.actor} is limited to some jobs, and this concerns all of them")
 
 
 def _calling(needed: Role) -> Callable[[Request], Call]:

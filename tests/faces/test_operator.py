@@ -394,11 +394,6 @@ def test_status_says_that_the_guard_holds_jobs_and_does_not_call_them_invalid(li
     assert "`scheduler sync` names the ways out" in text
 
 
-def test_top_needs_a_terminal(lived_in: Root) -> None:
-    found = lived_in.cli("top")
-    assert (found.code, "scheduler status" in found.stderr) == (2, True)
-
-
 # -- at 80 columns -------------------------------------------------------------------------------
 
 

@@ -1,123 +1,182 @@
-"""The API over a real root, with a guard that lets in whom the test says."""
+"""The API in this process, over a real root."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from fastapi.testclient import TestClient
 
 from scheduler.core.values.access import Caller, Role
+from scheduler.ledger import requested
+from scheduler.ledger.store import Store
+from scheduler.service.sync import sync
 from scheduler.web.app import build_app
-from tests.faces.conftest import Root
+from tests.helpers import git
 from tests.web.bare import ADMIN, OpenGuard, service_root
 
+FILES = {
+    "scheduler.yaml": "version: 1\nrunners: {agent: {command: [cat], input: stdin}}\ndefaults: {runner: agent}\n",
+    "jobs/heartbeat.yaml": 'id: heartbeat\ntags: [calm]\nschedule: "0 * * * *"\ntask: Look.\n',
+    "jobs/other.yaml": 'id: other\nschedule: "0 * * * *"\ntask: Look.\n',
+}
+
 
 @pytest.fixture
-def guard() -> OpenGuard:
-    return OpenGuard(ADMIN)
+def folder(tmp_path: Path) -> Path:
+    folder = tmp_path / "root"
+    for name, text in FILES.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text)
+    git(folder, "init", "-q")
+    git(folder, "add", ".")
+    git(folder, "commit", "-qm", "first")
+    sync(service_root(folder))
+    return folder
 
 
-@pytest.fixture
-def client(lived_in: Root, guard: OpenGuard) -> TestClient:
-    root = replace(service_root(lived_in.path), clock=lived_in.clock)
-    return TestClient(build_app(root, guard), raise_server_exceptions=False)
+def client(folder: Path, caller: Caller = ADMIN) -> TestClient:
+    return TestClient(build_app(service_root(folder), OpenGuard(caller)), raise_server_exceptions=False)
 
 
-def test_a_page_of_jobs_continues_at_its_cursor(client: TestClient) -> None:
-    first = client.get("/api/jobs", params={"limit": 2}).json()
-    assert len(first["jobs"]) == 2
-    rest = client.get("/api/jobs", params={"cursor": first["next_cursor"]}).json()
-    ids = [job["id"] for job in first["jobs"] + rest["jobs"]]
-    assert ids == sorted(ids)
-    assert len(ids) == first["summary"]["total"]
-    assert rest["next_cursor"] is None
+@pytest.mark.parametrize(
+    "path",
+    [
+        *("/api/jobs", "/api/jobs/heartbeat", "/api/next", "/api/history", "/api/status", "/api/audit", "/api/doctor"),
+        *("/api/plan", "/api/plan?base=HEAD", "/api/channels", "/api/deliveries", "/api/schema/job"),
+        *(f"/api/jobs/heartbeat/{part}" for part in ("runs", "log", "versions", "explain", "next", "task", "audit")),
+        *("/openapi.json", "/livez"),
+    ],
+)
+def test_every_reading_route_answers_with_json(folder: Path, path: str) -> None:
+    answer = client(folder).get(path)
+    assert (answer.status_code, answer.headers["content-type"]) == (200, "application/json"), answer.text
 
 
-def test_an_unknown_job_is_404_with_what_was_meant(client: TestClient) -> None:
-    found = client.get("/api/jobs/heartbeet")
-    assert found.status_code == 404
-    assert found.headers["content-type"] == "application/problem+json"
-    assert "heartbeat" in found.json()["hint"]
+def test_a_list_has_pages(folder: Path) -> None:
+    first = client(folder).get("/api/jobs?limit=1").json()
+    assert [job["id"] for job in first["jobs"]] == ["heartbeat"]
+    second = client(folder).get("/api/jobs", params={"limit": 1, "cursor": first["next"]}).json()
+    assert ([job["id"] for job in second["jobs"]], second["next"]) == (["other"], None)
 
 
-def test_a_job_that_has_not_changed_is_not_sent_again(client: TestClient) -> None:
-    found = client.get("/api/jobs/heartbeat")
-    etag = found.headers["etag"]
-    assert found.json()["job"]["version"] == etag.strip('"')
-    again = client.get("/api/jobs/heartbeat", headers={"If-None-Match": f'"other", W/{etag}'})
-    assert (again.status_code, again.content) == (304, b"")
+def test_an_unchanged_job_is_not_sent_again(folder: Path) -> None:
+    tag = client(folder).get("/api/jobs/heartbeat").headers["etag"]
+    assert client(folder).get("/api/jobs/heartbeat", headers={"If-None-Match": tag}).status_code == 304
 
 
-def test_runs_continue_at_their_cursor(client: TestClient, lived_in: Root) -> None:
-    every = client.get("/api/jobs/heartbeat/runs").json()["runs"]
-    assert every
-    one_by_one, cursor = [], None
-    while True:
-        params = {"limit": 1} if cursor is None else {"limit": 1, "cursor": cursor}
-        page = client.get("/api/jobs/heartbeat/runs", params=params).json()
-        one_by_one += page["runs"]
-        cursor = page["next_cursor"]
-        if cursor is None:
-            break
-    assert [run["id"] for run in one_by_one] == [run["id"] for run in every]
+def test_an_edit_needs_the_version_that_it_was_made_for(folder: Path) -> None:
+    body, http = {"set": {"name": "Heart"}}, client(folder)
+    tag = http.get("/api/jobs/heartbeat").headers["etag"]
+    assert http.patch("/api/jobs/heartbeat", json=body).status_code == 428
+    assert http.patch("/api/jobs/heartbeat", json=body, headers={"If-Match": '"1-0"'}).status_code == 412
+    assert "name:" not in (folder / "jobs/heartbeat.yaml").read_text()
+    assert http.patch("/api/jobs/heartbeat", json=body, headers={"If-Match": tag}).status_code == 200
+    assert "name: Heart" in (folder / "jobs/heartbeat.yaml").read_text()
 
 
-@pytest.mark.parametrize("path", ["", "/log", "/versions", "/explain", "/next", "/task", "/audit", "/diff", "/runs"])
-def test_every_question_about_a_job_is_answered(client: TestClient, path: str) -> None:
-    found = client.get(f"/api/jobs/heartbeat{path}")
-    assert found.status_code == 200, found.text
+def test_jobs_are_created_moved_and_deleted_through_their_files(folder: Path) -> None:
+    http = client(folder)
+    new = {"id": "new", "set": {"schedule": "@daily"}, "task": "Do it."}
+    assert http.post("/api/jobs", json=new).status_code == 201
+    sync(service_root(folder))
+    moved = http.post("/api/jobs/new/move", json={"path": "jobs/sub/new.md"})
+    assert (moved.status_code, (folder / "jobs/sub/new.md").exists()) == (200, True), moved.text
+    assert http.request("DELETE", "/api/jobs/new").status_code == 200
+    assert not (folder / "jobs/sub/new.md").exists()
 
 
-def test_the_output_of_a_run_comes_whole_or_as_its_tail(client: TestClient) -> None:
-    run = client.get("/api/jobs/heartbeat/runs", params={"status": "succeeded"}).json()["runs"][0]["id"]
-    whole = client.get(f"/api/runs/{run}/output")
-    assert whole.headers["content-type"] == "text/plain; charset=utf-8"
-    assert whole.content
-    assert client.get(f"/api/runs/{run}/output", params={"tail": 3}).content == whole.content[-3:]
+def test_a_pause_names_its_caller(folder: Path) -> None:
+    http = client(folder, Caller(actor="token:ci", role=Role.OPERATOR))
+    paused = http.post("/api/jobs/heartbeat/pause", json={"reason": "holiday"}).json()["job"]["paused"]
+    assert (paused["reason"], paused["by"]) == ("holiday", "token:ci")
+    assert http.post("/api/jobs/heartbeat/resume").json()["job"]["paused"] is None
 
 
-@pytest.mark.parametrize("path", ["", "/task", "/explain", "/diff"])
-def test_every_question_about_a_run_is_answered(client: TestClient, path: str) -> None:
-    run = client.get("/api/jobs/heartbeat/runs", params={"status": "succeeded"}).json()["runs"][0]["id"]
-    found = client.get(f"/api/runs/{run}{path}")
-    assert found.status_code == 200, found.text
+def test_without_a_daemon_nothing_is_run_and_the_key_is_free_again(folder: Path) -> None:
+    for _ in range(2):
+        answer = client(folder).post("/api/jobs/heartbeat/run", headers={"Idempotency-Key": "k"})
+        assert (answer.status_code, answer.headers.get("retry-after")) == (503, "10"), answer.text
+        assert "no daemon" in answer.json()["detail"]
 
 
-def test_an_operator_pauses_and_resumes_and_a_viewer_does_not(client: TestClient, guard: OpenGuard) -> None:
-    guard.caller_now = Caller(actor="token:eve", role=Role.VIEWER)
-    refused = client.post("/api/jobs/heartbeat/pause")
-    assert refused.status_code == 403
-    guard.caller_now = Caller(actor="token:bob", role=Role.OPERATOR)
-    paused = client.post("/api/jobs/heartbeat/pause", json={"reason": "too loud"}).json()["job"]["paused"]
-    assert (paused["reason"], paused["by"]) == ("too loud", "token:bob")
-    assert client.post("/api/jobs/heartbeat/resume").json()["job"]["paused"] is None
+def test_a_key_is_taken_once(folder: Path) -> None:
+    root = service_root(folder)
+    with Store.open(root.place.db) as store:
+        now = root.clock.now()
+        assert store.write(requested.take_key, "k", "heartbeat", now=now)
+        assert not store.write(requested.take_key, "k", "heartbeat", now=now)
+        store.write(requested.keep_run, "k", 7)
+        store.write(requested.free_key, "k")
+        assert store.read(requested.run_of_key, "k") == 7
 
 
-def test_a_caller_with_some_jobs_sees_no_trace_of_others(client: TestClient, guard: OpenGuard) -> None:
-    guard.caller_now = replace(ADMIN, jobs=("tri*", "tag:nothing"))
-    assert [job["id"] for job in client.get("/api/jobs").json()["jobs"]] == ["triage"]
-    hidden, missing = client.get("/api/jobs/heartbeat"), client.get("/api/jobs/triage2")
-    assert (hidden.status_code, missing.status_code) == (404, 404)
-    assert client.post("/api/jobs/heartbeat/run").status_code == 404
-    assert client.get("/api/runs/heartbeat:1/output").status_code == 404
-    assert client.get("/api/history").status_code == 403
-    assert client.get("/api/jobs/triage").status_code == 200
+@pytest.mark.parametrize(
+    ("role", "method", "path"),
+    [
+        (Role.VIEWER, "POST", "/api/jobs/heartbeat/pause"),
+        (Role.VIEWER, "POST", "/api/sync"),
+        (Role.OPERATOR, "DELETE", "/api/jobs/heartbeat"),
+    ],
+)
+def test_a_route_needs_its_role(folder: Path, role: Role, method: str, path: str) -> None:
+    answer = client(folder, Caller(actor="token:t", role=role)).request(method, path)
+    assert (answer.status_code, answer.headers["content-type"]) == (403, "application/problem+json")
 
 
-def test_nothing_runs_without_a_daemon(client: TestClient) -> None:
-    found = client.post("/api/jobs/heartbeat/run", headers={"Idempotency-Key": "a"})
-    assert found.status_code == 503
-    assert "scheduler serve" in found.json()["hint"]
+def test_to_confirm_the_guard_needs_an_approver(folder: Path) -> None:
+    operator = client(folder, Caller(actor="token:t", role=Role.OPERATOR))
+    assert operator.post("/api/sync", json={"confirm": "x"}).status_code == 403
+    assert operator.post("/api/sync").status_code == 200
 
 
-def test_a_wrong_body_names_the_place(client: TestClient) -> None:
-    found = client.post("/api/jobs/heartbeat/pause", json={"reson": "x"})
-    assert found.status_code == 422
-    assert "reson" in found.json()["detail"]
+def test_a_caller_with_patterns_sees_and_touches_only_those_jobs(folder: Path) -> None:
+    http = client(folder, Caller(actor="token:t", role=Role.ADMIN, jobs=("tag:calm",)))
+    assert [job["id"] for job in http.get("/api/jobs").json()["jobs"]] == ["heartbeat"]
+    assert {each["job_id"] for each in http.get("/api/next").json()["fires"]} == {"heartbeat"}
+    assert http.get("/api/jobs/heartbeat").status_code == 200
+    for method, path in (("GET", ""), ("POST", "/pause"), ("DELETE", ""), ("GET", "/log"), ("POST", "/run")):
+        hidden, unknown = (http.request(method, f"/api/jobs/{name}{path}") for name in ("other", "wrong"))
+        assert hidden.status_code == unknown.status_code == 404
+        assert hidden.json()["detail"].replace("other", "wrong") == unknown.json()["detail"]
+    assert http.get("/api/plan").status_code == 403
+    assert http.post("/api/jobs", json={"id": "new", "task": "x"}).status_code == 403
 
 
-def test_an_instant_that_cannot_be_read_says_how_to_write_one(client: TestClient) -> None:
-    found = client.get("/api/jobs/heartbeat/explain", params={"at": "soonish"})
-    assert found.status_code == 400
-    assert found.json()["hint"]
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        ("/api/nothing", 404),
+        ("/api/jobs/nothing", 404),
+        ("/api/runs/heartbeat:1", 404),
+        ("/api/runs/heartbeat", 404),
+        ("/api/jobs?limit=0", 422),
+        ("/api/jobs?status=blue", 400),
+        ("/api/history?cursor=x", 400),
+        ("/api/history?since=soon", 400),
+    ],
+)
+def test_every_error_is_a_problem(folder: Path, path: str, status: int) -> None:
+    answer = client(folder).get(path)
+    assert (answer.status_code, answer.headers["content-type"]) == (status, "application/problem+json"), answer.text
+    assert answer.json()["status"] == status
+
+
+def test_an_unknown_key_of_a_body_is_refused(folder: Path) -> None:
+    assert client(folder).post("/api/jobs/heartbeat/pause", json={"reson": "typo"}).status_code == 422
+
+
+def test_a_body_beyond_the_limit_is_refused(folder: Path) -> None:
+    assert client(folder).post("/api/jobs", content=b" " * 2_000_000).status_code == 413
+
+
+def test_a_healthy_process_is_live_and_ready_only_with_a_daemon(folder: Path) -> None:
+    http = client(folder)
+    assert http.get("/livez").status_code == 200
+    assert http.get("/readyz").status_code == 503
+
+
+def test_metrics_count_what_is_there(folder: Path) -> None:
+    text = client(folder).get("/metrics").text
+    assert 'scheduler_next_fire_timestamp_seconds{job="heartbeat"}' in text
+    assert 'job="' not in client(folder).get("/metrics?jobs=0").text

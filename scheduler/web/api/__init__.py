@@ -1,0 +1,1 @@
+"""The verbs over HTTP: each route makes one service call and answers with its JSON."""

@@ -1,45 +1,55 @@
-"""Jobs over HTTP: reading them, and pausing, resuming and running one."""
+"""The jobs, and all that one of them has: runs, log, versions, explanations."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Sequence
+from typing import Annotated, Any, NotRequired
 
 from fastapi import APIRouter, Header, Query, Response
-from pydantic import BaseModel, ConfigDict, Field
 from typing_extensions import TypedDict
 
 from scheduler.core.answers import (
     AuditJson,
+    DaemonJson,
     ExplainJson,
     ExplainWindowJson,
     FiresJson,
-    HistoryJson,
-    ListJson,
+    JobRowJson,
     PresentTaskJson,
+    ProblemJson,
     RunJson,
     ShowJson,
 )
 from scheduler.core.comparisons import DiffJson, LogJson, VersionsJson
 from scheduler.core.values.problems import UsageError
 from scheduler.core.values.runs import RunStatus
+from scheduler.core.views import run_json
 from scheduler.service.history import audit, explain_slots, history, present_task
 from scheduler.service.jobs import list_jobs, next_fires, show_job
-from scheduler.service.once import run_once
 from scheduler.service.pause import pause_job, resume_job
+from scheduler.service.requested import request_run
 from scheduler.service.versions import diff, list_versions, log
-from scheduler.web.api.parameters import JobId, Limit, When, moment
+from scheduler.web.api.asked import Cursor, JobId, Limit, When, number_of, the_job, the_run, visible, when
+from scheduler.web.api.bodies import PauseBody, RunBody
 from scheduler.web.calls import Operator, Viewer
 
-PAGE = 200
 router = APIRouter(prefix="/api/jobs", tags=["jobs"])
 
 
-class JobsPage(ListJson):
-    next_cursor: str | None  # for the next page; None after the last one
+class JobsPage(TypedDict):
+    jobs: Sequence[JobRowJson]
+    problems: list[ProblemJson]
+    next: str | None  # the cursor of the next page
+    # Only for a caller who sees all jobs:
+    troubles: NotRequired[list[str]]
+    summary: NotRequired[dict[str, Any]]
+    daemon: NotRequired[DaemonJson]
+    synced: NotRequired[bool]
 
 
-class HistoryPage(HistoryJson):
-    next_cursor: str | None
+class RunsPage(TypedDict):
+    runs: Sequence[RunJson]
+    next: str | None  # the cursor of the next page
 
 
 class Requested(TypedDict):
@@ -47,38 +57,41 @@ class Requested(TypedDict):
 
 
 @router.get("")
-def list_(
+def jobs(
     call: Viewer,
     status: Annotated[str | None, Query(max_length=200)] = None,
     tag: Annotated[str | None, Query(max_length=200)] = None,
     problems: bool = False,
-    limit: Limit = PAGE,
-    cursor: Annotated[str | None, Query(max_length=200)] = None,
+    limit: Limit = 200,
+    cursor: Cursor = None,
 ) -> JobsPage:
-    """List jobs by id. The summary covers all jobs that the caller may see the list of."""
+    """Jobs by id, 200 a page. The summary covers the whole root."""
     found = list_jobs(call.root, status=status, tag=tag, problems=problems, full=False)
-    seen = [job for job in found["jobs"] if call.sees(job["id"], job["tags"])]
-    wanted = [job for job in seen if cursor is None or job["id"] > cursor]
-    page = wanted[:limit]
-    after = page[-1]["id"] if len(wanted) > limit else None
-    if call.caller.jobs:  # what else there is, is none of the caller's business
-        mine = {job["id"] for job in seen}
-        about = [each for each in found["problems"] if each["job_id"] in mine]
-        return {**found, "jobs": page, "problems": about, "troubles": [], "summary": {}, "next_cursor": after}
-    return {**found, "jobs": page, "next_cursor": after}
+    seen = visible(call)
+    rows = [job for job in found["jobs"] if seen is None or job["id"] in seen]
+    after = [job for job in rows if cursor is None or job["id"] > cursor]
+    page = after[:limit]
+    following = page[-1]["id"] if len(after) > limit else None
+    if seen is None:
+        return {**found, "jobs": page, "next": following}
+    wrong = [each for each in found["problems"] if each["job_id"] in seen]
+    return {"jobs": page, "problems": wrong, "next": following}
 
 
-@router.get("/{job_id}", responses={304: {"description": "The job is still as `If-None-Match` has it"}})
-def show(
-    call: Viewer, job_id: JobId, response: Response, if_none_match: Annotated[str, Header(max_length=1_000)] = ""
+@router.get("/{job_id}", responses={304: {"description": "The job still has the version of If-None-Match."}})
+def job(
+    call: Viewer,
+    job_id: JobId,
+    response: Response,
+    if_none_match: Annotated[str | None, Header(max_length=1_000)] = None,
 ) -> ShowJson:
-    """Show one job: its definition, its state, its next fires. The `ETag` is its `version`."""
-    call.need_job(job_id)
-    found = show_job(call.root, job_id)
-    etag = f'"{found["job"]["version"]}"'
-    if etag in (each.strip().removeprefix("W/") for each in if_none_match.split(",")):
-        return Response(status_code=304, headers={"etag": etag})  # type: ignore[return-value]
-    response.headers["etag"] = etag
+    """One job. `ETag` is its version, for `If-Match` of an edit."""
+    found = show_job(call.root, the_job(call, job_id))
+    tag = f'"{found["job"]["version"]}"'
+    asked = {each.strip().removeprefix("W/") for each in (if_none_match or "").split(",")}
+    if tag in asked or "*" in asked:
+        return Response(status_code=304, headers={"ETag": tag})  # type: ignore[return-value]
+    response.headers["ETag"] = tag
     return found
 
 
@@ -87,45 +100,36 @@ def runs(
     call: Viewer,
     job_id: JobId,
     status: RunStatus | None = None,
-    failed: bool = False,
     since: When = None,
+    failed: bool = False,
     limit: Limit = 50,
-    cursor: Annotated[int | None, Query(ge=1, lt=2**53)] = None,
-) -> HistoryPage:
-    """List runs and skips of a job, newest first."""
-    call.need_job(job_id)
-    found = history(
-        call.root,
-        job_id,
-        count=limit,
-        status=status,
-        since=moment(call.root, since, job_id),
-        failed=failed,
-        before=cursor,
-    )
-    last = found["runs"][-1]["id"].rpartition(":")[2] if found["more"] else None
-    return {**found, "next_cursor": last}
+    cursor: Cursor = None,
+) -> RunsPage:
+    """Runs and skips of a job, newest first."""
+    named = the_job(call, job_id)
+    begun = when(call.root, since, "since", [named])
+    before = number_of(cursor)
+    found = history(call.root, named, count=limit, status=status, since=begun, failed=failed, before=before)
+    following = found["runs"][-1]["id"].rpartition(":")[2] if found["more"] else None
+    return {"runs": found["runs"], "next": following}
 
 
 @router.get("/{job_id}/log")
-def timeline(call: Viewer, job_id: JobId, limit: Limit = 50) -> LogJson:
-    """List the runs and changes of a job on one timeline, newest first."""
-    call.need_job(job_id)
-    return log(call.root, job_id, count=limit)
+def job_log(call: Viewer, job_id: JobId, limit: Limit = 50) -> LogJson:
+    """Runs and edits on one timeline."""
+    return log(call.root, the_job(call, job_id), count=limit)
 
 
 @router.get("/{job_id}/versions")
 def versions(call: Viewer, job_id: JobId, limit: Limit = 50) -> VersionsJson:
-    """List the texts that a job has run, and how they did."""
-    call.need_job(job_id)
-    return list_versions(call.root, job_id, count=limit)
+    """The texts that ran, and how their runs did."""
+    return list_versions(call.root, the_job(call, job_id), count=limit)
 
 
 @router.get("/{job_id}/diff")
-def difference(call: Viewer, job_id: JobId) -> DiffJson:
-    """Compare the last success of a job with the job as it is."""
-    call.need_job(job_id)
-    return diff(call.root, job_id).json
+def job_diff(call: Viewer, job_id: JobId) -> DiffJson:
+    """The last success compared with now."""
+    return diff(call.root, the_job(call, job_id)).json
 
 
 @router.get("/{job_id}/explain")
@@ -134,89 +138,68 @@ def explain(
     job_id: JobId,
     at: When = None,
     start: Annotated[str | None, Query(alias="from", max_length=100)] = None,
-    until: Annotated[str | None, Query(alias="to", max_length=100)] = None,
+    end: Annotated[str | None, Query(alias="to", max_length=100)] = None,
 ) -> ExplainJson | ExplainWindowJson:
-    """Say why a job did, did not or will not run: at an instant, or between two."""
-    call.need_job(job_id)
-    at_, start_, until_ = (moment(call.root, each, job_id) for each in (at, start, until))
-    return explain_slots(call.root, job_id, at=at_, start=start_, until=until_)
+    """Why the job did, did not or will not run at an instant, or what its slots in a range came to."""
+    named = the_job(call, job_id)
+    if at is not None and (start is not None or end is not None):
+        raise UsageError("at cannot be combined with from and to", hint="leave one of them out")
+    moments = {
+        name: when(call.root, value, name, [named]) for name, value in (("at", at), ("from", start), ("to", end))
+    }
+    return explain_slots(call.root, named, at=moments["at"], start=moments["from"], until=moments["to"])
 
 
 @router.get("/{job_id}/next")
-def fires(
+def coming(
     call: Viewer,
     job_id: JobId,
-    limit: Limit = 5,
+    n: Annotated[int, Query(ge=1, le=1_000)] = 5,
     start: Annotated[str | None, Query(alias="from", max_length=100)] = None,
-    until: Annotated[str | None, Query(alias="to", max_length=100)] = None,
+    end: Annotated[str | None, Query(alias="to", max_length=100)] = None,
 ) -> FiresJson:
-    """List the next fires of a job."""
-    call.need_job(job_id)
-    start_, until_ = (moment(call.root, each, job_id) for each in (start, until))
-    return next_fires(call.root, [job_id], count=limit, start=start_, until=until_)
+    """The next fires of one job."""
+    named = the_job(call, job_id)
+    begin, until = (when(call.root, value, name, [named]) for name, value in (("from", start), ("to", end)))
+    return next_fires(call.root, [named], count=n, start=begin, until=until)
 
 
 @router.get("/{job_id}/task")
-def task(call: Viewer, job_id: JobId) -> PresentTaskJson:
-    """Give the text that a run would get now."""
-    call.need_job(job_id)
-    return present_task(call.root, job_id)
+def task_now(call: Viewer, job_id: JobId) -> PresentTaskJson:
+    """The text that a run would get now."""
+    return present_task(call.root, the_job(call, job_id))
 
 
 @router.get("/{job_id}/audit")
-def changes(call: Viewer, job_id: JobId, limit: Limit = 50) -> AuditJson:
-    """List what changed in a job, oldest first: the newest changes."""
-    call.need_job(job_id)
-    return audit(call.root, job_id, count=limit)
-
-
-class Body(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True)
-
-
-class RunBody(Body):
-    task_of: str | None = Field(default=None, max_length=220, description="Run the text of this run, JOB:N, again")
-
-
-class PauseBody(Body):
-    reason: str | None = Field(default=None, max_length=1_000)
-    until: str | None = Field(default=None, max_length=100, description="An instant, as every command accepts it")
-    next: bool = Field(default=False, description="Skip one slot only")
+def job_audit(call: Viewer, job_id: JobId, limit: Limit = 50) -> AuditJson:
+    """The newest changes of a job, oldest first."""
+    return audit(call.root, the_job(call, job_id), count=limit)
 
 
 @router.post("/{job_id}/run", status_code=202)
 def run(
     call: Operator,
     job_id: JobId,
-    response: Response,
     body: RunBody | None = None,
     idempotency_key: Annotated[str | None, Header(min_length=1, max_length=200)] = None,
 ) -> Requested:
-    """Run a job now, in the daemon. A repeat with the same `Idempotency-Key` answers with the first run."""
-    call.need_job(job_id)
-    given = body or RunBody()
-    if given.task_of is not None:
-        call.need_run(given.task_of)
-    found = run_once(call.root, job_id, key=idempotency_key, task_of=given.task_of)
-    response.headers["location"] = f"/api/runs/{found.run['id']}"
-    if found.again:
-        response.headers["idempotent-replayed"] = "true"
-    return {"run": found.run}
+    """Start a run. A repeated `Idempotency-Key` gets the run of the first request."""
+    named = the_job(call, job_id)
+    origin = None if body is None or body.task_of is None else the_run(call, body.task_of)
+    return {"run": run_json(request_run(call.root, named, task_of=origin, key=idempotency_key))}
 
 
 @router.post("/{job_id}/pause")
 def pause(call: Operator, job_id: JobId, body: PauseBody | None = None) -> ShowJson:
-    """Pause a job: its slots are skipped until it is resumed."""
-    call.need_job(job_id)
-    given = body or PauseBody()
-    if given.next and given.until is not None:
+    """Pause a job; its file does not change."""
+    named, asked = the_job(call, job_id), body or PauseBody()
+    if asked.next and asked.until is not None:
         raise UsageError("next and until cannot be combined", hint="leave until out")
-    until = moment(call.root, given.until, job_id)
-    return pause_job(call.root, job_id, reason=given.reason, until=until, one_slot=given.next)
+    until = when(call.root, asked.until, "until", [named])
+    return pause_job(call.root, named, reason=asked.reason, until=until, one_slot=asked.next)
 
 
 @router.post("/{job_id}/resume")
 def resume(call: Operator, job_id: JobId) -> ShowJson:
-    """End the pause of a job, or restart a stopped one."""
-    call.need_job(job_id)
-    return resume_job(call.root, job_id)
+    """End a pause, or restart a stopped job."""
+    return resume_job(call.root, the_job(call, job_id))

@@ -1,0 +1,1 @@
+"""The pages: each gives one View, which feeds HTML, JSON and the terminal."""
