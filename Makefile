@@ -11,7 +11,7 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c .
 $(RUNS): pyproject.toml .ci/constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed" if sys.version_info < (3, 11) else 0)'
 	$(PYTHON) -m venv $(VENV)
-	$(INSTALL) -e .
+	$(INSTALL) -e '.[web]'
 	$(BIN)/python -m compileall -q scheduler
 	touch $(RUNS)
 
@@ -20,7 +20,7 @@ $(READY): $(RUNS)
 	touch $(READY)
 
 # `exec`: nothing stands between make and the daemon, so a signal to make ends both.
-run: $(RUNS)  ## set up without development tools, and serve jobs.example until Ctrl-C
+run: $(RUNS)  ## set up without development tools, and serve jobs.living, a copy of jobs.example, until Ctrl-C
 	@exec env BIN=$(BIN) sh .ci/tour
 
 test: $(READY)  ## set up with development tools, and run the tests, two processes a core
@@ -49,4 +49,4 @@ docs: $(READY)  ## rewrite the generated reference pages and the JSON Schemas
 	$(BIN)/python docs/generate.py
 
 clean:
-	rm -rf $(VENV) jobs.example/.scheduler
+	rm -rf $(VENV) jobs.example/.scheduler jobs.living

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import settings
 
 from scheduler.machine import clock
+from tests.browser.chromium import HOW_TO_GET_IT, find_chromium
 from tests.helpers import settle_environment
 
 settings.register_profile("untimed", deadline=None)  # how long an example takes says how busy the machine is
@@ -33,6 +34,18 @@ def pytest_configure() -> None:
 def pytest_xdist_auto_num_workers() -> int:
     """Two a core: half of the tests wait for a second to go by, or for a process."""
     return 2 * (os.cpu_count() or 1)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Says which tests were left out for lack of a browser, and how to get one."""
+    if find_chromium() is not None:
+        return
+    skipped = [each.nodeid for each in terminalreporter.getreports("skipped") if "tests/browser/" in each.nodeid]
+    if skipped:
+        terminalreporter.section("no chromium")
+        terminalreporter.write_line(f"{len(skipped)} browser tests were left out. To run them: {HOW_TO_GET_IT}")
+        for nodeid in skipped:
+            terminalreporter.write_line(f"  {nodeid}")
 
 
 @pytest.fixture(autouse=True, scope="session")

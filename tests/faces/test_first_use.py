@@ -44,13 +44,13 @@ def installs(text: str) -> list[str]:
 
 def test_make_run_installs_what_it_needs_to_run_and_no_development_tools(tmp_path: Path) -> None:
     found = recipe("run", tmp_path / "venv")
-    assert installs(found) == ["-e ."]
+    assert installs(found) == ["-e '.[web]'"]
     assert found.rstrip().endswith("sh .ci/tour")
 
 
 def test_make_test_sets_everything_up_with_or_without_make_run_before(tmp_path: Path) -> None:
     venv = tmp_path / "venv"
-    assert installs(recipe("test", venv)) == ["-e .", "-e '.[dev]'"]
+    assert installs(recipe("test", venv)) == ["-e '.[web]'", "-e '.[dev]'"]
     venv.mkdir()
     (venv / "ready-run").touch()
     assert installs(recipe("run", venv)) == []
@@ -74,10 +74,10 @@ def with_what_they_need(requirements: list[str]) -> set[str]:
 
 
 def test_what_the_program_imports_is_what_an_installation_brings() -> None:
-    """Tools of development are in nobody's way; what only the tool server or messages need is an extra."""
+    """Tools of development are in nobody's way; what only the tool server, messages or the web need is an extra."""
     project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
-    brought = [*project["dependencies"], *extras["mcp"], *extras["notify"]]
+    brought = [*project["dependencies"], *extras["mcp"], *extras["notify"], *extras["web"]]
     names = with_what_they_need(brought)
     modules: dict[str, set[str]] = {}
     for path in (REPOSITORY / "scheduler").rglob("*.py"):

@@ -1,0 +1,32 @@
+"""One browser for each worker, and a fresh context for each test."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from playwright.sync_api import Browser, sync_playwright
+
+from tests.browser.chromium import HOW_TO_GET_IT, find_chromium, options
+from tests.browser.watched import Watched
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    path = find_chromium()
+    if path is None:
+        pytest.skip(f"no chromium: {HOW_TO_GET_IT}")
+    with sync_playwright() as playwright:
+        found = playwright.chromium.launch(executable_path=path, args=options())
+        yield found
+        found.close()
+
+
+@pytest.fixture
+def watched(browser: Browser) -> Iterator[Watched]:
+    """A page of its own context, 1280 by 800. What goes wrong on it fails the test."""
+    context = browser.new_context(viewport={"width": 1280, "height": 800})
+    found = Watched(context.new_page())
+    yield found
+    context.close()
+    found.check()
