@@ -1,7 +1,8 @@
-"""The views of Spend, Explain, Health and Activity, and what their templates make of them, in a frame of one line."""
+"""The views of Spend, Explain, Health, Activity, Sync and Review, and what their templates make of them."""
 
 from __future__ import annotations
 
+import threading
 from dataclasses import replace
 from html import unescape
 from pathlib import Path
@@ -11,13 +12,13 @@ import jinja2
 import pytest
 
 import scheduler
-from scheduler.core.values.problems import UsageError
+from scheduler.core.values.problems import UnavailableError, UsageError
 from scheduler.root.place import Place
 from scheduler.service.doctor.lately import LASTS_S, Lately
 from scheduler.service.history import activity, audit
 from scheduler.service.root import Root as ServiceRoot
 from scheduler.web.pages import activity as activity_page
-from scheduler.web.pages import explain, health, spend
+from scheduler.web.pages import explain, health, review, spend, sync
 from tests.faces.conftest import Root, clock, committed, root
 
 __all__ = ["clock", "committed", "root"]
@@ -144,3 +145,50 @@ def test_activity_shows_its_filters_as_text(asked: ServiceRoot) -> None:
 def test_activity_refuses_what_is_no_cursor(asked: ServiceRoot, cursor: str) -> None:
     with pytest.raises(UsageError):
         activity_page.page(asked, {"before": cursor})
+
+
+def test_sync_shows_drift_problems_with_their_line_and_what_waits(asked: ServiceRoot, root: Root) -> None:
+    root.ok("pause", "heartbeat", "--reason", "<b>quiet</b>")
+    root.write("jobs/new.yaml", 'id: new\nschedule: "@daily"\ntask: hi\n')
+    root.write("jobs/bad.yaml", "id: bad\nschedule: <b>never</b>\ntask: hi\n")
+    view = sync.page(asked, {})
+    shown = html("sync.html", view)
+    assert "<li>created: new</li>" in shown
+    assert "<b>" not in shown
+    assert "schedule: &lt;b&gt;never&lt;/b&gt;" in shown
+    assert "<li>heartbeat: paused (&lt;b&gt;quiet&lt;/b&gt;)" in shown
+    assert view.revisions[0].commit == root.git("rev-parse", "HEAD").strip()
+
+
+def test_sync_names_what_the_guard_holds_by_its_count(asked: ServiceRoot, root: Root) -> None:
+    root.delete("jobs/heartbeat.md", "jobs/triage.yaml", "jobs/flaky.yaml", "jobs/clock.yaml")
+    view = sync.page(asked, {})
+    assert view.plan["guard"] is not None
+    shown = html("sync.html", view)
+    assert "To archive 6 jobs:" in shown
+    token = view.plan["guard"]["token"]
+    assert f"<code>scheduler sync --confirm-prune {token}</code>" in shown
+    root.ok("sync", "--confirm-prune", token)
+    assert sync.page(asked, {}).plan["guard"] is None
+
+
+def test_review_shows_changed_jobs_and_the_diff_of_a_text(asked: ServiceRoot, root: Root) -> None:
+    root.edit("jobs/heartbeat.md", "once an hour", "<b>twice</b> an hour")
+    root.write("jobs/new.yaml", 'id: new\nschedule: "@daily"\ntask: hi\n')
+    root.commit()
+    shown = html("review.html", review.page(asked, {}, "HEAD~1...HEAD"))
+    assert "<li>created: new</li>" in shown
+    assert "+You are woken &lt;b&gt;twice&lt;/b&gt; an hour." in shown
+
+
+@pytest.mark.parametrize("revisions", ["nobody", "HEAD...--output=x", "...", EVIL])
+def test_review_answers_an_unknown_revision_in_words(asked: ServiceRoot, revisions: str) -> None:
+    with pytest.raises(UsageError):
+        review.page(asked, {}, revisions)
+
+
+def test_a_second_review_at_once_is_refused_and_the_next_one_is_made(asked: ServiceRoot) -> None:
+    at_work = threading.Semaphore(1)
+    with at_work, pytest.raises(UnavailableError):
+        review.page(asked, {}, "HEAD", at_work)
+    assert review.page(asked, {}, "HEAD", at_work).texts == ()
