@@ -16,7 +16,7 @@ from starlette.responses import JSONResponse
 from scheduler import __version__
 from scheduler.core.values.problems import RefusedError, SchedulerError, UnavailableError, UnknownError, UsageError
 from scheduler.service.root import Root
-from scheduler.web import events, health, hooks, login, mcp
+from scheduler.web import events, health, hooks, login, mcp, show
 from scheduler.web.api import edits, jobs, runs, whole
 from scheduler.web.calls import AccessError, Guard
 from scheduler.web.guard import Headers
@@ -40,6 +40,7 @@ def build_app(root: Root, guard: Guard) -> FastAPI:
         hooks.router,
         mcp.router,
         login.router,
+        show.router,
     ):
         app.include_router(router)
     app.add_middleware(RequestBodyLimitMiddleware, max_body_size=MOST_BODY)

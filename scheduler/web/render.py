@@ -1,0 +1,104 @@
+"""Templates: everything is escaped, and what a terminal or a writing direction would act on is made visible."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from datetime import datetime
+from functools import cache
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from jinja2 import Environment, PackageLoader, StrictUndefined, pass_context
+from jinja2.runtime import Context
+from markupsafe import Markup
+
+from scheduler.core.values.instants import instant, parse_instant
+from scheduler.web.assets import static
+from scheduler.web.links import Links
+
+_ANSI = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\-_])")
+_HIDDEN = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff]"
+)
+_UNITS = ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s"))
+
+
+def clean(text: str) -> str:
+    """The text without escape sequences, and with other invisible characters as `<U+202E>`. Keeps line ends."""
+    return _HIDDEN.sub(lambda found: f"<U+{ord(found[0]):04X}>", _ANSI.sub("", text.replace("\r\n", "\n")))
+
+
+def duration(ms: float | None) -> str:
+    """Milliseconds in words, in at most two units."""
+    if ms is None:
+        return ""
+    if ms < 10_000:
+        return f"{ms / 1000:.1f} s"
+    seconds = round(ms / 1000)
+    for size, unit in _UNITS:
+        if seconds >= size:
+            count, rest = divmod(seconds, size)
+            smaller = next(((rest // each, name) for each, name in _UNITS if each < size), (0, ""))
+            return f"{count} {unit}" + (f" {smaller[0]} {smaller[1]}" if smaller[0] else "")
+    return "0 s"
+
+
+def ago(text: str | None, now: datetime) -> str:
+    """How long ago an instant is, or how far ahead, in its largest unit."""
+    if not text:
+        return "never"
+    seconds = round((now - parse_instant(text)).total_seconds())
+    size, unit = next((each for each in _UNITS if abs(seconds) >= each[0]), (1, "s"))
+    words = f"{abs(seconds) // size} {unit}"
+    return f"{words} ago" if seconds >= 0 else f"in {words}"
+
+
+def money(amount: object, currency: str) -> str:
+    """An amount with two digits after the point, or as many as show anything of it."""
+    value = float(str(amount))
+    digits = 2 if value == 0 or abs(value) >= 0.01 else 4
+    return f"{value:,.{digits}f} {currency}"
+
+
+@pass_context
+def when(context: Context, text: str | None, zone: str = "") -> Markup:
+    """An instant as `<time>`, in the zone of the page, or in `zone` where the page shows each job in its own."""
+    if not text:
+        return Markup("never")
+    name = context["frame"].zone or zone or "UTC"
+    shown = parse_instant(text).astimezone(ZoneInfo(name)).strftime("%Y-%m-%d %H:%M:%S %Z")
+    return Markup('<time datetime="{}">{}</time>').format(text, shown)
+
+
+@pass_context
+def since(context: Context, text: str | None) -> Markup:
+    """An instant as `<time>` that says how long ago it is; the script keeps it up to date."""
+    if not text:
+        return Markup("never")
+    return Markup('<time data-ago datetime="{}" title="{}">{}</time>').format(
+        text, text, ago(text, context["frame"].now)
+    )
+
+
+def _finalize(value: Any) -> Any:
+    return clean(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+
+
+@cache
+def environment() -> Environment:
+    made = Environment(
+        loader=PackageLoader("scheduler.web"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        finalize=_finalize,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    made.filters |= {"when": when, "since": since, "duration": duration, "clean": clean, "instant": instant}
+    made.globals |= {"links": Links(), "static": static, "money": money}
+    return made
+
+
+def render(template: str, values: Mapping[str, Any]) -> str:
+    return environment().get_template(template).render(values)
