@@ -148,7 +148,17 @@ def _queued_row(run: StatusRunJson, now: datetime) -> tuple[str, str]:
 def _failing_text(failing: FailingJson, now: datetime) -> str:
     how, ago = failing["reason"] or failing["status"] or "failed", render.ago(failing["at"], now)
     error = f": {render.first_line(failing['error'])}" if failing["error"] else ""
-    return f"{failing['consecutive_errors']} in a row, {how} {ago}{error}"
+    return f"{failing['consecutive_errors']} in a row, {how} {ago}{_cause_text(failing)}{error}"
+
+
+def _cause_text(failing: FailingJson) -> str:
+    """The change just before the failures, in words."""
+    change = failing["change"]
+    if change is None:
+        return ""
+    commit = change["commit"]
+    by = f" by {commit['author']}, {render.short_hash(commit['id'])} {commit['subject']!r}" if commit else ""
+    return f", after a change of its {change['what']}{by}"
 
 
 def fitted(line: str) -> str:

@@ -547,6 +547,12 @@ class StatusRunJson(GoingJson):
     attempt: int  # 0: none has begun
 
 
+class ChangeSinceJson(TypedDict):
+    what: str  # "text", "definition", or "text and definition"
+    to: str
+    commit: CommitJson | None
+
+
 class FailingJson(TypedDict):
     id: str
     consecutive_errors: int
@@ -555,6 +561,7 @@ class FailingJson(TypedDict):
     status: str | None
     reason: str | None
     error: str | None
+    change: ChangeSinceJson | None  # between the last success and the first failure after it
 
 
 class OverdueJson(TypedDict):
@@ -618,12 +625,6 @@ class DoctorJson(TypedDict):
     errors: int
     warnings: int
     checks: list[CheckJson]
-
-
-class ChangeSinceJson(TypedDict):
-    what: str  # "text", "definition", or "text and definition"
-    to: str
-    commit: CommitJson | None
 
 
 class EventJson(TypedDict):

@@ -71,7 +71,7 @@ def newest_started(sql: Connection, job_id: str) -> Run | None:
 
 _ENDED = "coalesce(finished_at, '9')"  # what has not ended is newer than anything that has
 # As the indexes runs_failed and runs_failed_of have it, word for word; `Run.failed` says the same.
-_FAILED = (
+FAILED = (
     "(status IN ('failed', 'timed_out', 'interrupted')"
     " OR (status = 'skipped' AND (reason GLOB 'source_*' OR reason GLOB 'runner_*' OR reason = 'check_failed')))"
 )
@@ -80,7 +80,7 @@ _NOT_ENDED = (RunStatus.QUEUED, RunStatus.CLAIMED, RunStatus.RUNNING)
 _BY_STATUS = {
     **{each: f"{ACTIVE} AND status = '{each}'" for each in _NOT_ENDED},
     **{
-        each: f"{_FAILED} AND status = '{each}'"
+        each: f"{FAILED} AND status = '{each}'"
         for each in (RunStatus.FAILED, RunStatus.TIMED_OUT, RunStatus.INTERRUPTED)
     },
     **{each: f"status = '{each}'" for each in (RunStatus.CANCELLED, RunStatus.SKIPPED)},
@@ -108,7 +108,7 @@ def recent_runs(
         by_time = since is not None and _are_few(sql, since)
         wanted["+job_id = ?" if by_time else "job_id = ?"] = [job_id]  # + keeps SQLite from walking the job's rows
     if failed:
-        wanted[_FAILED] = []
+        wanted[FAILED] = []
     if status is not None:
         wanted[_BY_STATUS.get(status, f"+status = '{status}'")] = []
     if since is not None:
@@ -198,7 +198,7 @@ def statuses_between(sql: Connection, job_id: str, start: datetime, end: datetim
     near = f"{_ENDED} BETWEEN :since AND :soon"
     kinds = (
         "job_id = :job AND status = 'succeeded' AND finished_at BETWEEN :since AND :soon",
-        f"{_FAILED} AND {near}",
+        f"{FAILED} AND {near}",
         f"status = 'skipped' AND {near}",
         "job_id = :job AND status = 'cancelled'",
         f"duration_ms >= 3600000 AND {_ENDED} >= :since",

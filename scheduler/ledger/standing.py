@@ -76,6 +76,17 @@ def change_since_success(sql: Connection, run: Run) -> ChangeSince | None:
     return ChangeSince(what=" and ".join(changed), to=to, commit=_newest_commit(sql, before, run))
 
 
+def change_before_failures(sql: Connection, job_id: str) -> ChangeSince | None:
+    """What changed between a job's last success and the first failure after it. None as above."""
+    success = (
+        "SELECT n FROM runs WHERE job_id = ? AND status = 'succeeded' AND task_of IS NULL"
+        " ORDER BY finished_at DESC LIMIT 1"
+    )
+    where = f"job_id = ? AND n > ({success}) AND {queries.FAILED} ORDER BY n LIMIT 1"
+    found = find_runs(sql, where, job_id, job_id)
+    return change_since_success(sql, found[0]) if found else None
+
+
 def _newest_commit(sql: Connection, before: Run, run: Run) -> Commit | None:
     """The commit of the newest change between two runs. None if it was not committed, or is not known yet."""
     rows = sql.execute(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from scheduler.core import views
 from scheduler.core.due.due import next_to_fire
@@ -20,6 +20,7 @@ from scheduler.core.values.settings import Settings
 from scheduler.core.values.texts import counted
 from scheduler.ledger import evidence, places, queries, syncs
 from scheduler.ledger.reach import reach
+from scheduler.ledger.standing import change_before_failures
 from scheduler.ledger.store import Store
 from scheduler.root.settings import read_settings
 from scheduler.service.first import is_new, read_unsynced
@@ -28,9 +29,18 @@ from scheduler.service.presence import FoundDaemon, find_daemon
 from scheduler.service.root import Root
 
 if TYPE_CHECKING:
-    from scheduler.core.answers import FailingJson, NextFireJson, OverdueJson, ReachJson, StatusJson, StatusRunJson
+    from scheduler.core.answers import (
+        ChangeSinceJson,
+        FailingJson,
+        NextFireJson,
+        OverdueJson,
+        ReachJson,
+        StatusJson,
+        StatusRunJson,
+    )
 
 COMING = 5  # next fires
+TRACED = 20  # failing jobs whose cause is looked for; the ones that failed last
 _WRONG = (SyncState.INVALID, SyncState.CONFLICT)
 
 
@@ -243,10 +253,14 @@ def _failing(store: Store, jobs: Iterable[JobSummary]) -> list[FailingJson]:
                     "status": job.last_run_status if run is None else run.status.value,
                     "reason": None if run is None else run.reason,
                     "error": job.last_run_error if run is None else run.error,
+                    "change": None,
                 },
             )
         )
     found.sort(key=lambda each: (-each[0].timestamp(), each[1]["id"]))
+    for _, each in found[:TRACED]:
+        change = store.read(change_before_failures, each["id"])
+        each["change"] = None if change is None else cast("ChangeSinceJson", change.to_json())
     return [each for _, each in found]
 
 

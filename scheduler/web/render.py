@@ -101,4 +101,4 @@ def environment() -> Environment:
 
 
 def render(template: str, values: Mapping[str, Any]) -> str:
-    return environment().get_template(template).render(values)
+    return environment().get_template(f"{template}.html").render(values)

@@ -10,24 +10,43 @@ from fastapi import APIRouter, Request
 from fastapi.encoders import jsonable_encoder
 from starlette.responses import HTMLResponse, JSONResponse, Response
 
-from scheduler.core.values.problems import SchedulerError, UnavailableError, UnknownError, UsageError
+from scheduler.core.values.problems import RefusedError, SchedulerError, UnavailableError, UnknownError, UsageError
 from scheduler.service.root import Root
+from scheduler.web.api.asked import JobId, RunId, the_job, the_run
 from scheduler.web.assets import router as static_router
 from scheduler.web.calls import AccessError, Call, Viewer
 from scheduler.web.frame import frame
-from scheduler.web.pages import now
+from scheduler.web.pages import activity, explain, health, job, jobs, now, run, spend, sync
 from scheduler.web.render import render
 
 router = APIRouter(include_in_schema=False)
 router.include_router(static_router)
 
 # Pages of the whole root, by address: the template, and what makes its View.
-PAGES: dict[str, tuple[str, Callable[[Root, Mapping[str, str]], Any]]] = {"/": ("now", now.page)}
+PAGES: dict[str, tuple[str, Callable[[Root, Mapping[str, str]], Any]]] = {
+    "/activity": ("activity", activity.page),
+    "/spend": ("spend", spend.page),
+    "/sync": ("sync", sync.page),
+    "/health": ("health", health.page),
+    "/explain": ("explain", explain.page),
+    "/": ("now", now.page),
+    "/jobs": ("jobs", jobs.page),
+}
 
 
-def show(call: Call, request: Request, template: str, page: Callable[[Root, Mapping[str, str]], Any]) -> Response:
-    """The answer to a GET of a page: the only place that renders one."""
-    if call.caller.jobs:
+def show(
+    call: Call,
+    request: Request,
+    template: str,
+    page: Callable[[Root, Mapping[str, str]], Any],
+    *,
+    of_one_job: bool = False,
+) -> Response:
+    """The answer to a GET of a page: the only place that renders one.
+
+    of_one_job: the page shows one job, which the caller is known to see.
+    """
+    if call.caller.jobs and not of_one_job:
         raise AccessError(403, "this token is for some jobs only; pages show all of them", hint="use the API")
     try:
         view = page(call.root, request.query_params)
@@ -35,12 +54,12 @@ def show(call: Call, request: Request, template: str, page: Callable[[Root, Mapp
             return JSONResponse(jsonable_encoder({each.name: getattr(view, each.name) for each in fields(view)}))
         around = frame(call.root, request.query_params)
         values = {"view": view, "frame": around, "path": request.url.path, "pages": PAGES}
-        return HTMLResponse(render(f"{template}.html", values))
+        return HTMLResponse(render(template, values))
     except SchedulerError as error:
         if wants_json(request):
             raise
         message, hint = error.told(lambda argument: argument, lambda name, value: f"{name}={value}")
-        return HTMLResponse(render("error.html", {"message": message, "hint": hint}), _status(error))
+        return HTMLResponse(render("error", {"message": message, "hint": hint}), _status(error))
 
 
 def wants_json(request: Request) -> bool:
@@ -50,10 +69,14 @@ def wants_json(request: Request) -> bool:
 
 def _status(error: SchedulerError) -> int:
     match error:
+        case AccessError():
+            return error.status
         case UnknownError():
             return 404
         case UsageError():
             return 400
+        case RefusedError():
+            return 409
         case UnavailableError():
             return 503
     return 500
@@ -69,3 +92,13 @@ def _add(path: str, template: str, page: Callable[[Root, Mapping[str, str]], Any
 
 for _path, (_template, _page) in PAGES.items():
     _add(_path, _template, _page)
+
+
+@router.get("/jobs/{job_id}")
+def show_one_job(call: Viewer, request: Request, job_id: JobId) -> Response:
+    return show(call, request, "job", lambda root, query: job.page(root, query, the_job(call, job_id)), of_one_job=True)
+
+
+@router.get("/runs/{run_id}")
+def show_one_run(call: Viewer, request: Request, run_id: RunId) -> Response:
+    return show(call, request, "run", lambda root, query: run.page(root, query, the_run(call, run_id)), of_one_job=True)

@@ -1,4 +1,7 @@
-"""One browser for each worker, and a fresh context for each test."""
+"""One browser for each module, and a fresh context for each test.
+
+Not one for each worker: while it is there, an event loop runs in the thread of all other tests.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ from tests.browser.chromium import HOW_TO_GET_IT, find_chromium, options
 from tests.browser.watched import Watched
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     path = find_chromium()
     if path is None:

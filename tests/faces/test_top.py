@@ -23,6 +23,11 @@ DRAWN = b"\x1b[J"  # the end of a screen
 OTHER, BACK = b"\x1b[?1049h", b"\x1b[?1049l"
 
 
+def sizeless() -> dict[str, str]:
+    """The environment without the size of another terminal, which would count instead of the one here."""
+    return {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES")}
+
+
 @dataclass(kw_only=True)
 class Terminal:
     """A terminal on which `top` runs, with redraws so far apart that only an event causes one."""
@@ -60,7 +65,7 @@ def terminal(root: Root) -> Iterator[Terminal]:
     process = subprocess.Popen(
         [sys.executable, "-m", "scheduler", "top", "--every", "600"],
         cwd=root.path,
-        env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+        env={**sizeless(), "PYTHONPATH": str(REPOSITORY)},
         stdin=its_own,
         stdout=its_own,
         stderr=subprocess.DEVNULL,

@@ -14,6 +14,7 @@ import pytest
 from scheduler.core.values.access import Caller, Role
 from scheduler.core.values.hints import RELOAD, Hint, Position, read_position
 from scheduler.service.hints import Hints
+from scheduler.service.listening import Address, listen
 from scheduler.web import events
 from scheduler.web.calls import AccessError
 from tests.faces.conftest import Root
@@ -244,3 +245,9 @@ def test_too_many_changes_become_one_reload(lived_in: Root) -> None:
             " FROM n"
         )
         assert hints.look() == (RELOAD,)
+
+
+def test_answers_on_a_kept_connection_do_not_wait_for_acknowledgements() -> None:
+    """asyncio turns Nagle's algorithm off only for sockets that name their protocol."""
+    with listen(Address(host="127.0.0.1", port=0)) as listener:
+        assert listener.proto == socket.IPPROTO_TCP

@@ -53,7 +53,7 @@ def test_static_files_have_a_name_that_never_changes_its_meaning(root: Root) -> 
 
 def test_hostile_text_is_escaped_and_made_visible() -> None:
     assert clean("a\x1b[31mred\x1b[0m \u202egnp.exe\x07\tb\n") == "ared <U+202E>gnp.exe<U+0007>\tb\n"
-    shown = render("error.html", {"message": "<script>\u202e", "hint": ""})
+    shown = render("error", {"message": "<script>\u202e", "hint": ""})
     assert "&lt;script&gt;&lt;U+202E&gt;" in shown
 
 
@@ -84,3 +84,13 @@ def test_pages_stay_small_and_have_nothing_inline() -> None:
         assert not any(each in text for each in (" style=", "<style", " onclick")), template
     assert (WEB / "static/style.css").stat().st_size <= 15 * 1024
     assert len((WEB / "static/page.js").read_text().splitlines()) <= 200
+
+
+def test_jobs_has_a_row_for_each_job_and_no_page_beyond_the_last(root: Root) -> None:
+    told = asked(root.path, "/jobs.json").json()
+    assert told["total"] == len(told["jobs"]) > 0
+    answer = asked(root.path, "/jobs")
+    assert answer.status_code == 200
+    assert all(each["id"] in answer.text for each in told["jobs"])
+    assert asked(root.path, "/jobs?page=2").status_code == 400
+    assert asked(root.path, "/jobs?status=nonsense").status_code == 400

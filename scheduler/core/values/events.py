@@ -64,7 +64,7 @@ class Event(Stored):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ChangeSince:
+class ChangeSince(Stored):
     """What is different in a job since its last success."""
 
     what: str  # "text", "definition", or "text and definition"
