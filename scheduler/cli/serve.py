@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from scheduler.cli import render
 from scheduler.cli.group import (
     PROBLEMS,
+    F,
     Globals,
     OneOf,
     cli,
@@ -25,8 +27,10 @@ from scheduler.cli.group import (
     global_options,
     printed,
     say,
+    with_options,
 )
 from scheduler.cli.sync import sync_code
+from scheduler.core.values.access import AccessSettings, Role
 from scheduler.core.values.problems import SchedulerError, UnavailableError, UsageError
 from scheduler.machine.log import FORMATS, Log, is_journal, write_log
 from scheduler.machine.orphans import adopting
@@ -35,8 +39,84 @@ from scheduler.service.serve import serve
 
 if TYPE_CHECKING:
     from scheduler.core.answers import CheckJson
+    from scheduler.service.listening import Address
 
 _log = Log(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WebOptions:
+    """Where the web is to listen, and who gets in, as a command was told."""
+
+    listen: str | None
+    allow_remote: bool
+    allow_hosts: tuple[str, ...]
+    trust_proxy: tuple[str, ...]
+    user_header: str | None
+    proxy_role: str
+    tls: bool
+
+    def read(self) -> tuple[Address, AccessSettings]:
+        """Raises: UsageError, RefusedError."""
+        from scheduler.core.access.requests import access_settings
+        from scheduler.service.listening import DEFAULT, read_address
+
+        address = read_address(self.listen or DEFAULT, allow_remote=self.allow_remote)
+        return address, access_settings(
+            listen_host=address.host,
+            allow_hosts=self.allow_hosts,
+            trust_proxy=self.trust_proxy,
+            user_header=self.user_header,
+            proxy_role=Role(self.proxy_role),
+            tls=self.tls,
+        )
+
+
+def web_options(command: F) -> F:
+    """Add the options of the web to a command, and pass it one `WebOptions`."""
+    names = WebOptions.__dataclass_fields__
+
+    @functools.wraps(command)
+    def bundled(*args: Any, **kwargs: Any) -> Any:
+        return command(*args, web=WebOptions(**{name: kwargs.pop(name) for name in names}), **kwargs)
+
+    adorned: F = with_options(
+        bundled,
+        click.option(
+            "--listen",
+            metavar="ADDR",
+            envvar="SCHEDULER_LISTEN",
+            help="Where the web listens (default: 127.0.0.1:8484) [env: SCHEDULER_LISTEN].",
+        ),
+        click.option("--allow-remote", is_flag=True, help="Allow an address that other machines can reach."),
+        click.option(
+            "--allow-host",
+            "allow_hosts",
+            metavar="NAME",
+            multiple=True,
+            help="A further name under which browsers reach the web. Repeat it for more.",
+        ),
+        click.option(
+            "--trust-proxy",
+            metavar="CIDR",
+            multiple=True,
+            help="A network of proxies that say who the user is. Repeat it for more. Needs --user-header.",
+        ),
+        click.option(
+            "--user-header",
+            metavar="NAME",
+            help="The header in which such a proxy names the user. Needs --trust-proxy.",
+        ),
+        click.option(
+            "--proxy-role",
+            type=OneOf([each.value for each in Role]),
+            default=Role.OPERATOR.value,
+            metavar="ROLE",
+            help="What these users may do: viewer, operator (default), approver or admin.",
+        ),
+        click.option("--tls", is_flag=True, help="Browsers reach the web by https: cookies are sent by https only."),
+    )
+    return adorned
 
 
 @cli.command("serve")
@@ -45,13 +125,7 @@ _log = Log(__name__)
 @click.option("--grace", type=click.FloatRange(min=0, max=86_400), default=30, metavar="SECONDS",
               help="How long running jobs may continue after a stop signal (default: 30).")  # fmt: skip
 @click.option("--new-state", is_flag=True, help="Start without history if the earlier database is gone.")
-@click.option(
-    "--listen",
-    metavar="ADDR",
-    envvar="SCHEDULER_LISTEN",
-    help="Where the web listens (default: 127.0.0.1:8484) [env: SCHEDULER_LISTEN].",
-)
-@click.option("--allow-remote", is_flag=True, help="Allow an address that other machines can reach.")
+@web_options
 @click.option("--no-api", is_flag=True, envvar="SCHEDULER_NO_API", help="Serve no web [env: SCHEDULER_NO_API].")
 @click.option("--log-format", type=OneOf(FORMATS), default="text",
               envvar="SCHEDULER_LOG_FORMAT",
@@ -63,8 +137,7 @@ def serve_command(
     once: bool,
     grace: float,
     new_state: bool,
-    listen: str | None,
-    allow_remote: bool,
+    web: WebOptions,
     no_api: bool,
     log_format: str,
 ) -> None:
@@ -80,53 +153,55 @@ def serve_command(
     write_log(sys.stderr, log_format, level, os.environ)
     with _told_in_the_log(log_format == "json" or is_journal(sys.stderr, os.environ)):
         root = given.find_root(say_place=log_format == "text")
-        address = _address(listen, allow_remote=allow_remote, wanted=not (no_api or once))
+        address, access = web.read()
+        serves_web = not (no_api or once) and _can_serve(address, wanted=web.listen is not None)
         with adopting():
             served = serve(
-                root, observe=observe, once=once, new_state=new_state, grace=timedelta(seconds=grace), listen=address
+                root,
+                observe=observe,
+                once=once,
+                new_state=new_state,
+                grace=timedelta(seconds=grace),
+                listen=str(address) if serves_web else None,
+                access=access,
             )
     failed = served.forced or bool(served.failed)
     first = max(sync_code(served.first.report()), root.looked().exit_code) if once else 0
     end(first or (PROBLEMS if failed else 0))
 
 
-def _address(written: str | None, *, allow_remote: bool, wanted: bool) -> str | None:
-    """Where the web is to listen. None if it is not wanted, or cannot: an error only if an address was given."""
-    from scheduler.service.listening import DEFAULT, listen, need_extra, read_address
+def _can_serve(address: Address, *, wanted: bool) -> bool:
+    """Whether the web can listen there. Raises: UnavailableError if it cannot, although its address was given."""
+    from scheduler.service.listening import listen, need_extra
 
-    address = read_address(written or DEFAULT, allow_remote=allow_remote)
-    if not wanted:
-        return None
     try:
         need_extra()
-        if written is not None:
+        if wanted:
             listen(address).close()
     except UnavailableError as error:
-        if written is not None:
+        if wanted:
             raise
         _log.warning("web_not_serving", str(error), hint=error.hint)
-        return None
-    return str(address)
+        return False
+    return True
 
 
 @cli.command("web")
-@click.option("--listen", metavar="ADDR", envvar="SCHEDULER_LISTEN", default="127.0.0.1:8484",
-              help="Where to listen (default: 127.0.0.1:8484) [env: SCHEDULER_LISTEN].")  # fmt: skip
-@click.option("--allow-remote", is_flag=True, help="Allow an address that other machines can reach.")
+@web_options
 @global_options
-def web_command(given: Globals, listen: str, allow_remote: bool) -> None:
+def web_command(given: Globals, web: WebOptions) -> None:
     """Serve the API and the pages as a process of its own.
 
     `scheduler serve` starts it as well. Jobs fire only while `scheduler serve` runs.
     """
-    from scheduler.service.listening import need_extra, read_address
+    from scheduler.service.listening import need_extra
 
-    address = read_address(listen, allow_remote=allow_remote)
+    address, access = web.read()
     need_extra()
     from scheduler.web.process import serve_web
 
     write_log(sys.stderr, "text", logging.DEBUG if given.verbose else logging.INFO, os.environ)
-    serve_web(given.find_root(), address)
+    serve_web(given.find_root(), address, access)
 
 
 @contextmanager

@@ -17,6 +17,7 @@ from typing import Any
 from scheduler.control.daemon_lock import DaemonLock
 from scheduler.control.server import Server
 from scheduler.core.due.events import BENIGN
+from scheduler.core.values.access import AccessSettings
 from scheduler.core.values.facts import Job
 from scheduler.core.values.instants import instant
 from scheduler.core.values.problems import UnavailableError
@@ -106,11 +107,12 @@ class Daemon:
         new_state: bool = False,
         grace: timedelta = GRACE,
         listen: str | None = None,
+        access: AccessSettings | None = None,
         vouched: Callable[[], bool | None] = is_synchronized,
     ) -> None:
         """cleanup: releases what the daemon holds. vouched: True if something keeps the clock right.
 
-        listen: the address of the web; None for no web.
+        listen: the address of the web; None for no web. access: who gets in.
 
         Raises: UnavailableError if another daemon holds the database, or it or the root cannot be used;
         RefusedError if a history is gone and nobody has asked for a new one.
@@ -224,7 +226,11 @@ class Daemon:
         self._hearts = (self.clockwork.loop, self.resync.loop)  # the watchdog acts if one of them hangs
         self._loops = [*self._hearts, self.places.loop, self.lookups.loop, self.nightly.loop, alarms.loop]
         self._loops.append(self.sending.loop)
-        web = None if listen is None else Web(place=place, address=listen, environ=environ)
+        web = (
+            None
+            if listen is None
+            else Web(place=place, address=listen, access=access or AccessSettings(), environ=environ)
+        )
         self._loops += [] if web is None else [web.loop]
         self._loops += [] if self.follower is None else [self.follower.loop]
         cleanup.callback(self.resync.stop)

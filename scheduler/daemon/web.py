@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import threading
 import time
@@ -9,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from subprocess import PIPE, Popen
 
+from scheduler.core.values.access import AccessSettings
 from scheduler.machine.log import Log, form_of_log
 from scheduler.machine.loop import Loop
 from scheduler.machine.orphans import start
@@ -30,6 +32,7 @@ class Web:
 
     place: Place
     address: str
+    access: AccessSettings
     environ: Mapping[str, str]
 
     def __post_init__(self) -> None:
@@ -78,6 +81,7 @@ class Web:
 
     def _start(self) -> Popen[bytes]:
         where = (str(self.place.label), str(self.place.state), str(self.place.db), self.address)
+        access = json.dumps(self.access.to_json())
         form, level = form_of_log()
-        argv = own_argv("scheduler.web.process", *where, form, QUIET if self._refused else level)
+        argv = own_argv("scheduler.web.process", *where, access, form, QUIET if self._refused else level)
         return start(argv, stdin=PIPE, cwd="/", env=dict(self.environ))

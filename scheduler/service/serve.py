@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from scheduler.service.root import Root
 
 if TYPE_CHECKING:
+    from scheduler.core.values.access import AccessSettings
     from scheduler.daemon.daemon import Served
 
 
@@ -20,10 +21,11 @@ def serve(
     new_state: bool = False,
     grace: timedelta | None = None,
     listen: str | None = None,
+    access: AccessSettings | None = None,
 ) -> Served:
     """Watch, sync and fire until a signal arrives; with `once`, run what is due now.
 
-    listen: the address of the web, which runs in a process of its own; None for no web.
+    listen: the address of the web, which runs in a process of its own; None for no web. access: who gets in.
 
     Raises: UnavailableError if another daemon holds the database, or it or the root cannot be used; RefusedError if a
     history is gone and `new_state` is not given.
@@ -43,6 +45,7 @@ def serve(
                 new_state=new_state,
                 grace=GRACE if grace is None else grace,
                 listen=listen,
+                access=access,
             ).serve()
         if not served.put_back:
             return served

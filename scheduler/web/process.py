@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 import threading
+from dataclasses import replace
 from types import FrameType
 
 import anyio.to_thread
 import uvicorn
 from fastapi import FastAPI
 
+from scheduler.core.access.requests import SECRET_VARIABLE
 from scheduler.core.values.access import AccessSettings
 from scheduler.core.values.problems import UnavailableError
 from scheduler.machine.log import Log, write_log
@@ -58,19 +61,21 @@ class _Server(uvicorn.Server):
         super().handle_exit(sig, frame)
 
 
-def serve_web(root: Root, address: Address) -> None:
+def serve_web(root: Root, address: Address, access: AccessSettings) -> None:
     """Serve until a signal. Raises: UnavailableError if the address cannot be had."""
+    access = replace(access, proxy_secret=root.environ.get(SECRET_VARIABLE, "").strip())
     with listen(address) as listener:
         host, port = listener.getsockname()[:2]
         where = f"http://{Address(host=host, port=port)}"
-        note_served(root, where)  # for `scheduler login`
+        public = f"https://{access.allow_hosts[0]}" if access.tls and access.allow_hosts else where
+        note_served(root, public)  # for `scheduler login`
         _log.info("web_serving", address=where)
-        _Server(build_app(root, AccessGuard(root, AccessSettings(listen_host=address.host)))).run(sockets=[listener])
+        _Server(build_app(root, AccessGuard(root, access))).run(sockets=[listener])
 
 
 def main() -> None:
     """Serve until standard input is closed, as by the end of the daemon. Exits with 3 if the address is taken."""
-    folder, state, db, address, form, level = sys.argv[1:]
+    folder, state, db, address, access, form, level = sys.argv[1:]
     write_log(sys.stderr, form, int(level), os.environ)
 
     def end_with_parent() -> None:
@@ -80,7 +85,11 @@ def main() -> None:
 
     threading.Thread(target=end_with_parent, daemon=True).start()
     try:
-        serve_web(served_root(folder, state, db, os.environ), read_address(address, allow_remote=True))
+        serve_web(
+            served_root(folder, state, db, os.environ),
+            read_address(address, allow_remote=True),
+            AccessSettings.from_json(json.loads(access)),
+        )
     except UnavailableError as error:
         _log.warning("web_not_serving", str(error), hint=error.hint)
         sys.exit(CANNOT_LISTEN)

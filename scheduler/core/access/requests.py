@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Sequence
 from hmac import compare_digest
 from urllib.parse import urlsplit
 
-from scheduler.core.values.access import AccessSettings, Facts
+from scheduler.core.values.access import AccessSettings, Facts, Role
 from scheduler.core.values.problems import UsageError
 from scheduler.core.values.texts import short
 
 SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 PROXY_SECRET = "x-scheduler-proxy-secret"
+SECRET_VARIABLE = "SCHEDULER_PROXY_SECRET"  # in the environment: others could read an option
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 _SECRETS_IN_URLS = ("token", "access_token", "api_key", "apikey", "bearer")
 _LONGEST_USER = 100
+_HEADER_NAME = re.compile(r"[A-Za-z0-9_-]{1,100}")
 
 
 def host_fault(facts: Facts, settings: AccessSettings) -> str:
@@ -74,6 +77,51 @@ def proxy_user(facts: Facts, settings: AccessSettings) -> str | None:
         return None
     name = (facts.one(settings.user_header.lower()) or "").strip()
     return name if name.isprintable() and 0 < len(name) <= _LONGEST_USER else None
+
+
+def access_settings(
+    *,
+    listen_host: str,
+    allow_hosts: Sequence[str] = (),
+    trust_proxy: Sequence[str] = (),
+    user_header: str | None = None,
+    proxy_role: Role = Role.OPERATOR,
+    tls: bool = False,
+) -> AccessSettings:
+    """The settings as they were asked for, without the secret of the proxy.
+
+    Raises: UsageError, as for one half of a login by proxy without the other.
+    """
+    if trust_proxy and not user_header:
+        raise UsageError(
+            "--trust-proxy needs --user-header: without a header, the proxy names nobody",
+            hint="add --user-header Remote-User, or whatever header your proxy sets",
+        )
+    if user_header and not trust_proxy:
+        raise UsageError(
+            "--user-header needs --trust-proxy: without a network, anybody could send the header",
+            hint="add --trust-proxy with the address of your proxy",
+        )
+    if user_header and not _HEADER_NAME.fullmatch(user_header):
+        raise UsageError(f"{short(user_header)} is not the name of a header", hint="write a name like Remote-User")
+    return AccessSettings(
+        listen_host=listen_host,
+        allow_hosts=check_hosts(allow_hosts),
+        trust_proxy=check_networks(trust_proxy),
+        user_header=user_header or None,
+        proxy_role=proxy_role,
+        tls=tls,
+    )
+
+
+def check_hosts(written: Sequence[str]) -> tuple[str, ...]:
+    """Check names such as jobs.example.org. Raises: UsageError."""
+    for each in written:
+        if _host_of(each) != each.lower():
+            raise UsageError(
+                f"{short(each)} is not a host name", hint="write a name like jobs.example.org, without scheme or port"
+            )
+    return tuple(written)
 
 
 def check_networks(written: Sequence[str]) -> tuple[str, ...]:

@@ -60,7 +60,7 @@ class Session(Stored):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class AccessSettings:
+class AccessSettings(Stored):
     """How a web server lets people in. Closed unless said otherwise."""
 
     listen_host: str = "127.0.0.1"
