@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
 
@@ -12,6 +13,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.middleware.body_limit import RequestBodyLimitMiddleware
 from starlette.responses import JSONResponse
+from starlette.routing import Match
 
 from scheduler import __version__
 from scheduler.core.values.problems import RefusedError, SchedulerError, UnavailableError, UnknownError, UsageError
@@ -19,6 +21,7 @@ from scheduler.service.root import Root
 from scheduler.web import events, health, hooks, login, mcp, show
 from scheduler.web.api import edits, jobs, runs, whole
 from scheduler.web.calls import AccessError, Guard
+from scheduler.web.document import document
 from scheduler.web.guard import Headers
 
 MOST_BODY = 1024 * 1024  # bytes
@@ -43,6 +46,7 @@ def build_app(root: Root, guard: Guard) -> FastAPI:
         show.router,
     ):
         app.include_router(router)
+    app.openapi = functools.cache(lambda: document(app))  # type: ignore[method-assign]
     app.add_middleware(RequestBodyLimitMiddleware, max_body_size=MOST_BODY)
     app.add_middleware(Headers)
     app.add_exception_handler(SchedulerError, _scheduler_error)
@@ -94,7 +98,17 @@ def _invalid(request: Request, error: Exception) -> JSONResponse:
 
 def _http_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
-    return problem(error.status_code, str(error.detail), headers=error.headers)
+    headers = dict(error.headers or {})
+    if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:  # the router names only those of the first route
+        headers["Allow"] = ", ".join(_allowed(request))
+    return problem(error.status_code, str(error.detail), headers=headers)
+
+
+def _allowed(request: Request) -> Sequence[str]:
+    """The methods that the path of a request answers."""
+    routes = request.app.routes
+    each = {method: {**request.scope, "method": method} for method in ("DELETE", "GET", "PATCH", "POST", "PUT")}
+    return [method for method, scope in each.items() if any(route.matches(scope)[0] is Match.FULL for route in routes)]
 
 
 def _unexpected(request: Request, error: Exception) -> JSONResponse:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import re
 from pathlib import Path
 
@@ -16,9 +18,10 @@ from scheduler.service.root import Root
 from scheduler.service.run import run_job
 from scheduler.service.sync import sync
 from scheduler.web.app import build_app
-from tests.helpers import git
+from tests.helpers import REPOSITORY, git
 from tests.web.bare import ADMIN, OpenGuard, service_root
 
+GOLDEN = "tests/golden/openapi.json"
 FILES = {
     "scheduler.yaml": "version: 1\nrunners: {agent: {command: [cat], input: stdin}}\ndefaults: {runner: agent}\n",
     "jobs/heartbeat.yaml": 'id: heartbeat\ntags: [calm]\nschedule: "0 * * * *"\ntask: Look.\n',
@@ -252,3 +255,42 @@ def test_every_metric_is_named_and_typed_as_prometheus_reads_it(folder: Path) ->
             assert sample is not None, line
             assert sample[1] in typed
     assert typed >= NAMES, NAMES - typed
+
+
+@pytest.mark.parametrize(
+    ("path", "methods"),
+    [
+        ("/api/jobs/heartbeat", "DELETE, GET, PATCH"),
+        ("/api/jobs", "GET, POST"),
+        ("/api/sync", "POST"),
+        ("/login", "GET, POST"),
+    ],
+)
+def test_a_method_that_is_not_allowed_is_told_which_ones_are(folder: Path, path: str, methods: str) -> None:
+    answer = client(folder).put(path)
+    assert (answer.status_code, answer.headers["allow"]) == (405, methods)
+
+
+def test_a_revision_with_a_nul_byte_is_refused_as_it_is(folder: Path) -> None:
+    assert client(folder).get("/api/plan", params={"base": "HEAD\0"}).status_code == 422
+
+
+def test_a_body_is_taken_as_it_is_written(folder: Path) -> None:
+    assert client(folder).post("/api/jobs/heartbeat/pause", json={"next": "yes"}).status_code == 422
+
+
+def test_a_parameter_that_would_be_ignored_is_refused(folder: Path) -> None:
+    http = client(folder)
+    misspelt = http.get("/api/jobs?stauts=active")
+    assert (misspelt.status_code, misspelt.json()["hint"]) == (400, "did you mean 'status'?")
+    assert http.get("/api/deliveries?channel=a&channel=b").status_code == 400
+    assert http.get("/api/doctor?x=1").status_code == 400
+
+
+def test_the_openapi_document_changes_only_on_purpose(folder: Path) -> None:
+    found = client(folder).get("/openapi.json").json()
+    found["info"]["version"] = "0"  # a release changes it
+    text, golden = json.dumps(found, indent=1, sort_keys=True, ensure_ascii=False) + "\n", REPOSITORY / GOLDEN
+    if os.environ.get("GOLDEN") == "write":
+        golden.write_text(text)
+    assert text == golden.read_text()
