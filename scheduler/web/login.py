@@ -18,7 +18,8 @@ from scheduler.web.guard import AccessGuard, facts_of
 
 router = APIRouter(include_in_schema=False)
 _PAGE = """<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Log in: scheduler</title>
-<meta name="viewport" content="width=device-width"><link rel="stylesheet" href="/static/style.css"></head>
+<meta name="viewport" content="width=device-width"><link rel="icon" href="data:,">
+<link rel="stylesheet" href="/static/style.css"></head>
 <body><main><h1>Log in</h1><p>This link opens {root}. It works once.</p>
 <form method="post" action="/login"><input type="hidden" name="t" value="{secret}"><button>Log in</button></form>
 </main></body></html>
