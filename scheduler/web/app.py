@@ -28,25 +28,27 @@ MOST_BODY = 1024 * 1024  # bytes
 MOST_DETAIL = 1_000  # characters
 RETRY_AFTER_S = 10  # for a client of a database or a daemon that does not answer
 
+ROUTERS = (
+    health.router,
+    jobs.router,
+    runs.router,
+    whole.router,
+    edits.router,
+    events.router,
+    hooks.router,
+    mcp.router,
+    login.router,
+    show.router,
+)
+
 
 def build_app(root: Root, guard: Guard) -> FastAPI:
     """The application for one root. `guard` decides who asks; it writes nothing itself."""
     app = FastAPI(title="gitops-scheduler", version=__version__, docs_url=None, redoc_url=None)
     app.state.root, app.state.guard = root, guard
-    for router in (
-        health.router,
-        jobs.router,
-        runs.router,
-        whole.router,
-        edits.router,
-        events.router,
-        hooks.router,
-        mcp.router,
-        login.router,
-        show.router,
-    ):
+    for router in ROUTERS:
         app.include_router(router)
-    app.openapi = functools.cache(lambda: document(app))  # type: ignore[method-assign]
+    app.openapi = functools.cache(lambda: document(app, ROUTERS))  # type: ignore[method-assign]
     app.add_middleware(RequestBodyLimitMiddleware, max_body_size=MOST_BODY)
     app.add_middleware(Headers)
     app.add_exception_handler(SchedulerError, _scheduler_error)

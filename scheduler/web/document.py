@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
 from fastapi.openapi.utils import get_openapi
+from fastapi.routing import APIRoute
+
+from scheduler.web.calls import role_needed
 
 PROBLEM = {
     "description": "An error, by RFC 9457. `hint` says what to do about it.",
@@ -20,22 +24,26 @@ PROBLEM = {
     },
 }
 _AS_PROBLEM = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
-_OPEN = ("/livez", "/readyz", "/hooks/git")  # without a login
 
 
-def document(app: FastAPI) -> dict[str, Any]:
-    """The OpenAPI document of the API. Every status that a route does not name is that of a problem."""
+def document(app: FastAPI, routers: Iterable[APIRouter]) -> dict[str, Any]:
+    """The OpenAPI document of the API. Every status that a route does not name is that of a problem.
+
+    `x-role` of an operation is the role that it needs.
+    """
     found = get_openapi(title=app.title, version=app.version, routes=app.routes)
+    routes = [route for router in routers for route in router.routes if isinstance(route, APIRoute)]
+    roles = {(route.path, method.lower()): role_needed(route) for route in routes for method in route.methods or ()}
     for path, operations in found["paths"].items():
-        for operation in operations.values():
+        for method, operation in operations.items():
             answers = operation["responses"]
             answers.pop("422", None)  # FastAPI's own form of an error, which no route has here
             for status, answer in answers.items():
                 if status >= "400" and path != "/readyz":
                     answer["content"] = _AS_PROBLEM
             answers["default"] = {"description": "An error", "content": _AS_PROBLEM}
-            if path not in _OPEN:
-                operation["security"] = [{"token": []}, {"session": []}]
+            if (role := roles[path, method]) is not None:
+                operation |= {"x-role": role.value, "security": [{"token": []}, {"session": []}]}
     components = found.setdefault("components", {})
     schemas = components.setdefault("schemas", {})
     for name in ("HTTPValidationError", "ValidationError"):
