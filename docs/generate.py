@@ -8,6 +8,7 @@ written by hand and left alone. `--check` writes nothing and fails where a page 
 from __future__ import annotations
 
 import argparse
+import functools
 import re
 import sys
 from collections.abc import Iterable, Mapping
@@ -46,8 +47,13 @@ from scheduler.core.formats.shapes import (
     ScheduleShape,
 )
 from scheduler.core.values import units
+from scheduler.core.values.access import AccessSettings
+from scheduler.root.place import Place
+from scheduler.service.root import Root
 from scheduler.tool.arguments import CALLS, EDIT_TOOL, READ_TOOL, TOOLS, WITH_KEYS
 from scheduler.tool.schema import DESCRIPTIONS, input_schema
+from scheduler.web.app import build_app
+from scheduler.web.guard import AccessGuard
 
 REFERENCE = Path(__file__).parent / "reference"
 _PART = re.compile(r"(<!-- generated: ([a-z-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -91,6 +97,7 @@ def pages() -> dict[str, dict[str, str]]:
             "global-options": option_table(param for param in cli.params if param.name in (*GLOBAL, "version")),
             **{f"command-{name}": command_text(name, command) for name, command in sorted(cli.commands.items())},
         },
+        "api.md": {f"routes-{tag}": route_table(tag) for tag in ("jobs", "edits", "runs", "root", "rest")},
     }
 
 
@@ -225,6 +232,43 @@ def _metavar(option: click.Option) -> str:
     if isinstance(option.type, click.Choice):
         return " " + ", ".join(f"`{choice}`" for choice in option.type.choices)
     return f" {option.metavar or (option.type.name or 'value').upper().removesuffix(' RANGE')}"
+
+
+# -- the API ---------------------------------------------------------------------------------
+
+
+def route_table(tag: str) -> str:
+    """The routes with this tag in the OpenAPI document; `rest`: all that have none of those with a table."""
+    rows = []
+    for path, operations in openapi()["paths"].items():
+        for method, about in operations.items():
+            tags = {"jobs", "edits", "runs", "root"}.intersection(about.get("tags", ()))
+            if tag in tags or (tag == "rest" and not tags):
+                does = _one_line(about["description"])
+                given = ", ".join(_parameters(about)) or "–"
+                rows.append((f"`{method.upper()} {path}`", does, about.get("x-role", "–"), given))
+    return table(("route", "does", "role", "parameters and keys"), rows)
+
+
+@functools.cache
+def openapi() -> Mapping[str, Any]:
+    place = Place(root=Path("/"), state=Path("/"), db=Path("/none"))  # nothing is read
+    root = Root(place=place, actor="nobody", environ={})
+    return build_app(root, AccessGuard(root, AccessSettings())).openapi()
+
+
+def _parameters(about: Mapping[str, Any]) -> Iterable[str]:
+    """The names of parameters that are not in the path, of headers, and of the keys of a body."""
+    for each in about.get("parameters", ()):
+        if each["in"] != "path":
+            name = each["name"].title().replace("-Id", "-ID") if each["in"] == "header" else each["name"]
+            yield f"`{name}`"
+    content = about.get("requestBody", {}).get("content", {}).get("application/json", {})
+    for each in (content.get("schema", {}), *content.get("schema", {}).get("anyOf", ())):
+        if "$ref" in each:
+            shape = openapi()["components"]["schemas"][each["$ref"].rpartition("/")[2]]
+            required = shape.get("required", ())
+            yield from (f"**`{name}`**" if name in required else f"`{name}`" for name in shape["properties"])
 
 
 # -- pages -----------------------------------------------------------------------------------

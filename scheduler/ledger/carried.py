@@ -196,12 +196,13 @@ def add_past(sql: Connection, job_id: str, carried: Carried, *, now: datetime) -
     for name in ("created_at", "created_by", "updated_at", "run_count", "consecutive_errors", "errors_at_arm"):
         if facts.get(name, ...) is None:
             del facts[name]
-    set_job(sql, job_id, **facts, last_n=past.last_n)
     sql.executemany("INSERT OR IGNORE INTO texts (sha256, bytes) VALUES (?, ?)", past.texts.items())
     for run in past.runs:
         insert(sql, "runs", job_id=job_id, **_stored(run, RUN))
         for attempt in run["attempts"]:
             insert(sql, "attempts", job_id=job_id, run_n=run["n"], **_stored(attempt, ATTEMPT))
+    # After the rows: by a number beyond `last_n`, the tallies tell that a slot was skipped elsewhere.
+    set_job(sql, job_id, **facts, last_n=past.last_n)
     count_past(sql, job_id)
     for row in past.audit:
         stored = {"job_id": job_id, **_stored(row, AUDIT)}

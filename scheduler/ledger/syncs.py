@@ -33,6 +33,7 @@ from scheduler.ledger.rows import (
     to_settings,
 )
 from scheduler.ledger.skips import add_skip, insert_skip
+from scheduler.ledger.tallies import count_sync
 
 if TYPE_CHECKING:  # the file readers behind it would slow every command that only reads the database
     from scheduler.core.due.due import Due
@@ -199,6 +200,7 @@ def apply(
     if zones is not None:
         keep_zones(sql, *zones)
     _replace_problems(sql, plan.problems, only)
+    count_sync(sql, "unchanged" if plan.nothing_to_do else "changed")
     sql.execute("UPDATE root SET settings = ?", (dump(plan.settings.to_json()),))
     if only is None:
         sql.execute("UPDATE root SET synced_at = ?", (stamp(now),))
@@ -211,6 +213,7 @@ def apply(
 def record_problems(sql: Connection, problems: Sequence[Problem]) -> None:
     """Record the problems of a pass that could apply nothing."""
     _replace_problems(sql, problems, None)
+    count_sync(sql, "failed")
     next_ticket(sql)
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
 
@@ -12,6 +13,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.middleware.body_limit import RequestBodyLimitMiddleware
 from starlette.responses import JSONResponse, Response
+from starlette.routing import Match
 
 from scheduler import __version__
 from scheduler.core.values.problems import RefusedError, SchedulerError, UnavailableError, UnknownError, UsageError
@@ -19,31 +21,35 @@ from scheduler.service.root import Root
 from scheduler.web import act_sync, events, health, hooks, login, mcp, show
 from scheduler.web.api import edits, jobs, runs, whole
 from scheduler.web.calls import AccessError, Guard
+from scheduler.web.document import document
 from scheduler.web.guard import Headers
 
 MOST_BODY = 1024 * 1024  # bytes
 MOST_DETAIL = 1_000  # characters
 RETRY_AFTER_S = 10  # for a client of a database or a daemon that does not answer
 
+ROUTERS = (
+    health.router,
+    jobs.router,
+    runs.router,
+    whole.router,
+    edits.router,
+    events.router,
+    hooks.router,
+    mcp.router,
+    login.router,
+    act_sync.router,
+    show.router,
+)
+
 
 def build_app(root: Root, guard: Guard) -> FastAPI:
     """The application for one root. `guard` decides who asks; it writes nothing itself."""
     app = FastAPI(title="gitops-scheduler", version=__version__, docs_url=None, redoc_url=None)
     app.state.root, app.state.guard = root, guard
-    for router in (
-        health.router,
-        jobs.router,
-        runs.router,
-        whole.router,
-        edits.router,
-        events.router,
-        hooks.router,
-        mcp.router,
-        login.router,
-        act_sync.router,
-        show.router,
-    ):
+    for router in ROUTERS:
         app.include_router(router)
+    app.openapi = functools.cache(lambda: document(app, ROUTERS))  # type: ignore[method-assign]
     app.add_middleware(RequestBodyLimitMiddleware, max_body_size=MOST_BODY)
     app.add_middleware(Headers)
     app.add_exception_handler(SchedulerError, _scheduler_error)
@@ -97,9 +103,19 @@ def _invalid(request: Request, error: Exception) -> JSONResponse:
 
 def _http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
+    headers = dict(error.headers or {})
+    if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:  # the router names only those of the first route
+        headers["Allow"] = ", ".join(_allowed(request))
     if show.is_browser(request):
-        return show.error_page(str(error.detail), "", error.status_code, error.headers)
-    return problem(error.status_code, str(error.detail), headers=error.headers)
+        return show.error_page(str(error.detail), "", error.status_code, headers)
+    return problem(error.status_code, str(error.detail), headers=headers)
+
+
+def _allowed(request: Request) -> Sequence[str]:
+    """The methods that the path of a request answers."""
+    routes = request.app.routes
+    each = {method: {**request.scope, "method": method} for method in ("DELETE", "GET", "PATCH", "POST", "PUT")}
+    return [method for method, scope in each.items() if any(route.matches(scope)[0] is Match.FULL for route in routes)]
 
 
 def _unexpected(request: Request, error: Exception) -> JSONResponse:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Annotated, Protocol
 
 from fastapi import Depends, Request
+from fastapi.routing import APIRoute
 
 from scheduler.core.values.access import Caller, Role
 from scheduler.core.values.problems import SchedulerError
@@ -40,6 +41,9 @@ class Call:
     caller: Caller
 
 
+_NEEDED: dict[Callable[..., object] | None, Role] = {}
+
+
 def _calling(needed: Role) -> Callable[[Request], Call]:
     def calling(request: Request) -> Call:
         guard: Guard = request.app.state.guard
@@ -53,7 +57,13 @@ def _calling(needed: Role) -> Callable[[Request], Call]:
             )
         return Call(root=replace(root, actor=caller.actor, place=root.place.now()), caller=caller)
 
+    _NEEDED[calling] = needed
     return calling
+
+
+def role_needed(route: APIRoute) -> Role | None:
+    """The role that a route needs; None if it lets everybody in."""
+    return next((_NEEDED[each.call] for each in route.dependant.dependencies if each.call in _NEEDED), None)
 
 
 Viewer = Annotated[Call, Depends(_calling(Role.VIEWER))]

@@ -28,6 +28,6 @@ def readyz(request: Request) -> Any:
 
 @router.get("/metrics", response_class=PlainTextResponse)
 def prometheus(call: Viewer, jobs: bool = True) -> PlainTextResponse:
-    """Metrics in the text format of Prometheus. jobs=0 leaves out everything with a job label."""
+    """Metrics in the text format of Prometheus. With jobs=0, nothing has a label for the job."""
     text = metrics(call.root, jobs=jobs, patterns=call.caller.jobs)
     return PlainTextResponse(text, media_type="text/plain; version=0.0.4; charset=utf-8")

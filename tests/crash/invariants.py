@@ -108,6 +108,21 @@ def _counters(sql: sqlite3.Connection) -> Iterator[str]:
         attempted = sum(run_id.rpartition(":")[0] == job["id"] for run_id in reached)
         if job["run_count"] != attempted:
             yield f"{job['id']}: run_count is {job['run_count']}, and {attempted} runs reached attempt 1"
+        yield from _tallies(sql, job["id"])
+
+
+def _tallies(sql: sqlite3.Connection, job_id: str) -> Iterator[str]:
+    """What monitors are told, against the rows. A skip that was declared void stays counted."""
+    counted = dict(sql.execute("SELECT status, sum(runs) FROM run_tallies WHERE job_id = ? GROUP BY 1", (job_id,)))
+    ends = "job_id = ? AND status NOT IN ('queued', 'claimed', 'running', 'skipped')"
+    found = dict(sql.execute(f"SELECT status, count(*) FROM runs WHERE {ends} GROUP BY 1", (job_id,)))
+    if counted != found:
+        yield f"{job_id}: the tallies of its runs are {counted}, and its rows say {found}"
+    (slots,) = sql.execute("SELECT coalesce(sum(slots), 0) FROM skip_tallies WHERE job_id = ?", (job_id,)).fetchone()
+    skips = "SELECT coalesce(sum(slots), 0), coalesce(sum(reason = 'void'), 0) FROM runs WHERE status = 'skipped'"
+    skipped, void = sql.execute(f"{skips} AND job_id = ?", (job_id,)).fetchone()
+    if slots != skipped and not void:
+        yield f"{job_id}: the tallies of its skips are {slots}, and its rows have {skipped}"
 
 
 def _texts(sql: sqlite3.Connection) -> Iterator[str]:

@@ -32,6 +32,8 @@ FAULTS = {
     "UPDATE jobs SET next_run_at = NULL": "is no slot of",
     f"UPDATE jobs SET activated_at = {SHIFTED.format('activated_at', -60)}": "was activated at",
     "UPDATE texts SET bytes = x'00'": "is damaged",
+    "UPDATE run_tallies SET runs = runs + 1": "the tallies of its runs",
+    "INSERT INTO skip_tallies VALUES ('quick', 'paused', 1)": "the tallies of its skips",
 }
 
 

@@ -541,6 +541,13 @@ def test_once_runs_what_is_due_and_ends(root: Root) -> None:
     [
         (("--listen", "nowhere"), 2, "is not an address to listen on"),
         (("--listen", "0.0.0.0:8484"), 3, "can be reached from other machines"),
+        (("--trust-proxy", "10.0.0.1"), 2, "--trust-proxy needs --user-header"),
+        (("--user-header", "Remote-User"), 2, "--user-header needs --trust-proxy"),
+        (("--trust-proxy", "0.0.0.0/0", "--user-header", "Remote-User"), 2, "is every address"),
+        (("--trust-proxy", "proxy", "--user-header", "Remote-User"), 2, "is not a network"),
+        (("--trust-proxy", "10.0.0.1", "--user-header", "Remote-User: x"), 2, "is not the name of a header"),
+        (("--allow-host", "https://jobs.example"), 2, "is not a host name"),
+        (("--allow-host", "jobs.example:443"), 2, "is not a host name"),
         (("--observe", "--once"), 2, "leave one of them out"),
     ],
 )

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from scheduler.core.values.runs import RunStatus
-from scheduler.ledger import lives, places, queries, runs, told, windows
+from scheduler.ledger import lives, places, queries, runs, tallies, told, windows
 from scheduler.ledger.rows import stamp
 from scheduler.ledger.store import Store
 
@@ -114,6 +114,8 @@ QUERIES: dict[str, Callable[[sqlite3.Connection], object]] = {
     "place faults": places.open_faults,
     "runs with an owner": runs.active,
     "last daemon": lives.last_life,
+    "metrics: ends": tallies.run_tallies,
+    "metrics: last successes": tallies.last_successes,
 }
 
 

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import json
+import os
+import re
 from pathlib import Path
 
 import pytest
 from fastapi.testclient import TestClient
 
 from scheduler.core.values.access import Caller, Role
-from scheduler.ledger import requested
+from scheduler.ledger import gc, requested
 from scheduler.ledger.store import Store
+from scheduler.run.local.cancel import Cancel
+from scheduler.service.root import Root
+from scheduler.service.run import run_job
 from scheduler.service.sync import sync
 from scheduler.web.app import build_app
-from tests.helpers import git
+from tests.helpers import REPOSITORY, git
 from tests.web.bare import ADMIN, OpenGuard, service_root
 
+GOLDEN = "tests/golden/openapi.json"
 FILES = {
     "scheduler.yaml": "version: 1\nrunners: {agent: {command: [cat], input: stdin}}\ndefaults: {runner: agent}\n",
     "jobs/heartbeat.yaml": 'id: heartbeat\ntags: [calm]\nschedule: "0 * * * *"\ntask: Look.\n',
@@ -180,3 +187,110 @@ def test_metrics_count_what_is_there(folder: Path) -> None:
     text = client(folder).get("/metrics").text
     assert 'scheduler_next_fire_timestamp_seconds{job="heartbeat"}' in text
     assert 'job="' not in client(folder).get("/metrics?jobs=0").text
+
+
+def run_once(root: Root, job_id: str) -> None:
+    run_job(root, job_id, cancel=Cancel())
+
+
+def metric(text: str, name: str) -> dict[str, float]:
+    """By labels."""
+    found = (line.rpartition(" ") for line in text.splitlines() if re.match(rf"{name}[ {{]", line))
+    return {labels.removeprefix(name): float(value) for labels, _, value in found}
+
+
+def test_metrics_count_what_has_ended_and_no_deletion_lowers_them(folder: Path) -> None:
+    root = service_root(folder)
+    for job_id in ("heartbeat", "heartbeat", "other"):
+        run_once(root, job_id)
+    text = client(folder).get("/metrics").text
+    assert metric(text, "scheduler_runs_total") == {
+        '{job="heartbeat",status="succeeded",trigger="manual"}': 2,
+        '{job="other",status="succeeded",trigger="manual"}': 1,
+    }
+    assert metric(text, "scheduler_run_duration_seconds_count") == {'{job="heartbeat"}': 2, '{job="other"}': 1}
+    assert metric(text, "scheduler_run_duration_seconds_sum")['{job="other"}'] > 0
+    assert metric(text, "scheduler_last_success_timestamp_seconds")['{job="other"}'] > 1.7e9
+    assert metric(text, "scheduler_sync_total") == {'{result="changed"}': 1}
+    head = git(folder, "rev-parse", "HEAD").strip()
+    assert metric(text, "scheduler_revision_info") == {f'{{revision="{head}",dirty="false"}}': 1}
+    with Store.open(root.place.db) as store:
+        store.write(gc.delete_runs, "heartbeat", [1])
+    fewer = client(folder).get("/metrics?jobs=0").text
+    assert metric(fewer, "scheduler_runs_total") == {'{status="succeeded",trigger="manual"}': 3}
+    mine = client(folder, Caller(actor="token:t", role=Role.VIEWER, jobs=("other",))).get("/metrics").text
+    assert list(metric(mine, "scheduler_runs_total")) == ['{job="other",status="succeeded",trigger="manual"}']
+
+
+def test_an_edit_that_is_not_committed_makes_the_revision_dirty(folder: Path) -> None:
+    (folder / "jobs/other.yaml").write_text(FILES["jobs/other.yaml"].replace("Look", "See"))
+    sync(service_root(folder))
+    (labels,) = metric(client(folder).get("/metrics").text, "scheduler_revision_info")
+    assert 'dirty="true"' in labels
+
+
+NAMES = {
+    f"scheduler_{name}"
+    for name in (
+        *("runs_total", "skips_total", "cost_usd_total", "tokens_total", "sync_total"),
+        *("start_delay_seconds", "run_duration_seconds", "heartbeat_timestamp_seconds"),
+        *("next_fire_timestamp_seconds", "last_success_timestamp_seconds"),
+        *("waiting", "problems", "held", "revision_info"),
+    )
+}
+SAMPLE = re.compile(r'([a-z_]+?)(?:_sum|_count)?(?:\{[a-z]+="[^"]*"(?:,[a-z]+="[^"]*")*\})? -?[0-9.e+-]+')
+
+
+def test_every_metric_is_named_and_typed_as_prometheus_reads_it(folder: Path) -> None:
+    run_once(service_root(folder), "other")
+    typed: set[str] = set()
+    for line in client(folder).get("/metrics").text.splitlines():
+        if line.startswith("# TYPE "):
+            _, _, name, kind = line.split(" ")
+            assert (kind == "counter") == name.endswith("_total")
+            assert name not in typed
+            typed.add(name)
+        elif not line.startswith("# HELP "):
+            sample = SAMPLE.fullmatch(line)
+            assert sample is not None, line
+            assert sample[1] in typed
+    assert typed >= NAMES, NAMES - typed
+
+
+@pytest.mark.parametrize(
+    ("path", "methods"),
+    [
+        ("/api/jobs/heartbeat", "DELETE, GET, PATCH"),
+        ("/api/jobs", "GET, POST"),
+        ("/api/sync", "POST"),
+        ("/login", "GET, POST"),
+    ],
+)
+def test_a_method_that_is_not_allowed_is_told_which_ones_are(folder: Path, path: str, methods: str) -> None:
+    answer = client(folder).put(path)
+    assert (answer.status_code, answer.headers["allow"]) == (405, methods)
+
+
+def test_a_revision_with_a_nul_byte_is_refused_as_it_is(folder: Path) -> None:
+    assert client(folder).get("/api/plan", params={"base": "HEAD\0"}).status_code == 422
+
+
+def test_a_body_is_taken_as_it_is_written(folder: Path) -> None:
+    assert client(folder).post("/api/jobs/heartbeat/pause", json={"next": "yes"}).status_code == 422
+
+
+def test_a_parameter_that_would_be_ignored_is_refused(folder: Path) -> None:
+    http = client(folder)
+    misspelt = http.get("/api/jobs?stauts=active")
+    assert (misspelt.status_code, misspelt.json()["hint"]) == (400, "did you mean 'status'?")
+    assert http.get("/api/deliveries?channel=a&channel=b").status_code == 400
+    assert http.get("/api/doctor?x=1").status_code == 400
+
+
+def test_the_openapi_document_changes_only_on_purpose(folder: Path) -> None:
+    found = client(folder).get("/openapi.json").json()
+    found["info"]["version"] = "0"  # a release changes it
+    text, golden = json.dumps(found, indent=1, sort_keys=True, ensure_ascii=False) + "\n", REPOSITORY / GOLDEN
+    if os.environ.get("GOLDEN") == "write":
+        golden.write_text(text)
+    assert text == golden.read_text()

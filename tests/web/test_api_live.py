@@ -30,10 +30,10 @@ def port_of(line: str) -> int:
     return int(found[1])
 
 
-def get(port: int, path: str) -> tuple[int, Any]:
+def get(port: int, path: str, **headers: str) -> tuple[int, Any]:
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
     with contextlib.closing(connection):
-        connection.request("GET", path)
+        connection.request("GET", path, headers={name.replace("_", "-"): value for name, value in headers.items()})
         answer = connection.getresponse()
         return answer.status, json.loads(answer.read())
 
@@ -74,6 +74,32 @@ def _is_dead(pid: int) -> bool:
         return ") Z " in Path(f"/proc/{pid}/stat").read_text()
     except OSError:
         return True
+
+
+def test_a_proxy_says_who_the_user_is_and_nobody_else_does(root: Root, serve: Callable[..., Served]) -> None:
+    options = ("--listen", "127.0.0.1:0", "--trust-proxy", "127.0.0.0/8", "--user-header", "Remote-User")
+    daemon = serve(
+        *options,
+        "--allow-host",
+        "jobs.example",
+        "--proxy-role",
+        "viewer",
+        SCHEDULER_PROXY_SECRET="correct horse",
+        **WEB,
+    )
+    port = port_of(daemon.says("web_serving"))
+    bea = {"Remote_User": "bea", "X_Scheduler_Proxy_Secret": "correct horse", "Host": "jobs.example"}
+    assert get(port, "/api/jobs", **bea)[0] == 200
+    assert get(port, "/api/jobs", **{**bea, "X_Scheduler_Proxy_Secret": "wrong horse"})[0] == 401
+    assert get(port, "/api/jobs", **{**bea, "Host": "other.example"})[0] == 421
+    assert get(port, "/api/jobs", Remote_User="bea", X_Forwarded_For="127.0.0.1")[0] == 401
+    assert b"horse" not in Path(f"/proc/{child_of(daemon)}/cmdline").read_bytes(), "others could read it"
+
+
+def test_a_header_from_beyond_the_proxys_network_names_nobody(root: Root, serve: Callable[..., Served]) -> None:
+    daemon = serve("--listen", "127.0.0.1:0", "--trust-proxy", "10.0.0.0/8", "--user-header", "Remote-User", **WEB)
+    port = port_of(daemon.says("web_serving"))
+    assert get(port, "/api/jobs", Remote_User="root", X_Forwarded_For="10.0.0.1", Forwarded="for=10.0.0.1")[0] == 401
 
 
 def test_a_slow_client_and_a_large_body_hold_up_nobody(root: Root, serve: Callable[..., Served]) -> None:

@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated, Any
 
-from fastapi import Path, Query
+from fastapi import Path, Query, Request
+from fastapi.routing import APIRoute
 
 from scheduler.core.formats.globs import matches_job
 from scheduler.core.times.moments import LONGEST, read_moment
-from scheduler.core.values.problems import UsageError
-from scheduler.core.values.texts import InputError
+from scheduler.core.values.problems import UsageError, did_you_mean
+from scheduler.core.values.texts import InputError, short
 from scheduler.service.instants import instant_of
 from scheduler.service.requested import visible_jobs
 from scheduler.service.root import Root
@@ -23,6 +24,20 @@ Limit = Annotated[int, Query(ge=1, le=200, description="At most so many rows.")]
 Cursor = Annotated[str | None, Query(max_length=220, description="`next` of the page before.")]
 When = Annotated[str | None, Query(max_length=LONGEST, description="An instant, such as 2027-03-29T01:00:00Z or -1d.")]
 MOST_ROWS = 10_000  # that a cursor reaches
+
+
+def known_query(request: Request) -> None:
+    """Raises: UsageError for a parameter that the route does not have, or that comes twice: it would be ignored."""
+    route: APIRoute = request.scope["route"]
+    names = [each.alias for each in route.dependant.query_params]
+    seen = set[str]()
+    for name, _ in request.query_params.multi_items():
+        if name not in names:
+            hint = did_you_mean(name, names) or ("" if names else "there are no parameters here")
+            raise UsageError(f"there is no parameter {short(name)}", hint=hint)
+        if name in seen:
+            raise UsageError(f"the parameter {name} comes more than once", hint="send it once")
+        seen.add(name)
 
 
 class ApiError(AccessError):

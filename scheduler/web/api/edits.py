@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Header
+from fastapi import APIRouter, Depends, Header
 
 from scheduler.core.changes import EditJson
 from scheduler.core.formats.globs import matches_job
 from scheduler.service.edit.drafts import Target
 from scheduler.service.edit.verbs import create_job, delete_job, move_job, roll_back, update_job
 from scheduler.service.jobs import show_job
-from scheduler.web.api.asked import ApiError, JobId, the_job
+from scheduler.web.api.asked import ApiError, JobId, known_query, the_job
 from scheduler.web.api.bodies import CreateBody, DeleteBody, EditBody, MoveBody, RollbackBody, UpdateBody
 from scheduler.web.calls import AccessError, Approver, Call
 
-router = APIRouter(prefix="/api/jobs", tags=["edits"])
+router = APIRouter(prefix="/api/jobs", tags=["edits"], dependencies=[Depends(known_query)])
 IfMatch = Annotated[str | None, Header(max_length=200, description="`ETag` of the job.")]
 
 

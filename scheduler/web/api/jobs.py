@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Annotated, Any, NotRequired
 
-from fastapi import APIRouter, Header, Query, Response
+from fastapi import APIRouter, Depends, Header, Query, Response
 from typing_extensions import TypedDict
 
 from scheduler.core.answers import (
@@ -29,11 +29,11 @@ from scheduler.service.jobs import list_jobs, next_fires, show_job
 from scheduler.service.pause import pause_job, resume_job
 from scheduler.service.requested import request_run
 from scheduler.service.versions import diff, list_versions, log
-from scheduler.web.api.asked import Cursor, JobId, Limit, When, number_of, the_job, the_run, visible, when
+from scheduler.web.api.asked import Cursor, JobId, Limit, When, known_query, number_of, the_job, the_run, visible, when
 from scheduler.web.api.bodies import PauseBody, RunBody
 from scheduler.web.calls import Operator, Viewer
 
-router = APIRouter(prefix="/api/jobs", tags=["jobs"])
+router = APIRouter(prefix="/api/jobs", tags=["jobs"], dependencies=[Depends(known_query)])
 
 
 class JobsPage(TypedDict):

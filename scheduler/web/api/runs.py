@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Depends, Query, Request, Response
 
 from scheduler.core.answers import ShowRunJson, TaskJson
 from scheduler.core.comparisons import DiffJson
@@ -12,11 +12,11 @@ from scheduler.core.views import run_json, task_json
 from scheduler.service.history import output_part, show_run, task
 from scheduler.service.run import cancel_run
 from scheduler.service.versions import diff
-from scheduler.web.api.asked import RunId, the_run
+from scheduler.web.api.asked import RunId, known_query, the_run
 from scheduler.web.api.jobs import Requested
 from scheduler.web.calls import Operator, Viewer
 
-router = APIRouter(prefix="/api/runs", tags=["runs"])
+router = APIRouter(prefix="/api/runs", tags=["runs"], dependencies=[Depends(known_query)])
 MOST_BYTES = 1024 * 1024  # of one answer
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Path, Query
+from fastapi import APIRouter, Depends, Path, Query
 
 from scheduler import schemas
 from scheduler.core.answers import (
@@ -31,13 +31,13 @@ from scheduler.service.jobs import next_fires
 from scheduler.service.review.review import review
 from scheduler.service.status import status
 from scheduler.service.sync import plan_sync, sync
-from scheduler.web.api.asked import Cursor, Limit, When, paged, start_of, the_job, visible, when, whole
-from scheduler.web.api.bodies import SyncBody
+from scheduler.web.api.asked import Cursor, Limit, When, known_query, paged, start_of, the_job, visible, when, whole
+from scheduler.web.api.bodies import PRINTABLE, SyncBody
 from scheduler.web.calls import AccessError, Operator, Viewer
 
-router = APIRouter(prefix="/api", tags=["root"])
+router = APIRouter(prefix="/api", tags=["root"], dependencies=[Depends(known_query)])
 Name = Annotated[str, Path(min_length=1, max_length=200)]
-Revision = Annotated[str | None, Query(min_length=1, max_length=200)]
+Revision = Annotated[str | None, Query(min_length=1, max_length=200, pattern=PRINTABLE)]
 
 
 @router.get("/status")
