@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+import urllib.request
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -91,27 +94,51 @@ def test_ben_leaves_a_script_alone_that_was_edited_in_the_copy(copy: Path) -> No
 
 
 @pytest.fixture
-def tour(tmp_path: Path) -> Iterator[Daemon]:
-    """What `make run` starts, in a folder of its own; Ben commits after a second."""
+def tour(tmp_path: Path) -> Iterator[Callable[..., Daemon]]:
+    """Starts what `make run` starts, in a folder of its own; Ben commits after a second."""
     (tmp_path / "bin").mkdir()
-    program = tmp_path / "bin/scheduler"
-    program.write_text(f'#!/bin/sh\nexec env PYTHONPATH={REPOSITORY} {sys.executable} -m scheduler "$@"\n')
-    program.chmod(0o755)
-    environ = {**os.environ, "BIN": str(tmp_path / "bin"), "BEN_AFTER_S": "1"}
-    started = Daemon([shutil.which("sh") or "sh", str(REPOSITORY / ".ci/tour")], environ, cwd=tmp_path)
-    yield started
-    if started.alive:
-        started.kill()
+    for name, command in {"python": sys.executable, "scheduler": f"{sys.executable} -m scheduler"}.items():
+        program = tmp_path / "bin" / name
+        program.write_text(f'#!/bin/sh\nexec env PYTHONPATH={REPOSITORY} {command} "$@"\n')
+        program.chmod(0o755)
+    started: list[Daemon] = []
+
+    def start(**env: str) -> Daemon:
+        environ = {**os.environ, "BIN": str(tmp_path / "bin"), "BEN_AFTER_S": "1", **env}
+        started.append(Daemon([shutil.which("sh") or "sh", str(REPOSITORY / ".ci/tour")], environ, cwd=tmp_path))
+        return started[-1]
+
+    yield start
+    for each in started:
+        if each.alive:
+            each.kill()
 
 
-def test_make_run_serves_the_copy_with_a_paused_job_and_ends_with_its_signal(tour: Daemon, tmp_path: Path) -> None:
-    tour.says(" serving root=")
+def test_make_run_serves_the_copy_with_a_paused_job_and_ends_with_its_signal(
+    tour: Callable[..., Daemon], tmp_path: Path
+) -> None:
+    daemon = tour()
+    daemon.says(" serving root=")
     root = tmp_path / "jobs.living"
     until(lambda: "Ben" in git(root, "log", "--format=%an"), "the commit of Ben")
-    tour.says(" synced cause=watch")
+    daemon.says(" synced cause=watch")
     states = {each["id"]: each for each in call("--root", str(root), "list", "--json").json["jobs"]}
     assert "paused" in json.dumps(states["season"])
-    assert tour.stop() == 0
+    assert daemon.stop() == 0
+
+
+def test_make_run_prints_a_link_that_logs_in_even_if_the_usual_port_is_taken(tour: Callable[..., Daemon]) -> None:
+    with contextlib.ExitStack() as held:
+        with contextlib.suppress(OSError):  # somebody else has it: as good
+            held.enter_context(socket.create_server(("127.0.0.1", 8484)))
+        daemon = tour(SCHEDULER_NO_API="")
+        link = daemon.says("/login?t=").strip()
+    address = link.partition("/login")[0]
+    assert address in daemon.says("web_serving")
+    assert not address.endswith(":8484")
+    with urllib.request.urlopen(link) as page:
+        assert b"<button>Log in</button>" in page.read()
+    assert daemon.stop() == 0
 
 
 def test_every_job_of_a_minute_is_served_by_the_daemon(copy: Path) -> None:
