@@ -11,7 +11,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.middleware.body_limit import RequestBodyLimitMiddleware
-from starlette.responses import JSONResponse
+from starlette.responses import HTMLResponse, JSONResponse, Response
 
 from scheduler import __version__
 from scheduler.core.values.problems import RefusedError, SchedulerError, UnavailableError, UnknownError, UsageError
@@ -20,6 +20,7 @@ from scheduler.web import events, health, hooks, login, mcp, show
 from scheduler.web.api import edits, jobs, runs, whole
 from scheduler.web.calls import AccessError, Guard
 from scheduler.web.guard import Headers
+from scheduler.web.render import render
 
 MOST_BODY = 1024 * 1024  # bytes
 MOST_DETAIL = 1_000  # characters
@@ -61,7 +62,7 @@ def problem(
     return JSONResponse(told, status, headers, media_type="application/problem+json")
 
 
-def _scheduler_error(request: Request, error: Exception) -> JSONResponse:
+def _scheduler_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, SchedulerError)
     message, hint = error.told(lambda argument: argument, lambda name, value: f"{name}={json.dumps(value)}")
     headers: dict[str, str] = {}
@@ -82,6 +83,8 @@ def _scheduler_error(request: Request, error: Exception) -> JSONResponse:
             status, headers = 503, {"Retry-After": str(RETRY_AFTER_S)}
         case _:
             status = 500
+    if "text/html" in request.headers.get("accept", ""):
+        return HTMLResponse(render("error", {"message": message, "hint": hint}), status, headers)
     return problem(status, message, hint=hint, headers=headers)
 
 

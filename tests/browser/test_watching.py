@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
-from playwright.sync_api import Browser
 
 from tests.browser.watched import Watched, overflow, turn, violations
 
@@ -69,14 +68,6 @@ def address() -> Iterator[str]:
         server.stopping.set()
         server.shutdown()
         thread.join()
-
-
-@pytest.fixture
-def looked_at(browser: Browser) -> Iterator[Watched]:
-    """A page that may go wrong."""
-    context = browser.new_context()
-    yield Watched(context.new_page())
-    context.close()
 
 
 def test_a_page_without_fault_passes_in_light_and_in_dark(watched: Watched, address: str) -> None:

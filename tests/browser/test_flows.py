@@ -1,0 +1,237 @@
+"""What a person does with the pages of a real daemon, in a real browser."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pytest
+from playwright.sync_api import Browser, Page, StorageState, expect
+
+from scheduler.web.show import PAGES
+from tests.browser.watched import Watched, overflow, turn, violations
+from tests.faces.conftest import Root
+from tests.faces.served import Served
+from tests.helpers import LONG_S, ROOT_FILE, until
+
+QUERY = {"/explain": "?job=hello"}  # what a page cannot do without
+PATHS = [*(path + QUERY.get(path, "") for path in PAGES), "/jobs/hello?at=now", "/runs/hello:1"]
+FILES = {
+    "scheduler.yaml": ROOT_FILE,
+    "jobs/hello.yaml": "id: hello\nschedule: manual\ntask_source_path: prompts/hello.md\n",
+    "jobs/report.yaml": "id: report\nschedule: manual\nrunner: sh\ntask_source_path: scripts/report.sh\n",
+    "jobs/nightly.yaml": "id: nightly\nschedule: {every: 7d}\ntask_source_path: prompts/hello.md\n",
+    "jobs/weekly.yaml": "id: weekly\nschedule: {every: 8d}\ntask_source_path: prompts/hello.md\n",
+    "prompts/hello.md": "Say hello.\n",
+    "scripts/report.sh": "echo fine\n",
+    ".gitignore": ".scheduler/\n",
+}
+
+expect.set_options(timeout=LONG_S * 1000)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Site:
+    """A root that is served, and the cookie of somebody who has logged in."""
+
+    root: Root
+    address: str
+    login: StorageState
+
+    def cli(self, *args: str, code: int = 0) -> str:
+        """Runs a command as another person would, in another terminal."""
+        done = self.root.process(*args)
+        assert done.code == code, done
+        return done.stdout
+
+
+def log_in(page: Page, link: str) -> None:
+    page.goto(link)
+    page.get_by_role("button", name="Log in").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("Now")
+
+
+@pytest.fixture(scope="module")
+def site(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    root = Root(path=tmp_path_factory.mktemp("site") / "root", clock=None)  # type: ignore[arg-type]
+    for path, text in FILES.items():
+        root.write(path, text)
+    root.git("init", "-q", "--template=")
+    root.commit()
+    daemon = Served(root, "--listen", "127.0.0.1:0", SCHEDULER_NO_API="")
+    try:
+        address = daemon.says("web_serving").rpartition("address=")[2].strip()
+        daemon.says(" serving root=")
+        for job in ("hello", "report"):
+            assert root.process("run", job, "--wait").code == 0
+        context = browser.new_context()
+        log_in(context.new_page(), root.process("login").stdout.strip())
+        login = context.storage_state()
+        context.close()
+        yield Site(root=root, address=address, login=login)
+        assert daemon.stop() == 0
+    finally:
+        if daemon.alive:
+            daemon.kill()
+
+
+@pytest.fixture
+def inside(browser: Browser, site: Site) -> Iterator[Watched]:
+    """A page of somebody who has logged in. What goes wrong on it fails the test."""
+    context = browser.new_context(
+        base_url=site.address, storage_state=site.login, viewport={"width": 1280, "height": 800}
+    )
+    found = Watched(context.new_page())
+    yield found
+    context.close()
+    found.check()
+
+
+def opened(watched: Watched, path: str) -> Page:
+    """The page at this path once it listens; it is marked, and a reload would lose the mark."""
+    with watched.page.expect_response("**/api/events"):
+        watched.page.goto(path)
+    watched.page.evaluate("window.kept = true")
+    return watched.page
+
+
+def was_reloaded(page: Page) -> bool:
+    return page.evaluate("window.kept") is not True
+
+
+def test_a_link_logs_in_once_and_leads_to_now(watched: Watched, site: Site) -> None:
+    link = site.cli("login").strip()
+    watched.page.goto(link)
+    assert violations(watched.page) == []
+    log_in(watched.page, link)
+    assert watched.page.url == f"{site.address}/"
+    watched.check()
+    assert watched.page.request.post(f"{site.address}/login", form={"t": link.partition("t=")[2]}).status == 401
+
+
+def test_who_has_not_logged_in_is_told_how(looked_at: Watched, site: Site) -> None:
+    looked_at.page.goto(f"{site.address}/jobs")
+    expect(looked_at.page.locator("body")).to_contain_text("scheduler login")
+    assert looked_at.wrong[0] == f"401: GET {site.address}/jobs"
+    looked_at.page.goto(f"{site.address}/login?t=wrong")
+    looked_at.page.get_by_role("button", name="Log in").click()
+    expect(looked_at.page.locator("body")).to_contain_text("was used before")
+    assert violations(looked_at.page) == []
+
+
+def test_the_frame_leads_to_every_page_and_says_where_one_is(inside: Watched) -> None:
+    page = inside.page
+    page.goto("/")
+    navigation = page.get_by_role("navigation", name="Pages")
+    for name in navigation.get_by_role("link").all_text_contents():
+        navigation.get_by_role("link", name=name, exact=True).click()
+        expect(page.get_by_role("heading", level=1)).to_have_text(name)
+        expect(navigation.locator("[aria-current=page]")).to_have_text(name)
+
+
+def test_an_edit_on_disk_changes_the_open_page(inside: Watched, site: Site) -> None:
+    page = opened(inside, "/jobs")
+    row = page.locator("tr", has=page.get_by_role("link", name="nightly"))
+    expect(row).to_contain_text("every 7 days")
+    site.root.edit("jobs/nightly.yaml", "7d", "9d")
+    expect(row).to_contain_text("every 9 days")
+    assert not was_reloaded(page)
+
+
+def test_an_edit_of_a_prompt_is_a_new_version_once_it_has_run(inside: Watched, site: Site) -> None:
+    page = opened(inside, "/jobs/hello")
+    versions = page.get_by_role("table").first.locator("tbody tr")
+    expect(versions).to_have_count(1)
+    site.root.edit("prompts/hello.md", "hello", "good morning")
+    site.cli("run", "hello", "--wait")
+    expect(versions).to_have_count(2)
+    assert not was_reloaded(page)
+    page.get_by_role("link", name="hello:2").click()
+    expect(page.locator("pre").last).to_have_text("Say good morning.")
+
+
+def test_a_pause_from_the_command_line_changes_the_open_page(inside: Watched, site: Site) -> None:
+    page = opened(inside, "/jobs/weekly")
+    state = page.get_by_role("region", name="How it does")
+    site.cli("pause", "weekly", "--reason", "not this month")
+    expect(state).to_contain_text("not this month")
+    site.cli("resume", "weekly")
+    expect(state).not_to_contain_text("not this month")
+    assert not was_reloaded(page)
+
+
+def test_a_job_that_fails_comes_up_under_needs_you_with_the_commit_that_broke_it(inside: Watched, site: Site) -> None:
+    page = opened(inside, "/")
+    site.root.write("scripts/report.sh", "echo lost >&2; exit 4\n")
+    site.root.git("commit", "-qm", "Count more", "--author=Ben <ben@example.com>", "scripts/report.sh")
+    site.cli("run", "report", "--wait", code=1)
+    needs = page.get_by_role("region", name="Needs you")
+    failing = needs.get_by_role("listitem").filter(has_text="failing")
+    expect(failing).to_have_count(1)
+    expect(failing).to_contain_text(re.compile("report .*Ben: Count more", re.DOTALL))
+    expect(failing).to_contain_text(site.root.git("rev-parse", "HEAD")[:7])
+    assert not was_reloaded(page)
+    site.root.write("scripts/report.sh", "echo fine\n")
+    site.cli("run", "report", "--wait")
+    expect(page.locator("#needs")).not_to_contain_text("failing")
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_a_page_has_one_stream_while_it_is_seen_and_no_fault(inside: Watched, path: str) -> None:
+    page = opened(inside, path)
+    assert len(inside.streams) == 1
+    assert violations(page) == []
+    page.set_viewport_size({"width": 390, "height": 800})
+    assert overflow(page) == 0
+    with page.expect_event("requestfailed"):
+        turn(page, "hidden")
+    assert inside.streams == []
+    with page.expect_response("**/api/events"):
+        turn(page, "visible")
+    assert len(inside.streams) == 1
+
+
+def test_every_page_can_be_read_without_a_script(browser: Browser, site: Site) -> None:
+    context = browser.new_context(base_url=site.address, storage_state=site.login, java_script_enabled=False)
+    watched = Watched(context.new_page())
+    for path in PATHS:
+        watched.page.goto(path)
+        assert watched.page.locator("h1").count() == 1
+        assert watched.streams == []
+    watched.page.goto("/jobs")
+    watched.page.get_by_label("status").fill("archived")
+    watched.page.get_by_role("button", name="Filter").click()
+    expect(watched.page.locator("tbody")).to_contain_text("no jobs")
+    assert "status=archived" in watched.page.url
+    context.close()
+    watched.check()
+
+
+def test_every_page_has_its_json_at_the_same_address(inside: Watched) -> None:
+    for path in PATHS:
+        answer = inside.page.request.get(path, headers={"accept": "application/json"})
+        assert answer.status == 200, path
+        assert answer.json(), path
+
+
+def test_health_is_told_to_everybody_and_metrics_to_who_has_logged_in(
+    watched: Watched, inside: Watched, site: Site
+) -> None:
+    outside = watched.page.request
+    assert outside.get(f"{site.address}/livez").json() == {"status": "ok"}
+    until(lambda: outside.get(f"{site.address}/readyz").ok, "the daemon is ready")
+    assert outside.get(f"{site.address}/metrics").status == 401
+    assert 'scheduler_consecutive_errors{job="hello"} 0' in inside.page.request.get("/metrics").text()
+
+
+def test_the_pages_come_back_after_the_web_was_away(inside: Watched, site: Site) -> None:
+    page = opened(inside, "/jobs/weekly")
+    page.context.set_offline(True)
+    site.cli("pause", "weekly", "--reason", "while nobody looked")
+    page.context.set_offline(False)
+    turn(page, "hidden")
+    turn(page, "visible")
+    expect(page.get_by_role("region", name="How it does")).to_contain_text("while nobody looked")
+    site.cli("resume", "weekly")
+    inside.wrong.clear()
