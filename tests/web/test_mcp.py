@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import http.client
 import json
-import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from typing import Any
 from urllib.parse import urlsplit
@@ -184,21 +183,25 @@ def test_a_client_that_disconnects_during_a_wait_ends_the_wait(lived_in: Root, a
     until(ended, "the run that was waited for here has been stopped", within=20)
 
 
-def test_thirty_calls_at_once_do_not_delay_livez(address: str) -> None:
-    slowest = 0.0
+def test_livez_answers_beside_thirty_calls_at_once(address: str) -> None:
+    answered = 0
 
     async def go() -> None:
-        nonlocal slowest
+        nonlocal answered
+
+        async def call() -> None:
+            nonlocal answered
+            await ask("list")
+            answered += 1
+
         async with agent(address) as ask, anyio.create_task_group() as group:
             for _ in range(30):
-                group.start_soon(ask, "list")
+                group.start_soon(call)
             for _ in range(10):
-                began = time.monotonic()
-                await anyio.to_thread.run_sync(alive, address)
-                slowest = max(slowest, time.monotonic() - began)
+                await anyio.to_thread.run_sync(alive, address)  # raises if it has to wait for long
 
     anyio.run(go)
-    assert slowest < 2
+    assert answered == 30
 
 
 def alive(address: str) -> None:
