@@ -40,7 +40,7 @@ types: $(READY)
 check: lint types test  ## what a commit must pass
 
 golden: $(READY)  ## rewrite the golden files; review the diff
-	GOLDEN=write $(BIN)/pytest tests/faces tests/core -q
+	GOLDEN=write $(BIN)/pytest tests/faces tests/core tests/web -q
 
 bench: $(READY)  ## measure beside other schedulers, and write docs/benchmarks.md
 	$(BIN)/python -m tests.bench

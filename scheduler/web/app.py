@@ -1,4 +1,4 @@
-"""The web application: its routers, and every error as `application/problem+json` (RFC 9457)."""
+"""The web application: its routers, and every error as `application/problem+json` (RFC 9457), or as a page."""
 
 from __future__ import annotations
 
@@ -11,16 +11,15 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.middleware.body_limit import RequestBodyLimitMiddleware
-from starlette.responses import HTMLResponse, JSONResponse, Response
+from starlette.responses import JSONResponse, Response
 
 from scheduler import __version__
 from scheduler.core.values.problems import RefusedError, SchedulerError, UnavailableError, UnknownError, UsageError
 from scheduler.service.root import Root
-from scheduler.web import events, health, hooks, login, mcp, show
+from scheduler.web import act_sync, events, health, hooks, login, mcp, show
 from scheduler.web.api import edits, jobs, runs, whole
 from scheduler.web.calls import AccessError, Guard
 from scheduler.web.guard import Headers
-from scheduler.web.render import render
 
 MOST_BODY = 1024 * 1024  # bytes
 MOST_DETAIL = 1_000  # characters
@@ -41,6 +40,7 @@ def build_app(root: Root, guard: Guard) -> FastAPI:
         hooks.router,
         mcp.router,
         login.router,
+        act_sync.router,
         show.router,
     ):
         app.include_router(router)
@@ -83,8 +83,8 @@ def _scheduler_error(request: Request, error: Exception) -> Response:
             status, headers = 503, {"Retry-After": str(RETRY_AFTER_S)}
         case _:
             status = 500
-    if "text/html" in request.headers.get("accept", ""):
-        return HTMLResponse(render("error", {"message": message, "hint": hint}), status, headers)
+    if show.is_browser(request):
+        return show.error_page(message, hint, status, headers)
     return problem(status, message, hint=hint, headers=headers)
 
 
@@ -95,8 +95,10 @@ def _invalid(request: Request, error: Exception) -> JSONResponse:
     return problem(422, "; ".join(wrong)[:MOST_DETAIL])
 
 
-def _http_error(request: Request, error: Exception) -> JSONResponse:
+def _http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
+    if show.is_browser(request):
+        return show.error_page(str(error.detail), "", error.status_code, error.headers)
     return problem(error.status_code, str(error.detail), headers=error.headers)
 
 

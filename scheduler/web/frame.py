@@ -18,6 +18,7 @@ class Frame:
     now: datetime
     zone: str  # in which times are shown; empty: each job's own
     standing: Standing
+    query: dict[str, str]  # of the address
 
 
 def frame(root: Root, query: Mapping[str, str]) -> Frame:
@@ -28,4 +29,6 @@ def frame(root: Root, query: Mapping[str, str]) -> Frame:
             ZoneInfo(zone)
     except (ZoneInfoNotFoundError, ValueError, OSError):
         raise UsageError("tz is not a known time zone", hint="write one such as ?tz=UTC or ?tz=Europe/Berlin") from None
-    return Frame(root=str(root.place.label), now=root.clock.now(), zone=zone, standing=standing(root))
+    return Frame(
+        root=str(root.place.label), now=root.clock.now(), zone=zone, standing=standing(root), query=dict(query)
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from urllib.parse import quote, urlencode
 
 
@@ -24,6 +25,10 @@ class Links:
 
     def explain(self, job_id: str, **query: str) -> str:
         return f"/explain{asked({'job': job_id, **query})}"
+
+    def here(self, query: Mapping[str, str], **changed: str) -> str:
+        """This page with other parameters; an empty one is left out."""
+        return asked({**query, **changed}) or "?"
 
     def review(self, revisions: str) -> str:
         return f"/review/{quote(revisions)}"

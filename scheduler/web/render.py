@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from datetime import datetime
+from collections.abc import Iterable, Mapping
+from datetime import datetime, timedelta
 from functools import cache
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -13,14 +13,22 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, pass_context
 from jinja2.runtime import Context
 from markupsafe import Markup
 
+from scheduler.core.plan.clocks import PART
+from scheduler.core.plan.headline import times_as_many
+from scheduler.core.times.moments import with_wall_times
 from scheduler.core.values.instants import instant, parse_instant
+from scheduler.core.values.texts import counted, json_text
 from scheduler.web.assets import static
+from scheduler.web.draw.clock import strip
 from scheduler.web.links import Links
 
 _ANSI = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\-_])")
 _HIDDEN = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff]"
 )
+MOST_OF_A_VALUE = 200  # characters
+PARTS_A_WEEK = timedelta(weeks=1) // PART
+_HASH = re.compile("[0-9a-f]{40}|[0-9a-f]{64}")
 _UNITS = ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s"))
 
 
@@ -81,6 +89,35 @@ def since(context: Context, text: str | None) -> Markup:
     )
 
 
+def clock(counts: tuple[int, ...], both: Iterable[tuple[int, ...] | None], label: str) -> Markup:
+    """The strip of one side of a clock, in the scale of both."""
+    most = max((max(side) for side in both if side), default=0)
+    return Markup(strip(counts, most=most or 1, label=label, grid=PARTS_A_WEEK))
+
+
+@pass_context
+def told(context: Context, text: str, zone: str = "") -> str:
+    """A text of the scheduler with the instants in it as `when` shows them."""
+    return with_wall_times(text, context["frame"].zone or zone or "UTC")
+
+
+def value(found: Any, field: str = "") -> str:
+    """The value of a key before or after a change, on one line. field: its name, which may have a unit."""
+    match found:
+        case None:
+            return "not set"
+        case int() if field.endswith("_ms"):
+            return duration(found)
+        case str():
+            text = found[:7] if _HASH.fullmatch(found) else found
+        case dict():  # when and by whom is said beside it
+            kept = {name: each for name, each in found.items() if each is not None and name not in ("at", "by")}
+            text = ", ".join(f"{name.removesuffix('_ms')} {value(each, name)}" for name, each in kept.items())
+        case _:
+            text = json_text(found)
+    return text if len(text) <= MOST_OF_A_VALUE else text[: MOST_OF_A_VALUE - 1] + "…"
+
+
 def _finalize(value: Any) -> Any:
     return clean(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
@@ -95,8 +132,16 @@ def environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.filters |= {"when": when, "since": since, "duration": duration, "clean": clean, "instant": instant}
-    made.globals |= {"links": Links(), "static": static, "money": money}
+    made.filters |= {"when": when, "since": since, "told": told, "instant": instant}
+    made.filters |= {"duration": duration, "clean": clean, "value": value}
+    made.globals |= {
+        "links": Links(),
+        "static": static,
+        "money": money,
+        "counted": counted,
+        "clock": clock,
+        "times_as_many": times_as_many,
+    }
     return made
 
 

@@ -16,21 +16,22 @@ from scheduler.web.api.asked import JobId, RunId, the_job, the_run
 from scheduler.web.assets import router as static_router
 from scheduler.web.calls import AccessError, Call, Viewer
 from scheduler.web.frame import frame
-from scheduler.web.pages import activity, explain, health, job, jobs, now, run, spend, sync
+from scheduler.web.pages import activity, explain, health, job, jobs, now, review, run, spend, sync
 from scheduler.web.render import render
 
 router = APIRouter(include_in_schema=False)
 router.include_router(static_router)
 
-# Pages of the whole root, by address: the template, and what makes its View.
+# Pages of the whole root, by address: the template, and what makes its View of the parameters of query and path.
 PAGES: dict[str, tuple[str, Callable[[Root, Mapping[str, str]], Any]]] = {
-    "/activity": ("activity", activity.page),
-    "/spend": ("spend", spend.page),
-    "/sync": ("sync", sync.page),
-    "/health": ("health", health.page),
-    "/explain": ("explain", explain.page),
     "/": ("now", now.page),
     "/jobs": ("jobs", jobs.page),
+    "/sync": ("sync", sync.page),
+    "/activity": ("activity", activity.page),
+    "/spend": ("spend", spend.page),
+    "/health": ("health", health.page),
+    "/explain": ("explain", explain.page),
+    "/review": ("review", review.page),
 }
 
 
@@ -49,7 +50,7 @@ def show(
     if call.caller.jobs and not of_one_job:
         raise AccessError(403, "this token is for some jobs only; pages show all of them", hint="use the API")
     try:
-        view = page(call.root, request.query_params)
+        view = page(call.root, {**request.query_params, **request.path_params})
         if wants_json(request):
             return JSONResponse(jsonable_encoder({each.name: getattr(view, each.name) for each in fields(view)}))
         around = frame(call.root, request.query_params)
@@ -59,12 +60,22 @@ def show(
         if wants_json(request):
             raise
         message, hint = error.told(lambda argument: argument, lambda name, value: f"{name}={value}")
-        return HTMLResponse(render("error", {"message": message, "hint": hint}), _status(error))
+        return error_page(message, hint, _status(error))
+
+
+def error_page(message: str, hint: str, status: int, headers: Mapping[str, str] | None = None) -> Response:
+    return HTMLResponse(render("error", {"message": message, "hint": hint}), status, headers)
 
 
 def wants_json(request: Request) -> bool:
     accepted = request.headers.get("accept", "")
     return request.url.path.endswith(".json") or ("application/json" in accepted and "text/html" not in accepted)
+
+
+def is_browser(request: Request) -> bool:
+    """True for a person who opens a page or uses a form of one; False for the API."""
+    path, accepted = request.url.path, request.headers.get("accept", "")
+    return "text/html" in accepted and not path.startswith(("/api/", "/hooks/", "/mcp")) and not path.endswith(".json")
 
 
 def _status(error: SchedulerError) -> int:
@@ -86,12 +97,13 @@ def _add(path: str, template: str, page: Callable[[Root, Mapping[str, str]], Any
     def answer(call: Viewer, request: Request) -> Response:
         return show(call, request, template, page)
 
-    for each in (path, f"{path}.json" if path != "/" else "/now.json"):
+    for each in (f"{path}.json" if path != "/" else "/now.json", path):  # a revision takes what ends in .json as well
         router.add_api_route(each, answer, methods=["GET"])
 
 
 for _path, (_template, _page) in PAGES.items():
     _add(_path, _template, _page)
+_add("/review/{revisions:path}", *PAGES["/review"])
 
 
 @router.get("/jobs/{job_id}")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, Page, StorageState, expect
@@ -13,12 +15,14 @@ from scheduler.web.show import PAGES
 from tests.browser.watched import Watched, overflow, turn, violations
 from tests.faces.conftest import Root
 from tests.faces.served import Served
-from tests.helpers import LONG_S, ROOT_FILE, until
+from tests.helpers import LONG_S, ROOT_FILE, Daemon, until
 
-QUERY = {"/explain": "?job=hello"}  # what a page cannot do without
+QUERY = {"/explain": "?job=hello", "/review": "/main...proposal"}  # what a page cannot do without
 PATHS = [*(path + QUERY.get(path, "") for path in PAGES), "/jobs/hello?at=now", "/runs/hello:1"]
+STILL = ("/explain", "/review")  # to be sent to somebody: they stay as they are
+SPARE = [f"spare-{number}" for number in range(4)]
 FILES = {
-    "scheduler.yaml": ROOT_FILE,
+    "scheduler.yaml": ROOT_FILE + "prune: {max_percent: 20}\n",
     "jobs/hello.yaml": "id: hello\nschedule: manual\ntask_source_path: prompts/hello.md\n",
     "jobs/report.yaml": "id: report\nschedule: manual\nrunner: sh\ntask_source_path: scripts/report.sh\n",
     "jobs/nightly.yaml": "id: nightly\nschedule: {every: 7d}\ntask_source_path: prompts/hello.md\n",
@@ -26,6 +30,7 @@ FILES = {
     "prompts/hello.md": "Say hello.\n",
     "scripts/report.sh": "echo fine\n",
     ".gitignore": ".scheduler/\n",
+    **{f"jobs/{each}.yaml": f"id: {each}\nschedule: manual\ntask: Nothing.\n" for each in SPARE},
 }
 
 expect.set_options(timeout=LONG_S * 1000)
@@ -38,6 +43,7 @@ class Site:
     root: Root
     address: str
     login: StorageState
+    daemon: Daemon
 
     def cli(self, *args: str, code: int = 0) -> str:
         """Runs a command as another person would, in another terminal."""
@@ -52,13 +58,18 @@ def log_in(page: Page, link: str) -> None:
     expect(page.get_by_role("heading", level=1)).to_have_text("Now")
 
 
-@pytest.fixture(scope="module")
-def site(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    root = Root(path=tmp_path_factory.mktemp("site") / "root", clock=None)  # type: ignore[arg-type]
+@contextlib.contextmanager
+def served(browser: Browser, folder: Path) -> Iterator[Site]:
+    root = Root(path=folder / "root", clock=None)  # type: ignore[arg-type]
     for path, text in FILES.items():
         root.write(path, text)
     root.git("init", "-q", "--template=")
     root.commit()
+    root.git("switch", "-qc", "proposal")
+    root.edit("prompts/hello.md", "hello", "good evening")
+    root.edit("jobs/weekly.yaml", "8d", "1d")
+    root.commit()
+    root.git("switch", "-q", "main")
     daemon = Served(root, "--listen", "127.0.0.1:0", SCHEDULER_NO_API="")
     try:
         address = daemon.says("web_serving").rpartition("address=")[2].strip()
@@ -69,22 +80,33 @@ def site(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         log_in(context.new_page(), root.process("login").stdout.strip())
         login = context.storage_state()
         context.close()
-        yield Site(root=root, address=address, login=login)
-        assert daemon.stop() == 0
+        yield Site(root=root, address=address, login=login, daemon=daemon)
+        assert not daemon.alive or daemon.stop() == 0
     finally:
         if daemon.alive:
             daemon.kill()
 
 
-@pytest.fixture
-def inside(browser: Browser, site: Site) -> Iterator[Watched]:
-    """A page of somebody who has logged in. What goes wrong on it fails the test."""
+@pytest.fixture(scope="module")
+def site(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    with served(browser, tmp_path_factory.mktemp("site")) as found:
+        yield found
+
+
+@contextlib.contextmanager
+def logged_in(browser: Browser, site: Site) -> Iterator[Watched]:
     context = browser.new_context(
         base_url=site.address, storage_state=site.login, viewport={"width": 1280, "height": 800}
     )
-    found = Watched(context.new_page())
-    yield found
+    yield Watched(context.new_page())
     context.close()
+
+
+@pytest.fixture
+def inside(browser: Browser, site: Site) -> Iterator[Watched]:
+    """A page of somebody who has logged in. What goes wrong on it fails the test."""
+    with logged_in(browser, site) as found:
+        yield found
     found.check()
 
 
@@ -178,18 +200,30 @@ def test_a_job_that_fails_comes_up_under_needs_you_with_the_commit_that_broke_it
 
 
 @pytest.mark.parametrize("path", PATHS)
-def test_a_page_has_one_stream_while_it_is_seen_and_no_fault(inside: Watched, path: str) -> None:
-    page = opened(inside, path)
-    assert len(inside.streams) == 1
+def test_a_page_has_no_fault_in_light_in_dark_and_on_a_phone(inside: Watched, path: str) -> None:
+    page = inside.page
+    page.goto(path)
     assert violations(page) == []
     page.set_viewport_size({"width": 390, "height": 800})
     assert overflow(page) == 0
+
+
+@pytest.mark.parametrize("path", [path for path in PATHS if not path.startswith(STILL)])
+def test_a_page_has_one_stream_while_it_is_seen(inside: Watched, path: str) -> None:
+    page = opened(inside, path)
+    assert len(inside.streams) == 1
     with page.expect_event("requestfailed"):
         turn(page, "hidden")
     assert inside.streams == []
     with page.expect_response("**/api/events"):
         turn(page, "visible")
     assert len(inside.streams) == 1
+
+
+@pytest.mark.parametrize("path", [path for path in PATHS if path.startswith(STILL)])
+def test_a_page_that_is_sent_to_somebody_opens_no_stream(inside: Watched, path: str) -> None:
+    inside.page.goto(path, wait_until="networkidle")
+    assert inside.streams == []
 
 
 def test_every_page_can_be_read_without_a_script(browser: Browser, site: Site) -> None:
@@ -225,13 +259,41 @@ def test_health_is_told_to_everybody_and_metrics_to_who_has_logged_in(
     assert 'scheduler_consecutive_errors{job="hello"} 0' in inside.page.request.get("/metrics").text()
 
 
-def test_the_pages_come_back_after_the_web_was_away(inside: Watched, site: Site) -> None:
+def test_how_long_ago_something_was_goes_on_while_nothing_happens(inside: Watched) -> None:
+    inside.page.clock.install()
+    page = opened(inside, "/jobs")
+    synced = page.locator("#standing time")
+    expect(synced).to_have_text(re.compile(r"\d+ s ago"))
+    page.clock.fast_forward(120_000)
+    expect(synced).to_have_text(re.compile(r"[23] min ago"))
+
+
+def test_a_guard_is_confirmed_by_its_count(inside: Watched, site: Site) -> None:
+    page = opened(inside, "/sync")
+    site.root.delete(*(f"jobs/{each}.yaml" for each in SPARE))
+    button = page.get_by_role("button", name="Archive 4 jobs")
+    expect(button).to_be_visible()
+    button.click()
+    expect(page.get_by_role("heading", name="Held by the guard")).to_have_count(0)
+    assert page.url == f"{site.address}/sync"
+    assert all(each in site.cli("list", "--status", "archived") for each in SPARE)
+
+
+def test_a_page_whose_session_has_ended_says_how_to_log_in(inside: Watched, site: Site) -> None:
     page = opened(inside, "/jobs/weekly")
-    page.context.set_offline(True)
-    site.cli("pause", "weekly", "--reason", "while nobody looked")
-    page.context.set_offline(False)
-    turn(page, "hidden")
-    turn(page, "visible")
-    expect(page.get_by_role("region", name="How it does")).to_contain_text("while nobody looked")
+    page.context.clear_cookies()
+    site.cli("pause", "weekly")
+    expect(page.locator("body")).to_contain_text("scheduler login")
     site.cli("resume", "weekly")
+    assert all("401" in each for each in inside.wrong)
     inside.wrong.clear()
+
+
+def test_a_page_says_that_the_server_is_away(browser: Browser, tmp_path: Path) -> None:
+    with served(browser, tmp_path) as site, logged_in(browser, site) as inside:
+        page = opened(inside, "/")
+        away = page.get_by_role("status")
+        expect(away).to_have_count(0)
+        site.daemon.kill()
+        expect(away).to_have_text("! The server does not answer. This page may be old.")
+        assert not was_reloaded(page)

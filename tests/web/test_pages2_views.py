@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import threading
 from dataclasses import replace
+from datetime import UTC, datetime
 from html import unescape
-from pathlib import Path
 from typing import Any
 
-import jinja2
 import pytest
 
-import scheduler
 from scheduler.core.values.problems import UnavailableError, UsageError
 from scheduler.root.place import Place
 from scheduler.service.doctor.lately import LASTS_S, Lately
+from scheduler.service.frame import Standing
 from scheduler.service.history import activity, audit
 from scheduler.service.root import Root as ServiceRoot
+from scheduler.web.frame import Frame
 from scheduler.web.pages import activity as activity_page
 from scheduler.web.pages import explain, health, review, spend, sync
+from scheduler.web.render import render
 from tests.faces.conftest import Root, clock, committed, root
 
 __all__ = ["clock", "committed", "root"]
@@ -26,11 +27,16 @@ EVIL = '<script>alert("1")</script>\u202e'
 
 
 def html(name: str, view: object) -> str:
-    folder = Path(scheduler.__file__).parent / "web/templates"
-    frame = "<title>{% block title %}{% endblock %}</title>{% block main %}{% endblock %}"
-    loader = jinja2.ChoiceLoader([jinja2.DictLoader({"frame.html": frame}), jinja2.FileSystemLoader(folder)])
-    made = jinja2.Environment(loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
-    return made.get_template(name).render(view=view)
+    """The page, without what is around it."""
+    around = Frame(
+        root="/root",
+        now=datetime(2026, 3, 1, 12, tzinfo=UTC),
+        zone="",
+        standing=Standing(synced_at=None, daemon="gone", message=""),
+        query={},
+    )
+    text = render(name, {"view": view, "frame": around, "path": "/", "pages": {}})
+    return text[: text.index("</title>")] + text[text.index("<main") :]
 
 
 @pytest.fixture
@@ -44,15 +50,16 @@ def asked(root: Root) -> ServiceRoot:
 def test_explain_shows_the_answer_for_an_instant(asked: ServiceRoot) -> None:
     view = explain.page(asked, {"job": "heartbeat"})
     assert view.one is not None
-    shown = html("explain.html", view)
+    shown = html("explain", view)
     assert '<h1>Explain <a href="/jobs/heartbeat">heartbeat</a></h1>' in shown
+    assert "Europe/Berlin" in view.timezone
     assert f'<time datetime="{view.one["at"]}">' in shown
 
 
 def test_explain_shows_the_slots_of_a_window(asked: ServiceRoot) -> None:
     view = explain.page(asked, {"job": "heartbeat", "from": "-3h"})
     assert view.window is not None
-    assert view.window["text"] in unescape(html("explain.html", view))
+    assert view.window["text"] in unescape(html("explain", view))
 
 
 @pytest.mark.parametrize(
@@ -64,7 +71,7 @@ def test_explain_answers_a_wrong_question_in_words(asked: ServiceRoot, query: di
 
 
 def test_spend_shows_an_empty_root(asked: ServiceRoot) -> None:
-    assert "<p>Nothing was spent this month.</p>" in html("spend.html", spend.page(asked, {}))
+    assert "<p>Nothing was spent this month.</p>" in html("spend", spend.page(asked, {}))
 
 
 def test_no_name_becomes_markup(asked: ServiceRoot) -> None:
@@ -77,23 +84,23 @@ def test_no_name_becomes_markup(asked: ServiceRoot) -> None:
     }  # fmt: skip
     found |= {"root": [row], "jobs": [row], "versions": [{**part, "job_id": EVIL}], "models": [part]}
     found |= {"movers": [mover], "unpriced": {EVIL: 1}}
-    shown = html("spend.html", spend.View(spend=found))  # type: ignore[arg-type]
+    shown = html("spend", spend.View(spend=found))  # type: ignore[arg-type]
     assert "<script" not in shown
-    assert "a run costs 2 USD (median of 6), before 1 (of 5)" in shown
+    assert "a run costs 2.00 USD (median of 6), before 1.00 USD (of 5)" in shown
     one = explain.page(asked, {"job": "heartbeat"}).one
     assert one is not None
-    evil = explain.View(job=EVIL, one={**one, "text": EVIL, "held": EVIL})
-    assert "<script" not in html("explain.html", evil)
+    evil = explain.View(job=EVIL, timezone="UTC", one={**one, "text": EVIL, "held": EVIL})
+    assert "<script" not in html("explain", evil)
 
 
 def test_health_shows_every_check_and_how_long_it_took(asked: ServiceRoot) -> None:
     view = health.page(asked, {}, Lately())
-    shown = html("health.html", view)
+    shown = html("health", view)
     assert view.doctor["checks"]
-    assert shown.count("<tr class=") == len(view.doctor["checks"])
+    assert shown.count("</b></td>") == len(view.doctor["checks"])
     assert f"in {view.took_ms} ms" in shown
     evil: Any = {**view.doctor, "checks": [{**view.doctor["checks"][0], "message": EVIL}]}
-    assert "<script" not in html("health.html", replace(view, doctor=evil))
+    assert "<script" not in html("health", replace(view, doctor=evil))
 
 
 def test_doctor_examines_at_most_once_in_some_seconds(asked: ServiceRoot) -> None:
@@ -136,9 +143,9 @@ def test_activity_is_filtered_by_job_actor_and_action(asked: ServiceRoot, root: 
 
 def test_activity_shows_its_filters_as_text(asked: ServiceRoot) -> None:
     view = activity_page.page(asked, {"actor": EVIL})
-    assert "no changes" in html("activity.html", view)
-    assert "<script" not in html("activity.html", view)
-    assert "heartbeat" in html("activity.html", activity_page.page(asked, {}))
+    assert "no changes" in html("activity", view)
+    assert "<script" not in html("activity", view)
+    assert "heartbeat" in html("activity", activity_page.page(asked, {}))
 
 
 @pytest.mark.parametrize("cursor", ["x", "-1", "1.5", "9" * 40, "١"])
@@ -152,11 +159,11 @@ def test_sync_shows_drift_problems_with_their_line_and_what_waits(asked: Service
     root.write("jobs/new.yaml", 'id: new\nschedule: "@daily"\ntask: hi\n')
     root.write("jobs/bad.yaml", "id: bad\nschedule: <b>never</b>\ntask: hi\n")
     view = sync.page(asked, {})
-    shown = html("sync.html", view)
-    assert "<li>created: new</li>" in shown
+    shown = html("sync", view)
+    assert '<li>created: <a href="/jobs/new">new</a></li>' in shown
     assert "<b>" not in shown
     assert "schedule: &lt;b&gt;never&lt;/b&gt;" in shown
-    assert "<li>heartbeat: paused (&lt;b&gt;quiet&lt;/b&gt;)" in shown
+    assert '<li><a href="/jobs/heartbeat">heartbeat</a>: paused (&lt;b&gt;quiet&lt;/b&gt;)' in shown
     assert view.revisions[0].commit == root.git("rev-parse", "HEAD").strip()
 
 
@@ -164,8 +171,8 @@ def test_sync_names_what_the_guard_holds_by_its_count(asked: ServiceRoot, root: 
     root.delete("jobs/heartbeat.md", "jobs/triage.yaml", "jobs/flaky.yaml", "jobs/clock.yaml")
     view = sync.page(asked, {})
     assert view.plan["guard"] is not None
-    shown = html("sync.html", view)
-    assert "To archive 6 jobs:" in shown
+    shown = html("sync", view)
+    assert shown.count("<li>would be archived: ") == 6
     token = view.plan["guard"]["token"]
     assert f"<code>scheduler sync --confirm-prune {token}</code>" in shown
     root.ok("sync", "--confirm-prune", token)
@@ -176,19 +183,61 @@ def test_review_shows_changed_jobs_and_the_diff_of_a_text(asked: ServiceRoot, ro
     root.edit("jobs/heartbeat.md", "once an hour", "<b>twice</b> an hour")
     root.write("jobs/new.yaml", 'id: new\nschedule: "@daily"\ntask: hi\n')
     root.commit()
-    shown = html("review.html", review.page(asked, {}, "HEAD~1...HEAD"))
-    assert "<li>created: new</li>" in shown
-    assert "+You are woken &lt;b&gt;twice&lt;/b&gt; an hour." in shown
+    shown = html("review", review.page(asked, {"revisions": "HEAD~1...HEAD"}))
+    assert '<li>created: <a href="/jobs/new">new</a>' in shown
+    assert "You are woken <del>once</del><ins>&lt;b&gt;twice&lt;/b&gt;</ins> an hour." in shown
 
 
 @pytest.mark.parametrize("revisions", ["nobody", "HEAD...--output=x", "...", EVIL])
 def test_review_answers_an_unknown_revision_in_words(asked: ServiceRoot, revisions: str) -> None:
     with pytest.raises(UsageError):
-        review.page(asked, {}, revisions)
+        review.page(asked, {"revisions": revisions})
 
 
 def test_a_second_review_at_once_is_refused_and_the_next_one_is_made(asked: ServiceRoot) -> None:
     at_work = threading.Semaphore(1)
     with at_work, pytest.raises(UnavailableError):
-        review.page(asked, {}, "HEAD", at_work)
-    assert review.page(asked, {}, "HEAD", at_work).texts == ()
+        review.page(asked, {"revisions": "HEAD"}, at_work)
+    assert review.page(asked, {"revisions": "HEAD"}, at_work).texts == ()
+
+
+def test_review_draws_the_clock_of_jobs_that_run_at_other_times(asked: ServiceRoot, root: Root) -> None:
+    root.edit("jobs/heartbeat.md", '"0 * * * *"', '"*/10 * * * *"')
+    root.write("jobs/new.yaml", 'id: new\nschedule: "@daily"\ntask: hi\n')
+    root.write("jobs/off.yaml", 'id: off\nenabled: false\nschedule: "@daily"\ntask: hi\n')
+    root.delete("jobs/flaky.yaml")
+    root.commit()
+    view = review.page(asked, {"revisions": "HEAD~1...HEAD"})
+    found = {clock.job_id: clock for clock in view.clocks.shown}
+    assert found.keys() == {"heartbeat", "new", "flaky"}
+    assert (found["new"].before, found["flaky"].after, view.clocks.more) == (None, None, 0)
+    shown = html("review", view)
+    assert shown.count("<svg") == 4
+    assert "▲ 6 times as many runs" in shown
+    assert 'aria-label="after: every 10 minutes, Europe/Berlin; 4,320 runs in 30 days"' in shown
+
+
+def test_review_draws_some_clocks_and_counts_the_others(asked: ServiceRoot, root: Root) -> None:
+    jobs = [f'id: j{n}\nschedule: "@daily"\ntask: hi\n' for n in range(review.MOST_CLOCKS + 1)]
+    root.write("jobs/many.yaml", "---\n".join(jobs))
+    root.commit()
+    shown = html("review", review.page(asked, {"revisions": "HEAD~1...HEAD"}))
+    assert shown.count("<svg") == review.MOST_CLOCKS
+    assert "1 more job runs at other times." in shown
+
+
+def test_review_names_the_cost_of_30_days_by_what_recent_runs_have_cost(asked: ServiceRoot, root: Root) -> None:
+    answer = '{"type": "result", "is_error": false, "result": "done", "session_id": "s", "total_cost_usd": 0.25}'
+    runner = f"  paid:\n    command: [echo, {answer!r}]\n    result_format: claude\n"
+    root.edit("scheduler.yaml", "  shell:\n", f"{runner}  shell:\n")
+    root.write("jobs/paid.yaml", 'id: paid\nrunner: paid\nbudget: {per_run: 1}\nschedule: "0 9 * * *"\ntask: hi\n')
+    root.commit()
+    root.ok("sync")
+    assert root.run("paid")["cost"]["amount"] == 0.25
+    root.edit("jobs/paid.yaml", "0 9 ", "0 9,21 ")
+    root.commit()
+    view = review.page(asked, {"head": "HEAD", "base": "HEAD~1"})
+    shown = html("review", view)
+    assert [(each["before"], each["after"]) for each in view.review["costs"]] == [("7.5", "15")]
+    assert '<td class="num">7.50 USD</td><td class="num">15.00 USD</td>' in shown
+    assert '<td class="num">30.00 USD</td><td class="num">60.00 USD</td>' in shown

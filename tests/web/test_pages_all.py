@@ -14,7 +14,7 @@ from scheduler.web.show import PAGES
 from tests.faces.conftest import Root
 from tests.web.bare import ADMIN, OpenGuard, service_root
 
-QUERY = {"/explain": {"job": "heartbeat"}, "/jobs/heartbeat": {"at": "-1h"}}
+QUERY = {"/explain": {"job": "heartbeat"}, "/jobs/heartbeat": {"at": "-1h"}, "/review": {"head": "HEAD"}}
 ONE = ("/jobs/heartbeat", "/jobs/flaky", "/jobs/tick", "/runs/heartbeat:1", "/runs/flaky:1")
 
 

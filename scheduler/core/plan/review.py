@@ -127,14 +127,11 @@ def review_json(plan: Plan, diffs: Sequence[TaskDiff], *, now: datetime) -> Revi
     runs_per_month: slots of the 30 days from now; 0 while disabled.
     runs_factor: how many times as many a known job has as before, where that is `_NOTEWORTHY` or more.
     """
-    guarded = set() if plan.guard is None else set(plan.guard.ids)
     shown = {}
     for action in plan.actions:
-        verb = "archive" if action.job_id in guarded else action.verb
+        verb, before, after = sides(plan, action)
         if verb == "keep" and action.moved_from is None and action.task_change is None:
             continue
-        before = None if action.verb in ("create", "revive") else action.before
-        after = None if verb == "archive" else action.after
         spec = (after or action.after).spec
         shown[action.job_id] = {
             "change": _CHANGES.get(verb) or ("moved" if action.moved_from else "task_changed"),
@@ -166,6 +163,13 @@ def review_json(plan: Plan, diffs: Sequence[TaskDiff], *, now: datetime) -> Revi
         "runner_jobs": {name: plan.users(name) for name in sorted(changed)},
         "task_diffs": [diff.to_json() for diff in diffs],
     }
+
+
+def sides(plan: Plan, action: Action) -> tuple[str, FileFacts | None, FileFacts | None]:
+    """The verb, and the job before and after; None where it does not exist. A job that a guard holds counts as gone."""
+    verb = "archive" if plan.guard is not None and action.job_id in plan.guard.ids else action.verb
+    before = None if action.verb in ("create", "revive") else action.before
+    return verb, before, None if verb == "archive" else action.after
 
 
 _CHANGES = {"create": "created", "update": "changed", "revive": "revived", "archive": "archived"}

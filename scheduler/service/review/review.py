@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from scheduler.core import views
 from scheduler.core.formats.checkout import conversion_problems
 from scheduler.core.plan.action import Change
+from scheduler.core.plan.clocks import Clocks, clocks
 from scheduler.core.plan.costs import changed_costs, costs_json
 from scheduler.core.plan.marks import Marks
 from scheduler.core.plan.plan import Plan, plan
@@ -63,17 +64,27 @@ class Review(SyncReport):
     folder: str = ""  # the root, relative to the top of its repository; for the places of files
     sources: Sequence[str | None] = ()  # the line at which each problem points
     marks: Marks = field(default_factory=Marks)  # empty unless requested
+    clocks: Clocks = field(default_factory=Clocks)  # the same
 
 
 def review(
-    root: Root, *, base: str | None = None, head: str | None = None, direct: bool = False, marks: bool = False
+    root: Root,
+    *,
+    base: str | None = None,
+    head: str | None = None,
+    direct: bool = False,
+    marks: bool = False,
+    priced: bool = False,
+    drawn: int = 0,
 ) -> Review:
     """What a sync would change, with everything that a person needs to decide. Writes nothing.
 
-    base: a revision to compare with; the database is then not used.
+    base: a revision to compare with; the database is then not used, unless `priced`.
     head: the revision to compare. None: the files on disk.
     direct: compare with `base` itself, not with the commit where `head` left it.
     marks: also find the lines to mark in the files.
+    priced: compute costs with what recent runs in the database have cost.
+    drawn: also count the slots ahead of this many jobs that run at other times. Only with `base`.
     Raises: UsageError for an unknown revision, UnavailableError if git or the root cannot be used.
     """
     if base is None:
@@ -108,7 +119,7 @@ def review(
     now = clock.now()
     told: ReviewJson = {
         **views.plan_json(shown, now=started, duration_ms=max(0, milliseconds(now - started))),
-        **costs_json(changed_costs(shown, {}, now=started)),
+        **costs_json(cost_changes(root, shown) if priced else changed_costs(shown, {}, now=started)),
         "base": {"name": base, "revision": ends.base, "tip": ends.base_tip},
         "head": {"name": head, "revision": ends.head},
         "notes": notes,
@@ -123,6 +134,7 @@ def review(
         folder=folder_in_repository(place.root),
         sources=sources,
         marks=marked(told, diffs, before.files, files) if marks else Marks(),
+        clocks=clocks(shown, now=started, most=drawn) if drawn else Clocks(),
     )
 
 

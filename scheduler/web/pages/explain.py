@@ -23,6 +23,7 @@ class View:
     """One of the two answers: for an instant, or for the slots of a window."""
 
     job: str
+    timezone: str  # of the job
     one: ExplainJson | None = None
     window: ExplainWindowJson | None = None
 
@@ -37,9 +38,11 @@ def page(root: Root, query: Mapping[str, str]) -> View:
         raise UsageError("explain needs a job", hint="add ?job=ID to the address")
     at, start, until = (_instant(root, job, query.get(name, "")) for name in ("at", "from", "to"))
     found = explain_slots(root, job, at=at, start=start, until=until)
+    known = root.known(job)
+    zone = "UTC" if known is None else known.file.spec.schedule.timezone
     if start is not None:
-        return View(job=job, window=cast("ExplainWindowJson", found))
-    return View(job=job, one=cast("ExplainJson", found))
+        return View(job=job, timezone=zone, window=cast("ExplainWindowJson", found))
+    return View(job=job, timezone=zone, one=cast("ExplainJson", found))
 
 
 def _instant(root: Root, job: str, text: str) -> datetime | None:

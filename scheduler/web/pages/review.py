@@ -7,39 +7,66 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from scheduler.core.values.problems import UnavailableError
+from scheduler.core.plan.clocks import Clocks
+from scheduler.core.plan.headline import Power, headline, powers
+from scheduler.core.plan.textdiff import LineEdit, by_words
+from scheduler.core.values.problems import UnavailableError, UsageError
 from scheduler.service.review.review import review
 from scheduler.service.root import Root
 
 if TYPE_CHECKING:
-    from scheduler.core.changes import ReviewJson, UpdateJson
+    from scheduler.core.changes import ReviewJson
+    from scheduler.core.plan.review import TaskDiff
 
+MOST_CLOCKS = 20
 _AT_WORK = threading.Semaphore(1)  # a review reads every file of two revisions
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Text:
+    """A prompt or script that differs."""
+
+    path: str
+    jobs: tuple[str, ...]  # that run it
+    note: str  # why there are no pieces, or what is odd about them
+    parts: tuple[tuple[LineEdit, ...], ...]  # of the text, compared word by word
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class View:
     review: ReviewJson
-    updated: tuple[UpdateJson, ...]  # those that give a job more power come first
-    texts: tuple[tuple[str, str], ...]  # the path of each changed text, and its diff or why there is none
+    headline: str
+    powers: tuple[Power, ...]  # what jobs could not do before
+    texts: tuple[Text, ...]
+    clocks: Clocks
 
 
-def page(root: Root, query: Mapping[str, str], revisions: str, at_work: threading.Semaphore = _AT_WORK) -> View:
-    """revisions: `A...B`, or `B` against what is in force.
+def page(root: Root, query: Mapping[str, str], at_work: threading.Semaphore = _AT_WORK) -> View:
+    """query: `revisions` as `A...B`, or `head` with or without `base`. Default of the base: what is in force.
 
     Raises: UsageError for an unknown revision, UnavailableError while another review is made.
     """
-    base, dots, head = revisions.partition("...")
+    base, dots, head = query.get("revisions", "").partition("...")
     if not dots:
-        base, head = root.looked().commit or "HEAD", revisions
+        base, head = query.get("base", ""), base or query.get("head", "")
+        if not head:
+            raise UsageError("a review needs a revision", hint="add ?head=BRANCH to the address")
+        base = base or root.looked().commit or "HEAD"
     if not at_work.acquire(blocking=False):
         raise UnavailableError("another review is being made", hint="try again in some seconds")
     try:
-        found = review(root, base=base, head=head)
+        found = review(root, base=base, head=head, priced=True, drawn=MOST_CLOCKS)
     finally:
         at_work.release()
     return View(
         review=found.json,
-        updated=tuple(sorted(found.json["updated"], key=lambda each: not each["widens"])),
-        texts=tuple((each.path, each.unified or each.note) for each in found.diffs),
+        headline=headline(found.json, read=found.read, name=str, strong=str),
+        powers=tuple(powers(found.json)),
+        texts=tuple(map(_text, found.diffs)),
+        clocks=found.clocks,
     )
+
+
+def _text(diff: TaskDiff) -> Text:
+    parts = tuple(tuple(by_words(hunk)) for hunk in diff.hunks)
+    return Text(path=diff.path, jobs=diff.jobs, note=diff.note, parts=parts)

@@ -34,6 +34,7 @@ class Wrong:
 class View:
     revisions: tuple[Revision, ...]
     plan: PlanJson  # what a sync would change now
+    waits: bool  # it would change something
     wrong: tuple[Wrong, ...]
 
 
@@ -45,6 +46,7 @@ def page(root: Root, query: Mapping[str, str]) -> View:
     return View(
         revisions=_revisions(root, found.json),
         plan=found.json,
+        waits=_waits(found.json),
         wrong=tuple(Wrong(problem=problem, excerpt=line) for problem, line in shown),
     )
 
@@ -59,3 +61,8 @@ def _revisions(root: Root, plan: PlanJson) -> tuple[Revision, ...]:
         Revision(name="tried", commit=looked.tip, at=looked.looked_at, note=looked.trouble),
         Revision(name="in force", commit=looked.commit, at=looked.applied_at),
     )
+
+
+def _waits(plan: PlanJson) -> bool:
+    jobs = (plan["created"], plan["archived"], plan["revived"], plan["moved"], plan["updated"], plan["task_changed"])
+    return any(jobs) or bool(plan["root_changed"])
