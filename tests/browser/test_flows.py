@@ -27,8 +27,10 @@ FILES = {
     "jobs/report.yaml": "id: report\nschedule: manual\nrunner: sh\ntask_source_path: scripts/report.sh\n",
     "jobs/nightly.yaml": "id: nightly\nschedule: {every: 7d}\ntask_source_path: prompts/hello.md\n",
     "jobs/weekly.yaml": "id: weekly\nschedule: {every: 8d}\ntask_source_path: prompts/hello.md\n",
+    "jobs/slow.yaml": "id: slow\nschedule: manual\nrunner: sh\ntask_source_path: scripts/slow.sh\n",
     "prompts/hello.md": "Say hello.\n",
     "scripts/report.sh": "echo fine\n",
+    "scripts/slow.sh": "echo begun; until test -e $SCHEDULER_ROOT/go; do sleep 0.1; done; echo more; exec sleep 600\n",
     ".gitignore": ".scheduler/\n",
     **{f"jobs/{each}.yaml": f"id: {each}\nschedule: manual\ntask: Nothing.\n" for each in SPARE},
 }
@@ -208,22 +210,25 @@ def test_a_page_has_no_fault_in_light_in_dark_and_on_a_phone(inside: Watched, pa
     assert overflow(page) == 0
 
 
-@pytest.mark.parametrize("path", [path for path in PATHS if not path.startswith(STILL)])
-def test_a_page_has_one_stream_while_it_is_seen(inside: Watched, path: str) -> None:
-    page = opened(inside, path)
-    assert len(inside.streams) == 1
-    with page.expect_event("requestfailed"):
-        turn(page, "hidden")
-    assert inside.streams == []
-    with page.expect_response("**/api/events"):
-        turn(page, "visible")
-    assert len(inside.streams) == 1
+def test_a_page_has_one_stream_and_closes_it_when_it_is_left_or_hidden(inside: Watched) -> None:
+    for path in PATHS:
+        if path.startswith(STILL):
+            continue
+        page = opened(inside, path)
+        assert [each.frame.url for each in inside.streams] == [page.url]
+        with page.expect_event("requestfailed"):
+            turn(page, "hidden")
+        assert inside.streams == []
+        with page.expect_response("**/api/events"):
+            turn(page, "visible")
+        assert len(inside.streams) == 1
 
 
-@pytest.mark.parametrize("path", [path for path in PATHS if path.startswith(STILL)])
-def test_a_page_that_is_sent_to_somebody_opens_no_stream(inside: Watched, path: str) -> None:
-    inside.page.goto(path, wait_until="networkidle")
-    assert inside.streams == []
+def test_a_page_that_is_sent_to_somebody_opens_no_stream(inside: Watched) -> None:
+    for path in STILL:
+        inside.page.goto(path + QUERY[path])
+        assert inside.page.evaluate("import(document.scripts[0].src).then(() => true)")  # it has run
+        assert inside.streams == []
 
 
 def test_every_page_can_be_read_without_a_script(browser: Browser, site: Site) -> None:
@@ -266,6 +271,29 @@ def test_how_long_ago_something_was_goes_on_while_nothing_happens(inside: Watche
     expect(synced).to_have_text(re.compile(r"\d+ s ago"))
     page.clock.fast_forward(120_000)
     expect(synced).to_have_text(re.compile(r"[23] min ago"))
+
+
+def test_a_run_is_followed_from_its_start_to_its_end(inside: Watched, site: Site) -> None:
+    page = opened(inside, "/")
+    site.cli("run", "slow")
+    page.get_by_role("region", name="Running").get_by_role("link", name="slow").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("slow run 1")
+    run = page.get_by_role("region", name="How it went")
+    expect(run).to_contain_text("running")
+    expect(run.locator("pre")).to_have_text("begun")
+    site.root.write("go", "")
+    expect(run.locator("pre")).to_have_text("begun\nmore", timeout=8000)
+    site.cli("cancel", "slow:1")
+    expect(run).to_contain_text("cancelled")
+
+
+def test_every_link_leads_somewhere(inside: Watched) -> None:
+    found = set[str]()
+    for path in PATHS:
+        inside.page.goto(path)
+        found |= {*inside.page.locator("a[href]").evaluate_all("all => all.map(each => each.href)")}
+    assert len(found) > len(PATHS)
+    assert [link for link in sorted(found) if not inside.page.request.get(link).ok] == []
 
 
 def test_a_guard_is_confirmed_by_its_count(inside: Watched, site: Site) -> None:
