@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 RUNS := $(VENV)/ready-run
 READY := $(VENV)/ready-test
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c .ci/constraints.txt
-.PHONY: run test test-long check lint types golden bench docs clean
+.PHONY: run test test-long check lint types golden bench docs pictures clean
 
 $(RUNS): pyproject.toml .ci/constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed" if sys.version_info < (3, 11) else 0)'
@@ -47,6 +47,9 @@ bench: $(READY)  ## measure beside other schedulers, and write docs/benchmarks.m
 
 docs: $(READY)  ## rewrite the generated reference pages and the JSON Schemas
 	$(BIN)/python docs/generate.py
+
+pictures: $(READY)  ## take the pictures of the README again; look at them
+	$(BIN)/python -m tests.browser.pictures
 
 clean:
 	rm -rf $(VENV) jobs.example/.scheduler jobs.living

@@ -90,15 +90,21 @@ def change_before_failures(sql: Connection, job_id: str) -> ChangeSince | None:
 def _newest_commit(sql: Connection, before: Run, run: Run) -> Commit | None:
     """The commit of the newest change between two runs. None if it was not committed, or is not known yet."""
     rows = sql.execute(
-        f"{AUDIT_ROWS} AND audit.job_id = ? AND at > ? AND at <= ? AND action IN ('update', 'task')"
+        f"{AUDIT_ROWS} AND audit.job_id = ? AND at > ? AND at <= ? AND action IN ('update', 'task', 'commit')"
         " ORDER BY audit.seq DESC",
         (run.job_id, stamp(before.requested_at), stamp(run.finished_at or run.requested_at)),
     )
-    newest = None
-    for row in rows:
-        newest = newest or row["at"]
-        if row["at"] != newest:
+    found = queries.job(sql, run.job_id)
+    inline = found is not None and found.task_source_path is None  # its text is in the file of its definition
+    newest, later = None, dict[str | None, Commit | None]()
+    for row in map(to_audit_row, rows):
+        if row.action == "commit":  # of a change that was saved before it was committed
+            later[row.field] = row.commit
+            continue
+        newest = newest or row.at
+        if row.at != newest:
             return None
-        if (commit := to_audit_row(row).commit) is not None:
+        committed = "task" if row.action == "task" and not inline else "path"
+        if (commit := row.commit or later.get(committed)) is not None:
             return commit
     return None

@@ -33,3 +33,11 @@ def watched(browser: Browser) -> Iterator[Watched]:
     yield found
     context.close()
     found.check()
+
+
+@pytest.fixture
+def looked_at(browser: Browser) -> Iterator[Watched]:
+    """A page that may go wrong."""
+    context = browser.new_context()
+    yield Watched(context.new_page())
+    context.close()

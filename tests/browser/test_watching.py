@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
-from playwright.sync_api import Browser
 
 from tests.browser.watched import Watched, overflow, turn, violations
 
@@ -71,14 +70,6 @@ def address() -> Iterator[str]:
         thread.join()
 
 
-@pytest.fixture
-def looked_at(browser: Browser) -> Iterator[Watched]:
-    """A page that may go wrong."""
-    context = browser.new_context()
-    yield Watched(context.new_page())
-    context.close()
-
-
 def test_a_page_without_fault_passes_in_light_and_in_dark(watched: Watched, address: str) -> None:
     watched.page.goto(f"{address}/good")
     assert violations(watched.page) == []
@@ -101,7 +92,7 @@ def test_axe_notices_a_field_without_a_label_and_text_that_is_pale_in_one_scheme
     looked_at: Watched, address: str
 ) -> None:
     looked_at.page.goto(f"{address}/unlabelled")
-    assert [each.split(":")[0] for each in violations(looked_at.page)] == ["light label", "dark label"]
+    assert [each.split(":")[0] for each in violations(looked_at.page)] == ["light label"]
     looked_at.page.goto(f"{address}/pale")
     assert [each.split(":")[0] for each in violations(looked_at.page)] == ["dark color-contrast"]
 

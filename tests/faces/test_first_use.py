@@ -207,6 +207,16 @@ def test_the_picture_of_the_readme_is_ours_and_names_what_there_is() -> None:
     assert (REPOSITORY / "jobs.example/prompts/triage.md").is_file()
 
 
+def test_the_pages_are_shown_in_light_and_in_dark_by_small_pictures_that_are_ours() -> None:
+    shown = re.findall(r'(?:src|srcset)="([^"]+)"', README)
+    assert shown == ["docs/pictures/now-dark.png", "docs/pictures/now-light.png"]
+    for path in shown:
+        data = (REPOSITORY / path).read_bytes()
+        assert data.startswith(b"\x89PNG")
+        assert len(data) <= 200_000
+    assert "Ben" in README[README.index("<picture>") : README.index("</picture>")]
+
+
 def test_the_two_commands_stand_before_everything_else_that_can_be_typed() -> None:
     first = re.search(r"^```\w+\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
     assert first is not None

@@ -64,6 +64,23 @@ def test_a_failing_job_stands_beside_the_change_just_before(lived_in: Root, clie
     assert commit[:7] in lived_in.cli("status").stdout
 
 
+def test_the_commit_of_a_change_that_was_saved_first_stands_beside_the_failure_too(lived_in: Root) -> None:
+    lived_in.write("scripts/flaky.sh", "echo fine\n")
+    lived_in.commit()
+    lived_in.sync()
+    lived_in.ok("run", "flaky", "--wait")
+    lived_in.clock.advance(timedelta(minutes=1))
+    lived_in.write("scripts/flaky.sh", "exit 4\n")
+    lived_in.sync()
+    lived_in.write("prompts/other.md", "Nothing to do with it.\n")
+    lived_in.commit()
+    lived_in.clock.advance(timedelta(seconds=1))
+    lived_in.sync()
+    assert lived_in.cli("run", "flaky", "--wait").code == 1
+    (failing,) = lived_in.json("status")["failing"]
+    assert failing["change"]["commit"]["id"] == lived_in.git("rev-parse", "HEAD")
+
+
 def test_the_page_of_a_run_shows_exactly_what_ran_and_nothing_acts(lived_in: Root, client: TestClient) -> None:
     lived_in.write("scripts/flaky.sh", "printf '<img src=x>\\033[31mred \\342\\200\\256x'; exit 4 # <script>\n")
     lived_in.sync()
