@@ -93,6 +93,7 @@ class FiguresJson(TypedDict):
     cost: FigureJson | None
     tokens: FigureJson | None
     duration_ms: FigureJson | None
+    slow_ms: FigureJson | None  # 19 of 20 runs took no longer
     success: FigureJson | None
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -190,3 +191,28 @@ def git_folder(root: Path) -> Path | None:
             with contextlib.suppress(OSError, ValueError):
                 return (folder / git.read_text().removeprefix("gitdir:").strip()).resolve()
     return None
+
+
+_SECTION = re.compile(r'\s*\[remote "origin"\]\s*')
+_URL = re.compile(r"\s*url\s*=\s*(\S+)\s*", re.IGNORECASE)
+
+
+def origin_url(root: Path) -> str:
+    """The URL of the remote `origin` as the repository's own configuration has it, credentials included.
+
+    Empty if there is none. Read by hand: a page needs it, and a process of git takes longer than the page.
+    """
+    git = git_folder(root)
+    if git is None:
+        return ""
+    try:
+        lines = (_shared(git) / "config").read_text(encoding="utf-8", errors="replace").splitlines()
+    except (OSError, ValueError):
+        return ""
+    inside = False
+    for line in lines:
+        if line.lstrip().startswith("["):
+            inside = _SECTION.fullmatch(line) is not None
+        elif inside and (found := _URL.fullmatch(line)) is not None:
+            return found[1]
+    return ""

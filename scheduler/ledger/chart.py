@@ -12,6 +12,7 @@ from scheduler.core.values.settings import ROOT_JOB_ID
 from scheduler.core.values.usage import EndClass
 from scheduler.ledger.agents import amount_of
 from scheduler.ledger.lives import to_life
+from scheduler.ledger.queries import FAILED
 from scheduler.ledger.rows import AUDIT_ROWS, SLOTS, moment, stamp, to_audit_row
 
 MOST_CHANGES = 500
@@ -90,6 +91,17 @@ def lives_between(sql: Connection, start: datetime, end: datetime, now: datetime
         (stamp(start), stamp(end)),
     )
     return true_lives([to_life(row) for row in rows], now)
+
+
+def failing_since(sql: Connection, job_id: str) -> datetime | None:
+    """The first failure after the newest success of a job: its slot, or when it was requested."""
+    success = "SELECT n FROM runs WHERE job_id = :job AND status = 'succeeded' ORDER BY finished_at DESC LIMIT 1"
+    row = sql.execute(
+        "SELECT coalesce(fire_time, requested_at) AS at FROM runs WHERE job_id = :job"
+        f" AND n > coalesce(({success}), 0) AND {FAILED} ORDER BY n LIMIT 1",
+        {"job": job_id},
+    ).fetchone()
+    return None if row is None else moment(row["at"])
 
 
 def oldest(sql: Connection, job_id: str, *, most: int) -> datetime | None:

@@ -5,8 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 from scheduler.core.due.due import next_to_fire
-from scheduler.core.past.chart import AHEAD, BACK, Timeline, default_window, window_end
-from scheduler.core.past.chart import timeline as arranged
+from scheduler.core.past.chart import AHEAD, BACK, Timeline, arrange, default_window, window_end
 from scheduler.core.times.fires import TICK, coming, newest_fires
 from scheduler.core.values.facts import Job
 from scheduler.core.values.instants import instant
@@ -49,7 +48,7 @@ def timeline(
             ahead = coming(job.file.spec.due_by, after=first - TICK, until=end, count=MOST_COMING)
         found = store.read(chart.marks, job.id, start, end, most=MOST_MARKS + 1)
         found.sort(key=lambda mark: (mark.at, mark.n))
-        return arranged(
+        return arrange(
             start=start,
             end=end,
             now=now,

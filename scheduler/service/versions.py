@@ -11,6 +11,7 @@ from scheduler.core import views
 from scheduler.core.past.figures import Difference, Figure, differences, figures
 from scheduler.core.past.timeline import Changes, Origin, Version, contents, edits, settings_between
 from scheduler.core.plan.textdiff import Hunk, hunks, unified
+from scheduler.core.times.fires import TICK
 from scheduler.core.times.words import describe
 from scheduler.core.values.facts import Commit, Fault, Job, NoCommit, RunnerFile
 from scheduler.core.values.instants import instant
@@ -20,6 +21,7 @@ from scheduler.core.values.settings import ROOT_JOB_ID, runner_file_of
 from scheduler.core.values.spec import JobSpec
 from scheduler.ledger import queries, syncs
 from scheduler.ledger.audit import read_audit
+from scheduler.ledger.chart import changes_until
 from scheduler.ledger.store import Store
 from scheduler.service.history import run_of
 from scheduler.service.root import Root
@@ -73,8 +75,8 @@ def _run_entry(run: Run, changes: Changes) -> comparisons.RunEntryJson:
         "at": instant(at),
         "kind": "run",
         "run": shown,
-        "text": _origin_json(changes.text(run.task_sha256, at)),
-        "definition": _origin_json(changes.definition_at(at)),
+        "text": origin_json(changes.text(run.task_sha256, at)),
+        "definition": origin_json(changes.definition_at(at)),
     }
 
 
@@ -91,7 +93,7 @@ def _change_entry(edit: Sequence[AuditRow]) -> comparisons.ChangeEntryJson:
     }
 
 
-def _origin_json(origin: Origin | None) -> comparisons.OriginJson | None:
+def origin_json(origin: Origin | None) -> comparisons.OriginJson | None:
     if origin is None:
         return None
     return {"since": instant(origin.since), **_brought(origin)}
@@ -147,7 +149,7 @@ def diff(root: Root, before: str, after: str | None = None, *, prefix: bool = Fa
         if run is None:
             run = _last_success(store, job)
         old = _side_of(store, run)
-        new = _now(root, store, job) if other is None else _side_of(store, other)
+        new = side_now(root, store, job) if other is None else _side_of(store, other)
         return _compared(store, old, new)
 
 
@@ -187,7 +189,7 @@ def _side_of(store: Store, run: Run) -> Side:
     )
 
 
-def _now(root: Root, store: Store, job: Job) -> Side:
+def side_now(root: Root, store: Store, job: Job) -> Side:
     """What a run would get now."""
     from scheduler.core.values.settings import Settings
     from scheduler.root.files import WorkingTree
@@ -300,24 +302,32 @@ def _side_json(store: Store, side: Side) -> comparisons.SideJson:
         "source_path": side.source_path,
         "revision": None if run is None else run.provenance.revision,
         "dirty": None if run is None else run.provenance.dirty,
-        "text": _origin_json(changes.text(side.task_sha256, side.at)),
-        "definition": _origin_json(changes.definition_at(side.at)) if side.generation is not None else None,
+        "text": origin_json(changes.text(side.task_sha256, side.at)),
+        "definition": origin_json(changes.definition_at(side.at)) if side.generation is not None else None,
         "no_text": side.why_no_text or None,
         "runner_files": views.runner_files_json(side.runner_files),
     }
 
 
-def list_versions(root: Root, job_id: str, *, count: int = COUNT, prefix: bool = False) -> comparisons.VersionsJson:
+def list_versions(
+    root: Root, job_id: str, *, count: int = COUNT, newest: int | None = None, prefix: bool = False
+) -> comparisons.VersionsJson:
     """Every text that runs of a job received, most recently run first, with its commit and how its runs did.
 
     The same text with different runner files is a different version.
+    newest: only of so many rows of the job, with the commits that the audit knows: takes no longer with the history.
+    Then `total` is that of the versions looked at.
     """
     with root.job(job_id, prefix=prefix) as (store, job):
-        found = store.read(queries.used_versions, job.id)
-        changes = Changes(store.read(read_audit, job.id))
+        if newest is None:
+            found = store.read(queries.used_versions, job.id)
+            changes = Changes(store.read(read_audit, job.id))
+        else:
+            found = store.read(queries.used_versions, job.id, newest=newest, most=count + 1)
+            changes = Changes(store.read(changes_until, job.id, root.clock.now() + TICK))
         shown = found[:count]
-        commits = _commits(root, shown, changes)
-        now = None if job.archived else _now(root, store, job)
+        commits = _commits(root, shown, changes, ask=newest is None)
+        now = None if job.archived else side_now(root, store, job)
         current = None if now is None else now.task_sha256
         files = None if now is None else now.runner_files
         content = None if current is None else (current, contents(files))
@@ -337,9 +347,9 @@ def list_versions(root: Root, job_id: str, *, count: int = COUNT, prefix: bool =
 
 
 def _commits(
-    root: Root, found: Sequence[Version], changes: Changes
+    root: Root, found: Sequence[Version], changes: Changes, *, ask: bool
 ) -> dict[str, tuple[Commit | None, NoCommit | None]]:
-    """The commit that introduced each text, from the audit, or otherwise from git's history."""
+    """The commit that introduced each text, from the audit, or otherwise, if `ask`, from git's history."""
     from scheduler.git.history import ONE_FILE_S, last_changes
 
     known: dict[str, tuple[Commit | None, NoCommit | None]] = {}
@@ -349,18 +359,49 @@ def _commits(
         origin = changes.text(each.last.task_sha256, each.last.started_at)
         known[each.last.task_sha256] = (None, None) if origin is None else (origin.commit, origin.no_commit)
         use = each.committed
-        if (origin is None or origin.commit is None) and use is not None and use.revision is not None:
+        if ask and (origin is None or origin.commit is None) and use is not None and use.revision is not None:
             assert use.source_path is not None
             assert use.source_blob is not None
             wanted[each.last.task_sha256] = use.source_path, use.source_blob
             revisions.append(use.revision)
         elif origin is None and each.last.dirty in ("modified", "untracked"):
             known[each.last.task_sha256] = None, "uncommitted"
+    if not wanted:
+        return known
     told = last_changes(root.place.root, dict.fromkeys(revisions), wanted.values(), timeout=ONE_FILE_S)
     for sha256, key in wanted.items():
         commit = told.get(key, "unknown")
         known[sha256] = (commit, None) if isinstance(commit, Commit) else (None, commit)
     return known
+
+
+def versions_of_text(
+    root: Root,
+    store: Store,
+    job: Job,
+    sha256: str,
+    earlier: str | None,
+    changes: Changes,
+    *,
+    newest: int,
+    current: str | None,
+) -> list[comparisons.VersionJson]:
+    """The versions with one text, last used first, each compared with the last one of the text before, `earlier`."""
+    found = store.read(queries.used_versions, job.id, text=sha256, newest=newest)
+    old = [] if earlier is None else store.read(queries.used_versions, job.id, text=earlier, newest=newest, most=1)
+    commits = _commits(root, found, changes, ask=False)
+    return [
+        _version_json(
+            job.id,
+            sha256,
+            each,
+            commits[sha256],
+            each.last.revision,
+            current=sha256 == current,
+            before=old[0] if old else None,
+        )
+        for each in found
+    ]
 
 
 def _version_json(
@@ -403,6 +444,7 @@ def _version_json(
             "cost": _figure_json(told.cost),
             "tokens": _figure_json(told.tokens),
             "duration_ms": _figure_json(told.duration_ms),
+            "slow_ms": _figure_json(told.slow_ms),
             "success": _figure_json(told.success),
         },
         "change": None

@@ -17,7 +17,7 @@ from scheduler.web.api.asked import JobId, RunId, the_job, the_run
 from scheduler.web.assets import router as static_router
 from scheduler.web.calls import AccessError, Call, Viewer
 from scheduler.web.frame import frame
-from scheduler.web.pages import activity, explain, health, job, jobs, now, review, run, spend, sync
+from scheduler.web.pages import activity, explain, health, job, jobs, now, review, run, spend, sync, version
 from scheduler.web.render import render
 
 router = APIRouter(include_in_schema=False)
@@ -109,6 +109,19 @@ for _path, (_template, _page) in PAGES.items():
 _add("/review/{revisions:path}", *PAGES["/review"])
 
 
+@router.get("/jobs/{job_id}/versions/{sha256}.json")
+@router.get("/jobs/{job_id}/versions/{sha256}")
+def show_one_version(call: Viewer, request: Request, job_id: JobId, sha256: str) -> Response:
+    return show(
+        call,
+        request,
+        "version",
+        lambda root, query: version.page(root, query, the_job(call, job_id), sha256),
+        of_one_job=True,
+    )
+
+
+@router.get("/jobs/{job_id}.json")
 @router.get("/jobs/{job_id}")
 def show_one_job(call: Viewer, request: Request, job_id: JobId) -> Response:
     return show(call, request, "job", lambda root, query: job.page(root, query, the_job(call, job_id)), of_one_job=True)

@@ -118,7 +118,7 @@ class Timeline(Stored):
     currency: str | None  # of the costs that can be compared
 
 
-def timeline(
+def arrange(
     *,
     start: datetime,
     end: datetime,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
@@ -57,6 +57,7 @@ class Figures:
     currency: str | None
     tokens: Figure | None  # median
     duration_ms: Figure | None  # median
+    slow_ms: Figure | None = None  # the 95th percentile of the durations
     success: Figure | None  # share of successes, 0 to 1
 
     @property
@@ -80,6 +81,7 @@ def figures(runs: Iterable[Measured]) -> Figures:
         currency=currencies.pop() if one else None,
         tokens=_median_of((each.tokens, each.runs) for each in found),
         duration_ms=_median_of((each.duration_ms, each.runs) for each in found),
+        slow_ms=_slow_of((each.duration_ms, each.runs) for each in found),
         success=Figure(value=Decimal(successes) / n, n=n) if n else None,
     )
 
@@ -92,6 +94,15 @@ def _median_of(counted: Iterable[tuple[Decimal | int | None, int]]) -> Figure | 
         return None
     middle = [Decimal(ordered[bisect_right(ends, at)][0]) for at in ((ends[-1] - 1) // 2, ends[-1] // 2)]
     return Figure(value=sum(middle, Decimal(0)) / 2, n=ends[-1])
+
+
+def _slow_of(counted: Iterable[tuple[int | None, int]]) -> Figure | None:
+    """The smallest number that 19 of 20 do not exceed."""
+    ordered = sorted((number, times) for number, times in counted if number is not None)
+    ends = list(accumulate(times for _, times in ordered))
+    if not ends:
+        return None
+    return Figure(value=Decimal(ordered[bisect_left(ends, -(-19 * ends[-1] // 20))][0]), n=ends[-1])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

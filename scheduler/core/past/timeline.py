@@ -156,12 +156,16 @@ class Version:
     committed: Use | None  # the newest one that ran as committed
 
 
-def versions(tallies: Iterable[Tally], use: Callable[[int], Use]) -> list[Version]:
-    """One version for each text with the same runner files, last used first. use: a run by its number."""
+def versions(tallies: Iterable[Tally], use: Callable[[int], Use], *, most: int | None = None) -> list[Version]:
+    """One version for each text with the same runner files, last used first; at most `most`.
+
+    use: a run by its number.
+    """
     by_text: dict[Content, list[Tally]] = {}
     for tally in tallies:
         by_text.setdefault(tally.content, []).append(tally)
-    return sorted((_version(each, use) for each in by_text.values()), key=lambda each: each.last.n, reverse=True)
+    last_used = sorted(by_text.values(), key=lambda same: max(each.last for each in same), reverse=True)
+    return [_version(each, use) for each in last_used[:most]]
 
 
 def _version(tallies: Sequence[Tally], use: Callable[[int], Use]) -> Version:

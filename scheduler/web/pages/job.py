@@ -7,31 +7,40 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from scheduler.core.past.chart import Timeline
-from scheduler.service.history import history
+from scheduler.core.past.verdict import Verdict
+from scheduler.core.values.forge import Forge
+from scheduler.service.forge import forge_of_root
+from scheduler.service.history import activity, history
 from scheduler.service.jobs import show_job
 from scheduler.service.root import Root
 from scheduler.service.timeline import timeline
+from scheduler.service.verdict import verdict
 from scheduler.service.versions import list_versions
 from scheduler.web import windows
 from scheduler.web.pages import explain
 
 if TYPE_CHECKING:
-    from scheduler.core.answers import ExplainJson, RunJson, ShowJson
+    from scheduler.core.answers import ActivityJson, ExplainJson, RunJson, ShowJson
     from scheduler.core.comparisons import VersionJson
 
-RUNS, VERSIONS = 30, 20
+RUNS, VERSIONS, CHANGES = 20, 15, 15
+COUNTED = 20_000  # newest rows of the job by which its texts are measured
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class View:
     about: ShowJson
     zone: str
+    verdict: Verdict
     timeline: Timeline
     windows: Mapping[str, Mapping[str, str]]  # parameters of those beside this one, by what they are called
     answer: ExplainJson | None  # for `at`
     versions: list[VersionJson]
     runs: list[RunJson]
     more: bool  # runs than these
+    changes: ActivityJson
+    forge: Forge | None
+    counted: int = COUNTED
 
 
 def page(root: Root, query: Mapping[str, str], job_id: str) -> View:
@@ -40,16 +49,21 @@ def page(root: Root, query: Mapping[str, str], job_id: str) -> View:
     Raises: UnknownError, UsageError.
     """
     about = show_job(root, job_id)
+    zone = about["job"]["schedule"].get("timezone") or "UTC"
     found = history(root, job_id, count=RUNS)
     start, end = (explain.instant_in(root, job_id, query.get(name, "")) for name in ("from", "to"))
     drawn = timeline(root, job_id, since=start, until=end, back=windows.length(query))
+    versions = list_versions(root, job_id, count=VERSIONS, newest=COUNTED)["versions"]
     return View(
         about=about,
-        zone=about["job"]["schedule"].get("timezone") or "UTC",
+        zone=zone,
+        verdict=verdict(root, about["job"], versions, query.get("tz") or zone),
         timeline=drawn,
         windows=windows.beside(drawn.start, drawn.end),
         answer=explain.page(root, {"job": job_id, "at": query["at"]}).one if query.get("at") else None,
-        versions=list_versions(root, job_id, count=VERSIONS)["versions"],
+        versions=versions,
         runs=found["runs"],
         more=found["more"],
+        changes=activity(root, job_id=job_id, count=CHANGES),
+        forge=forge_of_root(root),
     )

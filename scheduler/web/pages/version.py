@@ -1,0 +1,44 @@
+"""Version: one text of a job, what is new in it, and how its runs did."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from scheduler.core.values.forge import Forge
+from scheduler.core.values.problems import UsageError
+from scheduler.service.forge import forge_of_root
+from scheduler.service.root import Root
+from scheduler.service.version import NEWEST, ShownVersion, show_version
+
+RUNS = 50
+MOST_TEXT = 64 * 1024  # characters of a text on a page; the API gives it whole
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class View:
+    job_id: str
+    zone: str
+    version: ShownVersion
+    text: str | None
+    text_cut: bool
+    forge: Forge | None
+    newest: int = NEWEST  # runs of the text by which it is measured
+
+
+def page(root: Root, query: Mapping[str, str], job_id: str, sha256: str) -> View:
+    """query: `before`, the number of the run that the runs of a page come after. Raises: UnknownError, UsageError."""
+    before = query.get("before") or None
+    if before is not None and not (before.isascii() and before.isdigit() and len(before) <= 15):
+        raise UsageError("before is not the number of a run", hint="leave it out to begin with the newest run")
+    found = show_version(root, job_id, sha256, count=RUNS, before=None if before is None else int(before))
+    job = root.known(job_id)
+    text = found.text
+    return View(
+        job_id=job_id,
+        zone="UTC" if job is None else job.file.spec.schedule.timezone,
+        version=found,
+        text=None if text is None else text[:MOST_TEXT],
+        text_cut=text is not None and len(text) > MOST_TEXT,
+        forge=forge_of_root(root),
+    )
