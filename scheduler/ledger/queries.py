@@ -162,8 +162,8 @@ def used_versions(
         "SELECT task_sha256, runner_files, min(n), max(n),"
         " max(CASE WHEN source_blob NOTNULL AND (dirty IS NULL OR dirty = 'converted') THEN n END),"
         " count(*), status, duration_ms, end_class, cost_nano, currency, tokens"
-        f" FROM (SELECT * FROM runs WHERE {OF_TEXT if text else 'job_id = ?1'}{limit})"
-        " WHERE started_at NOTNULL AND task_sha256 NOTNULL"
+        f" FROM (SELECT * FROM {OF_TEXT if text else 'runs WHERE job_id = ?1'}{limit})"
+        " WHERE started_at NOTNULL AND +task_sha256 NOTNULL"
         " GROUP BY task_sha256, runner_files, status, duration_ms, end_class, cost_nano, currency, tokens",
         [value for value in (job_id, text, newest) if value is not None],
     )

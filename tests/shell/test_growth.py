@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -11,13 +12,14 @@ from pathlib import Path
 import pytest
 
 from scheduler.core.values.runs import RunStatus
-from scheduler.ledger import lives, places, queries, runs, tallies, told, windows
+from scheduler.ledger import chart, lives, of_text, places, queries, runs, tallies, told, windows
 from scheduler.ledger.rows import stamp
 from scheduler.ledger.store import Store
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
 FEW, MANY = 3_000, 30_000
+OLD, NEW = "a" * 64, "b" * 64
 ROW = (
     '(job_id, n, "trigger", status, reason, fire_time, requested_at, started_at, finished_at, duration_ms, generation)'
 )
@@ -36,6 +38,7 @@ def histories(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[int, sq
         sql.execute("PRAGMA synchronous = OFF")
         sql.execute("BEGIN")
         sql.executemany(f"INSERT INTO runs {ROW} VALUES (?, ?, 'schedule', ?, ?, ?, ?, ?, ?, ?, 1)", _rows(rows))
+        sql.execute("UPDATE runs SET task_sha256 = CASE WHEN n > ? THEN ? ELSE ? END", (rows - 100, NEW, OLD))
         sql.execute("COMMIT")
         found[rows] = sql
     yield found
@@ -110,6 +113,18 @@ QUERIES: dict[str, Callable[[sqlite3.Connection], object]] = {
     "status: newest run of a job": lambda sql: queries.newest_started(sql, "j"),
     "list": queries.summaries,
     "list --json": queries.jobs,
+    "chart: rows": _day(functools.partial(chart.marks, most=500)),
+    "chart: how far back": lambda sql: chart.oldest(sql, "j", most=60),
+    "chart: changes": lambda sql: chart.changes_until(sql, "j", _end(sql)),
+    "chart: changes of a model": lambda sql: chart.models_between(sql, "agent", START, _end(sql)),
+    "failing since": lambda sql: chart.failing_since(sql, "j"),
+    "newest versions": lambda sql: queries.used_versions(sql, "j", newest=1_000, most=20),
+    "a version": lambda sql: queries.used_versions(sql, "j", text=OLD, newest=1_000),
+    "texts that begin with": lambda sql: of_text.texts_like(sql, "j", "a", most=5),
+    "runs with a text": lambda sql: of_text.runs_with_text(sql, "j", OLD, limit=50),
+    "older runs with a text": lambda sql: of_text.runs_with_text(sql, "j", OLD, before=2_000, limit=50),
+    "the text before": lambda sql: of_text.text_before(sql, "j", NEW),
+    "the runs of a text that nobody has": lambda sql: of_text.runs_with_text(sql, "j", "c" * 64, limit=50),
     "told alarms": lambda sql: told.streaks(sql, "alarm/"),
     "place faults": places.open_faults,
     "runs with an owner": runs.active,

@@ -178,16 +178,21 @@ def window_end(coming: Sequence[datetime], back: timedelta, now: datetime) -> da
 
 
 def _bands(audit: Sequence[AuditRow], marks: Sequence[Mark], start: datetime, until: datetime) -> list[Band]:
-    """Texts by when they came, according to changes, and to runs where no change tells."""
+    """Texts by when they came, according to changes; runs tell of texts that no change knows."""
     changes = Changes(audit)
     came = [
         (row.at, (row.after or {}).get("task_sha256") if row.action == "create" else row.after)
         for row in audit
         if row.action in ("create", "task")
     ]
-    came += [(mark.started, mark.text) for mark in marks if mark.started is not None and not mark.borrowed]
-    known = sorted((at, text) for at, text in came if isinstance(text, str))
-    firsts = [next(group) for _, group in groupby(known, key=lambda each: each[1])]
+    told = {text for _, text in came}
+    came += [
+        (mark.started, mark.text)
+        for mark in marks
+        if mark.started is not None and not mark.borrowed and mark.text not in told
+    ]
+    known = dict(sorted(((at, text) for at, text in came if isinstance(text, str)), key=lambda each: each[0]))
+    firsts = [next(group) for _, group in groupby(known.items(), key=lambda each: each[1])]
     found = []
     for (at, text), (following, _) in pairwise([*firsts, (until, "")]):
         if following > start and at < until:

@@ -61,38 +61,39 @@ class Verdict(Stored):
 
 
 def judge(found: Condition) -> Verdict:
-    tone, sign, word, head = _head(found)
-    return Verdict(tone=tone, sign=sign, word=word, text=" ".join(filter(None, (head, _running(found), _next(found)))))
+    """The sentences begin with the word."""
+    tone, sign, word, rest = _head(found)
+    text = " ".join(filter(None, (f"{word}{rest}", _running(found), _next(found))))
+    return Verdict(tone=tone, sign=sign, word=word, text=text)
 
 
 def _head(found: Condition) -> tuple[Literal["good", "bad", "wait", "quiet"], str, str, str]:
     failing = _failing(found) if found.errors else ""
+    too = f" It has failed{failing}" if failing else ""
     match found.status:
         case Status.ARCHIVED:
-            return "quiet", "○", "Archived", f"No file has defined it{_since(found, found.archived_at)}."
+            return "quiet", "○", "Archived", f"{_since(found, found.archived_at)}: no file defines it."
         case Status.DISABLED:
-            return "wait", "○", "Disabled", f"Its file says enabled: false. {failing}".strip()
+            return "wait", "○", "Disabled", f": its file says enabled: false.{too}"
         case Status.STOPPED:
             why = f" after {found.stop_reason}" if found.stop_reason else ""
-            told = f"It stopped{_at(found, found.stopped_at)}{why}, and starts again when somebody resumes it."
-            return "bad", "■", "Stopped", f"{told} {failing}".strip()
+            told = f"{_since(found, found.stopped_at)}{why}; it starts again when somebody resumes it."
+            return "bad", "■", "Stopped", told + too
         case Status.PAUSED if found.pause is not None:
             pause = found.pause
-            told = f"It was paused {spoken(pause.at, found.now, found.zone)}" + (
-                f" by {who(pause.by)}" if pause.by else ""
-            )
+            told = _since(found, pause.at) + (f" by {who(pause.by)}" if pause.by else "")
             told += f", until {spoken(pause.until, found.now, found.zone)}" if pause.until else ""
             told += f": {pause.reason.rstrip('.')}." if pause.reason else "."
-            return "wait", "‖", "Paused", f"{told} {failing}".strip()
+            return "wait", "‖", "Paused", told + too
         case Status.WAITING:
-            return "wait", "…", "Waiting", f"{found.waiting or 'Its place is unavailable'}. {failing}".strip()
+            return "wait", "…", "Waiting", f": {found.waiting or 'its place is unavailable'}.{too}"
     if failing:
-        late = f" {_sentence(found.overdue)}" if found.overdue else ""
+        late = f" Overdue: {found.overdue.rstrip('.')}." if found.overdue else ""
         return "bad", "✕", "Failing", failing + late
     if found.overdue:
-        return "bad", "!", "Overdue", _sentence(found.overdue)
+        return "bad", "!", "Overdue", f": {found.overdue.rstrip('.')}."
     if found.last_at is None:
-        return "quiet", "○", "Never run", "It has not run yet."
+        return "quiet", "○", "Never run", "."
     return "good", "✓", "Healthy", _healthy(found)
 
 
@@ -101,12 +102,11 @@ def _failing(found: Condition) -> str:
     text, before = found.text, found.before
     failed = 0 if text is None else text.n - text.succeeded
     if text is None or not failed:
-        return f"It has failed{since}: {errors_in_a_row(found.errors)}."
+        return f"{since}: {errors_in_a_row(found.errors)}."
     if text.succeeded:
         again = f"{text.succeeded} of {text.n} runs with that text succeeded"
-        return f"It has failed{since}: {errors_in_a_row(found.errors)} with {_named(text)}; in all, {again}."
-    runs = "run" if text.n == 1 else "runs"
-    told = f"It has failed{since}: {failed} of {text.n} {runs} with {_named(text)} failed"
+        return f"{since}: {errors_in_a_row(found.errors)} with {_named(text)}; in all, {again}."
+    told = f"{since}: {failed} of {text.n} {'run' if text.n == 1 else 'runs'} with {_named(text)} failed"
     if before is not None and before.n:
         told += f"; with the text before it, {before.succeeded} of {before.n} succeeded"
     return f"{told}."
@@ -114,10 +114,8 @@ def _failing(found: Condition) -> str:
 
 def _healthy(found: Condition) -> str:
     assert found.last_at is not None
-    ended = "succeeded" if found.last_status is RunStatus.SUCCEEDED else (found.last_status or "ended")
-    told = f"Its last run, {spoken(found.last_at, found.now, found.zone)}, {ended.replace('_', ' ')}"
-    if found.last_status is RunStatus.CANCELLED:
-        told = told.replace(", cancelled", ", was cancelled")
+    ended = {None: "ended", RunStatus.CANCELLED: "was cancelled"}.get(found.last_status, str(found.last_status))
+    told = f": its last run, {spoken(found.last_at, found.now, found.zone)}, {ended.replace('_', ' ')}"
     text = found.text
     if text is None or not text.n:
         return f"{told}."
@@ -147,14 +145,6 @@ def _next(found: Condition) -> str:
 
 def _since(found: Condition, at: datetime | None) -> str:
     return "" if at is None else f" since {spoken(at, found.now, found.zone)}"
-
-
-def _at(found: Condition, at: datetime | None) -> str:
-    return "" if at is None else f" {spoken(at, found.now, found.zone)}"
-
-
-def _sentence(text: str) -> str:
-    return f"{text[0].upper()}{text[1:].rstrip('.')}."
 
 
 def spoken(at: datetime, now: datetime, zone: str) -> str:

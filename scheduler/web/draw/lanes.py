@@ -218,13 +218,13 @@ def _numbers(
     for band in bands:
         found = median(band)
         if found is not None:
-            height, x, to = y(float(str(found))), axis.x(band.start), axis.x(band.end)
+            number = float(str(found))
+            height, x, to = y(number), axis.x(band.start), axis.x(band.end)
             lines.append(f"M{x} {height}H{max(to, x + 2)}")
             if to - x >= 60:
                 above = height - 4 if height > top + 16 else height + 12
-                labels.append(
-                    f'<text x="{to - 2}" y="{above}" text-anchor="end">{escape(words(float(str(found))))}</text>'
-                )
+                place = f'class="value" x="{to - 2}" y="{above}" text-anchor="end"'
+                labels.append(f"<text {place}>{escape(words(number))}</text>")
     if lines:
         yield f'<path class="median" d="{"".join(lines)}"/>'
     yield from labels

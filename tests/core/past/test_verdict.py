@@ -24,8 +24,7 @@ FAILS = {
     "last_status": RunStatus.FAILED,
 }
 TELLS = (
-    "It has failed since Tuesday 09:00: 3 of 3 runs with text 817ed0d by Ann failed;"
-    " with the text before it, 41 of 41 succeeded."
+    " since Tuesday 09:00: 3 of 3 runs with text 817ed0d by Ann failed; with the text before it, 41 of 41 succeeded."
 )
 
 
@@ -37,7 +36,7 @@ def told(status: Status, **known: Any) -> tuple[str, str]:
 def test_a_failing_job_says_since_when_with_which_text_and_how_the_one_before_did() -> None:
     assert told(Status.ACTIVE, **FAILS, next_at=NOW + timedelta(minutes=30)) == (
         "Failing",
-        f"{TELLS} Next: today 14:00.",
+        f"Failing{TELLS} Next: today 14:00.",
     )
 
 
@@ -50,48 +49,46 @@ def test_a_text_that_has_succeeded_before_is_not_blamed_alone() -> None:
 
 def test_errors_that_say_nothing_about_the_text_are_counted() -> None:
     word, text = told(Status.ACTIVE, errors=1, failing_since=NOW - timedelta(hours=1))
-    assert (word, text) == ("Failing", "It has failed since today 12:30: 1 error.")
+    assert (word, text) == ("Failing", "Failing since today 12:30: 1 error.")
 
 
 def test_a_healthy_job_names_its_last_run_and_its_text() -> None:
     assert told(Status.ACTIVE, **RAN, next_at=NOW + timedelta(days=1)) == (
         "Healthy",
-        "Its last run, today 13:00, succeeded; 41 of 41 have with text 41aaaaa by Ben. Next: tomorrow 13:30.",
+        "Healthy: its last run, today 13:00, succeeded; 41 of 41 have with text 41aaaaa by Ben. Next: tomorrow 13:30.",
     )
 
 
 def test_a_job_that_never_ran_says_when_it_will() -> None:
-    assert told(Status.ACTIVE, next_at=NOW + timedelta(days=2)) == (
-        "Never run",
-        "It has not run yet. Next: Saturday 13:30.",
-    )
-    assert told(Status.MANUAL) == ("Never run", "It has not run yet. It runs only by hand.")
+    assert told(Status.ACTIVE, next_at=NOW + timedelta(days=2)) == ("Never run", "Never run. Next: Saturday 13:30.")
+    assert told(Status.MANUAL) == ("Never run", "Never run. It runs only by hand.")
 
 
 def test_a_paused_job_is_never_healthy() -> None:
     pause = Pause(at=NOW - timedelta(days=1), by="user:ann", reason="the site moves", until=NOW + timedelta(days=30))
     found = judge(Condition(status=Status.PAUSED, now=NOW, zone="UTC", pause=pause, **RAN))  # type: ignore[arg-type]
     assert (found.tone, found.word) == ("wait", "Paused")
-    assert found.text == "It was paused yesterday 12:30 by ann, until 4 April 12:30: the site moves."
+    assert found.text == "Paused since yesterday 12:30 by ann, until 4 April 12:30: the site moves."
 
 
 def test_a_stopped_job_says_who_starts_it_again_and_why_it_failed() -> None:
     word, text = told(Status.STOPPED, **FAILS, stopped_at=NOW, stop_reason="10 errors in a row")
     assert word == "Stopped"
     assert text == (
-        f"It stopped today 13:30:00 after 10 errors in a row, and starts again when somebody resumes it. {TELLS}"
+        f"Stopped since today 13:30:00 after 10 errors in a row; it starts again when somebody resumes it."
+        f" It has failed{TELLS}"
     )
 
 
 @pytest.mark.parametrize(
     ("status", "known", "word", "text"),
     [
-        (Status.WAITING, {"waiting": "the disk is not mounted"}, "Waiting", "the disk is not mounted."),
-        (Status.ACTIVE, {**RAN, "overdue": "no success for 2 hours"}, "Overdue", "No success for 2 hours."),
-        (Status.ARCHIVED, {"archived_at": NOW}, "Archived", "No file has defined it since today 13:30:00."),
-        (Status.DISABLED, {}, "Disabled", "Its file says enabled: false."),
+        (Status.WAITING, {"waiting": "the disk is not mounted"}, "Waiting", "Waiting: the disk is not mounted."),
+        (Status.ACTIVE, {**RAN, "overdue": "no success for 2 hours"}, "Overdue", "Overdue: no success for 2 hours."),
+        (Status.ARCHIVED, {"archived_at": NOW}, "Archived", "Archived since today 13:30:00: no file defines it."),
+        (Status.DISABLED, {}, "Disabled", "Disabled: its file says enabled: false."),
         (Status.COMPLETED, {"last_at": NOW - timedelta(days=400), "last_status": RunStatus.SUCCEEDED}, "Healthy",
-         "Its last run, 29 January 2025 13:30, succeeded. Its schedule has no time left."),
+         "Healthy: its last run, 29 January 2025 13:30, succeeded. Its schedule has no time left."),
     ],
 )  # fmt: skip
 def test_every_other_state_has_its_sentence(status: Status, known: dict[str, Any], word: str, text: str) -> None:
@@ -107,7 +104,7 @@ def test_a_running_job_says_since_when() -> None:
 
 def test_a_cancelled_run_was_cancelled() -> None:
     found = told(Status.ACTIVE, last_at=NOW - timedelta(days=8), last_status=RunStatus.CANCELLED)
-    assert found == ("Healthy", "Its last run, 25 February 13:30, was cancelled.")
+    assert found == ("Healthy", "Healthy: its last run, 25 February 13:30, was cancelled.")
 
 
 def test_times_are_said_in_the_zone_of_the_page() -> None:
