@@ -109,8 +109,8 @@ for _path, (_template, _page) in PAGES.items():
 _add("/review/{revisions:path}", *PAGES["/review"])
 
 
-@router.get("/jobs/{job_id}/versions/{sha256}.json")
 @router.get("/jobs/{job_id}/versions/{sha256}")
+@router.get("/jobs/{job_id}/versions/{sha256}.json")  # registered first: the other one takes what ends in .json as well
 def show_one_version(call: Viewer, request: Request, job_id: JobId, sha256: str) -> Response:
     return show(
         call,
@@ -121,8 +121,8 @@ def show_one_version(call: Viewer, request: Request, job_id: JobId, sha256: str)
     )
 
 
-@router.get("/jobs/{job_id}.json")
 @router.get("/jobs/{job_id}")
+@router.get("/jobs/{job_id}.json")
 def show_one_job(call: Viewer, request: Request, job_id: JobId) -> Response:
     return show(call, request, "job", lambda root, query: job.page(root, query, the_job(call, job_id)), of_one_job=True)
 
