@@ -15,7 +15,7 @@ _SCP = re.compile(r"(?:[^/:@\s]+@)?(?P<host>[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)+):(
 _KINDS: tuple[tuple[str, Kind], ...] = (
     ("github", "github"),
     ("gitlab", "gitlab"),
-    ("codeberg.org", "forgejo"),
+    ("codeberg", "forgejo"),
     ("forgejo", "forgejo"),
     ("gitea", "forgejo"),
 )
@@ -50,7 +50,7 @@ def forge_of(remote: str, folder: str = "") -> Forge | None:
         return None
     host, path = found["host"].lower(), found["path"].strip("/").removesuffix(".git")
     labels = host.partition(":")[0].split(".")
-    kind = next((kind for name, kind in _KINDS if name in labels or host == name), None)
+    kind = next((kind for name, kind in _KINDS if name in labels), None)
     if kind is None or "/" not in path or "@" in path:
         return None
     return Forge(kind=kind, url=f"https://{host}/{quote(path, safe='/~')}", folder=f"{folder}/" if folder else "")

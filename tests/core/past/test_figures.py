@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
 from decimal import Decimal
 
 import pytest
@@ -27,6 +28,14 @@ def test_medians_are_of_the_runs_that_know_the_number() -> None:
     assert (found.tokens, found.duration_ms) == (Figure(value=Decimal(30), n=5), Figure(value=Decimal(3000), n=5))
     assert (found.n, found.enough, found.cost.enough) == (5, True, False)
     assert found.success == Figure(value=Decimal(1), n=5)
+
+
+@pytest.mark.parametrize(("took", "slow"), [([7], 7), (range(1, 20), 19), (range(1, 21), 19), (range(1, 101), 95)])
+def test_19_of_20_runs_take_no_longer_than_the_slow_ones(took: Sequence[int], slow: int) -> None:
+    found = figures(Measured(status=OK, duration_ms=each) for each in took)
+    assert found.slow_ms == Figure(value=Decimal(slow), n=len(took))
+    twice = figures(Measured(status=OK, duration_ms=each, runs=2) for each in took)
+    assert twice.slow_ms == Figure(value=Decimal(slow), n=2 * len(took))
 
 
 def test_nothing_known_is_no_figure() -> None:
