@@ -477,6 +477,13 @@ class ActivityJson(TypedDict):
     before: int | None  # the cursor of the rows that follow; null after the last one
 
 
+class ChangesJson(TypedDict):
+    """Changes of one job, newest first, without what its runs have caused."""
+
+    rows: list[AuditRowJson]
+    more: bool  # than were asked for
+
+
 class EvidenceJson(OfCommitJson):
     kind: str
     at: Instant | None

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
 
+from scheduler.core import views
 from scheduler.core.due.due import next_to_fire
 from scheduler.core.past.chart import AHEAD, BACK, Timeline, arrange, default_window, window_end
 from scheduler.core.times.fires import TICK, coming, newest_fires
@@ -13,6 +15,9 @@ from scheduler.core.values.problems import UsageError
 from scheduler.ledger import chart
 from scheduler.ledger.store import Store
 from scheduler.service.root import Root
+
+if TYPE_CHECKING:
+    from scheduler.core.answers import ChangesJson
 
 MOST_MARKS = 1_200
 MOST_COMING = 200
@@ -61,6 +66,13 @@ def timeline(
             alive=root.daemon(of_any_root=True) is not None,
             since=job.created_at,
         )
+
+
+def changes_of(root: Root, job_id: str, *, count: int) -> ChangesJson:
+    """What people changed of a job, newest first, without what its runs have caused."""
+    with root.job(job_id) as (store, job):
+        rows = store.read(chart.changes_until, job.id, root.clock.now() + TICK, most=count + 1)[::-1]
+    return {"rows": [views.audit_json(row) for row in rows[:count]], "more": len(rows) > count}
 
 
 def _back(store: Store, job: Job, ahead: list[datetime], now: datetime) -> timedelta:

@@ -43,6 +43,8 @@ def duration(ms: float | None) -> str:
     """Milliseconds in words, in at most two units."""
     if ms is None:
         return ""
+    if 0 < ms < 100:
+        return f"{ms:.0f} ms"
     if ms < 10_000:
         return f"{ms / 1000:.1f} s"
     seconds = round(ms / 1000)

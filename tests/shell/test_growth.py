@@ -38,6 +38,13 @@ def histories(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[int, sq
         sql.execute("PRAGMA synchronous = OFF")
         sql.execute("BEGIN")
         sql.executemany(f"INSERT INTO runs {ROW} VALUES (?, ?, 'schedule', ?, ?, ?, ?, ?, ?, ?, 1)", _rows(rows))
+        failures = ((stamp(START + n * MINUTE), "j", "failure", "agent", "run") for n in range(rows))
+        sql.execute(
+            "INSERT INTO audit (at, job_id, action, before, after, actor, cause)"
+            " VALUES (?, 'j', 'pause', 'null', 'null', 'a', 'a')",
+            [stamp(START)],
+        )
+        sql.executemany("INSERT INTO audit (at, job_id, action, actor, cause) VALUES (?, ?, ?, ?, ?)", failures)
         sql.execute("UPDATE runs SET task_sha256 = CASE WHEN n > ? THEN ? ELSE ? END", (rows - 100, NEW, OLD))
         sql.execute("COMMIT")
         found[rows] = sql

@@ -150,6 +150,15 @@ def test_the_versions_of_a_job_say_of_how_many_runs_they_speak(lived_in: Root) -
     assert "too few runs to say" in shown
 
 
+def test_changes_are_what_people_did_and_not_what_runs_caused(lived_in: Root) -> None:
+    broken(lived_in)
+    lived_in.ok("pause", "flaky")
+    found = told(lived_in, "/jobs/flaky")["changes"]
+    assert [each["action"] for each in found["rows"]] == ["pause", "task", "task", "create"]
+    assert not found["more"]
+    assert "failure" in {each["action"] for each in lived_in.json("audit", "flaky")["audit"]}
+
+
 def test_a_version_has_its_text_what_is_new_in_it_and_its_runs(lived_in: Root) -> None:
     commit = broken(lived_in)
     sha256 = newest_text(lived_in, "flaky")

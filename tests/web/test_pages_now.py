@@ -58,7 +58,8 @@ def test_hostile_text_is_escaped_and_made_visible() -> None:
 
 
 @pytest.mark.parametrize(
-    ("ms", "words"), [(None, ""), (400, "0.4 s"), (65_000, "1 min 5 s"), (90_000_000, "1 d 1 h"), (3_600_000, "1 h")]
+    ("ms", "words"),
+    [(None, ""), (400, "0.4 s"), (12, "12 ms"), (65_000, "1 min 5 s"), (90_000_000, "1 d 1 h"), (3_600_000, "1 h")],
 )
 def test_durations_in_words(ms: int | None, words: str) -> None:
     assert duration(ms) == words

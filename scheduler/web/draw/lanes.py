@@ -303,6 +303,8 @@ def _name(words: str, y: int) -> str:
 
 
 def _took(ms: float) -> str:
+    if ms < 100:
+        return f"{ms:.0f}ms"
     return f"{ms / 1000:.1f}s" if ms < 10_000 else format_duration(timedelta(seconds=round(ms / 1000)))
 
 

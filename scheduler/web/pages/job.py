@@ -10,17 +10,17 @@ from scheduler.core.past.chart import Timeline
 from scheduler.core.past.verdict import Verdict
 from scheduler.core.values.forge import Forge
 from scheduler.service.forge import forge_of_root
-from scheduler.service.history import activity, history
+from scheduler.service.history import history
 from scheduler.service.jobs import show_job
 from scheduler.service.root import Root
-from scheduler.service.timeline import timeline
+from scheduler.service.timeline import changes_of, timeline
 from scheduler.service.verdict import verdict
 from scheduler.service.versions import list_versions
 from scheduler.web import windows
 from scheduler.web.pages import explain
 
 if TYPE_CHECKING:
-    from scheduler.core.answers import ActivityJson, ExplainJson, RunJson, ShowJson
+    from scheduler.core.answers import ChangesJson, ExplainJson, RunJson, ShowJson
     from scheduler.core.comparisons import VersionJson
 
 RUNS, VERSIONS, CHANGES = 20, 15, 15
@@ -38,7 +38,7 @@ class View:
     versions: list[VersionJson]
     runs: list[RunJson]
     more: bool  # runs than these
-    changes: ActivityJson
+    changes: ChangesJson
     forge: Forge | None
     counted: int = COUNTED
 
@@ -64,6 +64,6 @@ def page(root: Root, query: Mapping[str, str], job_id: str) -> View:
         versions=versions,
         runs=found["runs"],
         more=found["more"],
-        changes=activity(root, job_id=job_id, count=CHANGES),
+        changes=changes_of(root, job_id, count=CHANGES),
         forge=forge_of_root(root),
     )
