@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from scheduler.core import views
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 MOST_MARKS = 1_200
 MOST_COMING = 200
 LONGEST = timedelta(days=3660)
+_FIRST, _LAST = datetime(1970, 1, 1, tzinfo=UTC), datetime(9000, 1, 1, tzinfo=UTC)
 SHORTEST = timedelta(seconds=10)
 
 
@@ -47,10 +48,13 @@ def timeline(
         if back is None:
             back = _back(store, job, ahead, now)
         end = until or (now if chosen else window_end(ahead, back, now))
-        start = since or (end if chosen else now) - back
+        try:
+            start = since or (end if chosen else now) - back
+        except OverflowError:
+            start = datetime.min.replace(tzinfo=UTC)
         _check(start, end)
         if first is not None and end > now:
-            ahead = coming(job.file.spec.due_by, after=first - TICK, until=end, count=MOST_COMING)
+            ahead = coming(job.file.spec.due_by, after=max(first, start) - TICK, until=end, count=MOST_COMING)
         found = store.read(chart.marks, job.id, start, end, most=MOST_MARKS + 1)
         found.sort(key=lambda mark: (mark.at, mark.n))
         return arrange(
@@ -86,6 +90,8 @@ def _back(store: Store, job: Job, ahead: list[datetime], now: datetime) -> timed
 
 
 def _check(start: datetime, end: datetime) -> None:
+    if start < _FIRST or end > _LAST:
+        raise UsageError("the window is too far away", hint=f"choose one from {_FIRST.year} to {_LAST.year}")
     if end - start < SHORTEST:
         raise UsageError(
             f"the window from {instant(start)} to {instant(end)} is too short", hint="choose at least 10 seconds"

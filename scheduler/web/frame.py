@@ -23,12 +23,18 @@ class Frame:
 
 def frame(root: Root, query: Mapping[str, str]) -> Frame:
     """Raises: UsageError for an unknown zone."""
+    zone = zone_in(query)
+    return Frame(
+        root=str(root.place.label), now=root.clock.now(), zone=zone, standing=standing(root), query=dict(query)
+    )
+
+
+def zone_in(query: Mapping[str, str]) -> str:
+    """`tz`; empty for each job's own. Raises: UsageError."""
     zone = query.get("tz", "")
     try:
         if zone:
             ZoneInfo(zone)
     except (ZoneInfoNotFoundError, ValueError, OSError):
         raise UsageError("tz is not a known time zone", hint="write one such as ?tz=UTC or ?tz=Europe/Berlin") from None
-    return Frame(
-        root=str(root.place.label), now=root.clock.now(), zone=zone, standing=standing(root), query=dict(query)
-    )
+    return zone

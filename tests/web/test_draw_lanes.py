@@ -63,7 +63,7 @@ def timeline(found: list[Mark], start: datetime = START) -> Timeline:
             Tick(at=changed, kind="text", words="text bbbbbbb", commit=COMMIT),
         ),
         stretches=(
-            Stretch(start=NOW - 15 * HOUR, end=NOW - 12 * HOUR, kind="paused", words="paused by ann: <b>"),
+            Stretch(start=NOW - 15 * HOUR, end=NOW - 12 * HOUR, kind="paused", words="paused by ann: <b>\u202e"),
             Stretch(start=NOW - 11 * HOUR, end=NOW - 10 * HOUR, kind="no daemon", words="no daemon was running"),
         ),
         currency="USD",
@@ -126,7 +126,7 @@ def test_a_chart_is_well_formed_and_says_the_same_in_words() -> None:
     root = ElementTree.fromstring(drawn(FULL))
     image = root.find("g[@role='img']")
     assert image is not None
-    assert image.findtext("desc") == summary(FULL)
+    assert image.findtext("desc") == summary(FULL).replace("\u202e", "·")
     assert "paused by ann" in summary(FULL)
     assert "2 slots to come" in summary(FULL)
 

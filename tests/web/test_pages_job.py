@@ -128,18 +128,29 @@ def test_a_page_of_a_window_leads_to_the_ones_beside_it(lived_in: Root) -> None:
         {"from": "2026-03-02T00:00:00Z", "to": "2026-03-01T00:00:00Z"},
         {"from": "whenever"},
         {"at": "whenever"},
+        {"tz": "Mars/Base"},
+        {"from": "0001-01-01T00:00:00Z", "to": "0001-01-02T00:00:00Z"},
+        {"to": "0001-01-01T00:00:00Z"},
+        {"from": "9999-12-30T00:00:00Z", "to": "9999-12-31T00:00:00Z"},
     ],
 )
 def test_a_window_or_an_instant_that_cannot_be_is_refused_with_a_hint(lived_in: Root, query: dict[str, str]) -> None:
-    answer = asking(lived_in).get("/jobs/heartbeat", params=query, headers=HTML)
-    assert answer.status_code == 400
-    assert len(answer.text) > 100
+    for accept in (HTML, JSON):
+        answer = asking(lived_in).get("/jobs/heartbeat", params=query, headers=accept)
+        assert answer.status_code == 400, answer.text
 
 
 def test_a_window_of_one_end_has_the_usual_length(lived_in: Root) -> None:
     usual = told(lived_in, "/jobs/heartbeat", to="2026-03-01T00:00:00Z")["timeline"]
     assert usual["end"] == "2026-03-01T00:00:00Z"
     assert told(lived_in, "/jobs/heartbeat", **{"from": "-1h"})["timeline"]["end"].startswith("2026-03")
+
+
+def test_slots_to_come_are_drawn_in_any_window_ahead(lived_in: Root) -> None:
+    found = told(lived_in, "/jobs/tick", **{"from": "+3d", "to": "in 4d"})["timeline"]
+    assert len(found["coming"]) == 200
+    assert found["start"] <= found["coming"][0] < found["end"]
+    assert "to come" in page(lived_in, "/jobs/tick", **{"from": "+3d", "to": "in 4d"})
 
 
 def test_the_versions_of_a_job_say_of_how_many_runs_they_speak(lived_in: Root) -> None:

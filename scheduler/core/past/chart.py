@@ -150,7 +150,7 @@ def arrange(
         now=now,
         marks=tuple(marks),
         more=more,
-        coming=tuple(slot for slot in coming if max(start, now) < slot < end),
+        coming=tuple(slot for slot in coming if slot > now and start <= slot < end),
         bands=tuple(bands),
         ticks=tuple(sorted((each for each in ticks if start <= each.at < end), key=lambda each: each.at)),
         stretches=tuple(_cut(stretches, start, end)),

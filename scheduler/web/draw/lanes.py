@@ -67,7 +67,7 @@ def lanes(
     ]
     foot = (COST + HIGH if costs else DURATION + HIGH) + 8
     parts = [
-        f"<title>{escape(_title(found, there))}</title><desc>{escape(summary(found))}</desc>",
+        f"<title>{escape(_title(found, there))}</title><desc>{escape(_shown(summary(found)))}</desc>",
         *_stretches(found.stretches, axis, foot),
         *_axis_lines(axis, there, foot),
         *_bands(found, axis),

@@ -17,6 +17,7 @@ from scheduler.service.timeline import changes_of, timeline
 from scheduler.service.verdict import verdict
 from scheduler.service.versions import list_versions
 from scheduler.web import windows
+from scheduler.web.frame import zone_in
 from scheduler.web.pages import explain
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from scheduler.core.comparisons import VersionJson
 
 RUNS, VERSIONS, CHANGES = 20, 15, 15
-COUNTED = 20_000  # newest rows of the job by which its texts are measured
+COUNTED = 10_000  # newest rows of the job by which its texts are measured
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,7 +58,7 @@ def page(root: Root, query: Mapping[str, str], job_id: str) -> View:
     return View(
         about=about,
         zone=zone,
-        verdict=verdict(root, about["job"], versions, query.get("tz") or zone),
+        verdict=verdict(root, about["job"], versions, zone_in(query) or zone),
         timeline=drawn,
         windows=windows.beside(drawn.start, drawn.end),
         answer=explain.page(root, {"job": job_id, "at": query["at"]}).one if query.get("at") else None,
