@@ -262,6 +262,14 @@ def test_a_caller_sees_the_texts_of_its_own_jobs_only(lived_in: Root) -> None:
     assert client.get("/jobs/flaky.json").status_code == 404
 
 
+def test_older_runs_of_a_job_are_a_page_further(lived_in: Root) -> None:
+    broken(lived_in)
+    found = told(lived_in, "/jobs/flaky", before="3")
+    assert [each["id"] for each in found["runs"]] == ["flaky:2", "flaky:1"]
+    assert "Newest</a>" in page(lived_in, "/jobs/flaky", before="3")
+    assert asking(lived_in).get("/jobs/flaky?before=x", headers=HTML).status_code == 400
+
+
 def test_older_runs_of_a_text_are_a_page_further(lived_in: Root) -> None:
     sha256 = newest_text(lived_in, "heartbeat")
     first = told(lived_in, f"/jobs/heartbeat/versions/{sha256}", before="1")["version"]

@@ -93,8 +93,12 @@ def _head(found: Condition) -> tuple[Literal["good", "bad", "wait", "quiet"], st
     if found.overdue:
         return "bad", "!", "Overdue", f": {found.overdue.rstrip('.')}."
     if found.last_at is None:
+        if found.running_since is not None:
+            return "quiet", "▶", "Running", " for the first time."
         return "quiet", "○", "Never run", "."
-    return "good", "✓", "Healthy", _healthy(found)
+    if found.last_status is not RunStatus.SUCCEEDED:
+        return "quiet", "○", "Idle", _last_run(found)
+    return "good", "✓", "Healthy", _last_run(found)
 
 
 def _failing(found: Condition) -> str:
@@ -112,7 +116,7 @@ def _failing(found: Condition) -> str:
     return f"{told}."
 
 
-def _healthy(found: Condition) -> str:
+def _last_run(found: Condition) -> str:
     assert found.last_at is not None
     ended = {None: "ended", RunStatus.CANCELLED: "was cancelled"}.get(found.last_status, str(found.last_status))
     told = f": its last run, {spoken(found.last_at, found.now, found.zone)}, {ended.replace('_', ' ')}"

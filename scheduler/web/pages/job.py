@@ -17,6 +17,7 @@ from scheduler.service.timeline import changes_of, timeline
 from scheduler.service.verdict import verdict
 from scheduler.service.versions import list_versions
 from scheduler.web import windows
+from scheduler.web.api.asked import number_of
 from scheduler.web.frame import zone_in
 from scheduler.web.pages import explain
 
@@ -45,13 +46,13 @@ class View:
 
 
 def page(root: Root, query: Mapping[str, str], job_id: str) -> View:
-    """query: `at`, an instant to explain; `from` and `to`, or `window` such as 7d, for the chart.
+    """query: `at`, an instant to explain; `from` and `to`, or `window` such as 7d, for the chart; `before`, a run.
 
     Raises: UnknownError, UsageError.
     """
     about = show_job(root, job_id)
     zone = about["job"]["schedule"].get("timezone") or "UTC"
-    found = history(root, job_id, count=RUNS)
+    found = history(root, job_id, count=RUNS, before=number_of(query.get("before") or None))
     start, end = (explain.instant_in(root, job_id, query.get(name, "")) for name in ("from", "to"))
     drawn = timeline(root, job_id, since=start, until=end, back=windows.length(query))
     versions = list_versions(root, job_id, count=VERSIONS, newest=COUNTED)["versions"]

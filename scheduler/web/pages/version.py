@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from scheduler.core.values.forge import Forge
-from scheduler.core.values.problems import UsageError
 from scheduler.service.forge import forge_of_root
 from scheduler.service.root import Root
 from scheduler.service.version import NEWEST, ShownVersion, show_version
+from scheduler.web.api.asked import number_of
 
 RUNS = 50
 MOST_TEXT = 64 * 1024  # characters of a text on a page; the API gives it whole
@@ -28,10 +28,7 @@ class View:
 
 def page(root: Root, query: Mapping[str, str], job_id: str, sha256: str) -> View:
     """query: `before`, the number of the run that the runs of a page come after. Raises: UnknownError, UsageError."""
-    before = query.get("before") or None
-    if before is not None and not (before.isascii() and before.isdigit() and len(before) <= 15):
-        raise UsageError("before is not the number of a run", hint="leave it out to begin with the newest run")
-    found = show_version(root, job_id, sha256, count=RUNS, before=None if before is None else int(before))
+    found = show_version(root, job_id, sha256, count=RUNS, before=number_of(query.get("before") or None))
     job = root.known(job_id)
     text = found.text
     return View(

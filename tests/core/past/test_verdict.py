@@ -102,9 +102,14 @@ def test_a_running_job_says_since_when() -> None:
     )
 
 
+def test_the_first_run_of_a_job_is_said_to_be_that() -> None:
+    word, text = told(Status.ACTIVE, running_since=NOW - timedelta(minutes=10))
+    assert (word, text) == ("Running", "Running for the first time. It has been running since today 13:20.")
+
+
 def test_a_cancelled_run_was_cancelled() -> None:
     found = told(Status.ACTIVE, last_at=NOW - timedelta(days=8), last_status=RunStatus.CANCELLED)
-    assert found == ("Healthy", "Healthy: its last run, 25 February 13:30, was cancelled.")
+    assert found == ("Idle", "Idle: its last run, 25 February 13:30, was cancelled.")
 
 
 def test_times_are_said_in_the_zone_of_the_page() -> None:
