@@ -19,21 +19,29 @@ OF_TEXT = (
 
 
 def texts_like(sql: Connection, job_id: str, prefix: str, *, most: int) -> list[str]:
-    """The sha256 of texts that runs of a job had, and that begin with these digits; at most `most` of them."""
+    """The sha256 of texts that runs of a job had, and that begin with these digits; at most `most` of them.
+
+    Of texts that have the first seven digits in common, one is found for these alone; more digits tell them apart.
+    """
+    if len(prefix) >= KEY:
+        row = sql.execute(
+            "SELECT task_sha256 FROM runs INDEXED BY runs_of_text WHERE job_id = ? AND task_sha256 NOTNULL"
+            " AND substr(task_sha256, 1, 7) = ? AND +task_sha256 >= ? AND +task_sha256 < ? LIMIT 1",
+            (job_id, prefix[:KEY], prefix, f"{prefix}g"),
+        ).fetchone()
+        return [] if row is None else [row["task_sha256"]]
     found: list[str] = []
-    start = after = prefix[:KEY]
+    after = prefix
     while len(found) < most:
         row = sql.execute(
             "SELECT substr(task_sha256, 1, 7) AS key, task_sha256 FROM runs WHERE job_id = ? AND task_sha256 NOTNULL"
-            f" AND substr(task_sha256, 1, 7) {'>' if after != start or found else '>='} ?"
-            " ORDER BY substr(task_sha256, 1, 7) LIMIT 1",
+            f" AND substr(task_sha256, 1, 7) {'>' if found else '>='} ? ORDER BY substr(task_sha256, 1, 7) LIMIT 1",
             (job_id, after),
         ).fetchone()
-        if row is None or not row["key"].startswith(start):
+        if row is None or not row["key"].startswith(prefix):
             break
         after = row["key"]
-        if row["task_sha256"].startswith(prefix):
-            found.append(row["task_sha256"])
+        found.append(row["task_sha256"])
     return found
 
 

@@ -128,6 +128,7 @@ QUERIES: dict[str, Callable[[sqlite3.Connection], object]] = {
     "newest versions": lambda sql: queries.used_versions(sql, "j", newest=1_000, most=20),
     "a version": lambda sql: queries.used_versions(sql, "j", text=OLD, newest=1_000),
     "texts that begin with": lambda sql: of_text.texts_like(sql, "j", "a", most=5),
+    "a text that begins with": lambda sql: of_text.texts_like(sql, "j", OLD[:12], most=5),
     "runs with a text": lambda sql: of_text.runs_with_text(sql, "j", OLD, limit=50),
     "older runs with a text": lambda sql: of_text.runs_with_text(sql, "j", OLD, before=2_000, limit=50),
     "the text before": lambda sql: of_text.text_before(sql, "j", NEW),

@@ -276,3 +276,12 @@ def test_older_runs_of_a_text_are_a_page_further(lived_in: Root) -> None:
     assert first["runs"] == []
     answer = asking(lived_in).get(f"/jobs/heartbeat/versions/{sha256}?before=x", headers=HTML)
     assert answer.status_code == 400
+
+
+def test_a_window_with_more_rows_than_are_drawn_says_so(lived_in: Root, monkeypatch: pytest.MonkeyPatch) -> None:
+    broken(lived_in)
+    monkeypatch.setattr("scheduler.service.timeline.MOST_MARKS", 2)
+    found = told(lived_in, "/jobs/flaky")["timeline"]
+    assert [each["n"] for each in found["marks"]] == [3, 4]
+    assert found["more"]
+    assert "than the 2 newest, which are drawn" in page(lived_in, "/jobs/flaky")
