@@ -76,11 +76,10 @@ def newest_changes(sql: Connection, job_ids: Collection[str]) -> dict[str, Audit
     """The newest change of each job's definition or text."""
     newest = (
         "SELECT seq FROM audit WHERE job_id = ids.value AND action IN ('create', 'update', 'task', 'commit', 'revive')"
-        " ORDER BY seq DESC LIMIT 1"
+        " ORDER BY seq DESC LIMIT 2"  # AUDIT_ROWS may leave out the newest
     )
-    rows = sql.execute(
-        f"{AUDIT_ROWS} AND audit.seq IN (SELECT ({newest}) FROM json_each(?) AS ids)", (json.dumps(list(job_ids)),)
-    )
+    some = f"SELECT its.seq FROM json_each(?) AS ids JOIN audit AS its ON its.seq IN ({newest})"
+    rows = sql.execute(f"{AUDIT_ROWS} AND audit.seq IN ({some}) ORDER BY audit.seq", (json.dumps(list(job_ids)),))
     return {row["job_id"]: to_audit_row(row) for row in rows.fetchall()}
 
 
@@ -97,14 +96,13 @@ def costs_since(sql: Connection, job_ids: Collection[str], since: datetime) -> d
     return found
 
 
-def owners(sql: Connection, job_ids: Sequence[str] | None = None) -> dict[str, str | None]:
-    """The owner that the definition of each of these jobs names, or of all."""
-    some, values = (
-        ("", ()) if job_ids is None else (" AND id IN (SELECT value FROM json_each(?))", (json.dumps(job_ids),))
-    )
+def names(sql: Connection, job_ids: Sequence[str] | None = None) -> dict[str, tuple[str | None, str | None]]:
+    """The owner and the name that the definition of each of these jobs gives, or of all."""
+    some = "" if job_ids is None else " AND id IN (SELECT value FROM json_each(?))"
     rows = sql.execute(
-        "SELECT id, json_extract(spec, '$.owner') FROM jobs JOIN definitions ON definitions.job_id = jobs.id"
-        f" AND definitions.generation = jobs.generation{some}",
-        values,
+        "SELECT id, json_extract(spec, '$.owner'), json_extract(spec, '$.name') FROM jobs JOIN definitions"
+        " ON definitions.job_id = jobs.id AND definitions.generation = jobs.generation"
+        f"{some}",
+        () if job_ids is None else (json.dumps(job_ids),),
     )
-    return dict(rows.fetchall())
+    return {job_id: (owner, name) for job_id, owner, name in rows.fetchall()}

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, cast
 from scheduler.core import views
 from scheduler.core.due.expected import Alarm, Kind, alarm_texts, starved_texts
 from scheduler.core.due.place import holding, place_texts
+from scheduler.core.past.outcome import state_of
 from scheduler.core.times.fires import coming
 from scheduler.core.values.facts import Fault, Job, JobSummary, Status, SyncState, summary_of
 from scheduler.core.values.instants import instant
@@ -130,6 +131,10 @@ class Table:
 
     def status(self, job: JobSummary) -> Status:
         return job.status(self._now, waits=holding(self.lost, job) is not None)
+
+    def state(self, job: JobSummary) -> str:
+        """Its status, but what its latest run came to if nothing keeps it from running."""
+        return state_of(job, self.status(job))
 
     def words(self, job: JobSummary) -> Iterator[str]:
         """The words by which the job is found: its status, and whether it runs or fails."""
