@@ -108,7 +108,8 @@ def test_the_last_change_has_its_author_also_of_a_job_that_was_only_created(jobs
 def test_rows_for_pages_are_those_of_the_whole_list(lived_in: Root) -> None:
     root = service_root(lived_in.path)
     whole = list_jobs(root, full=False)
-    found, after = [], None
+    found: list[object] = []
+    after = None
     while page := list_jobs(root, full=False, after=after, limit=2)["jobs"]:
         found += page
         after = page[-1]["id"]

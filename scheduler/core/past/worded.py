@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import groupby
@@ -19,6 +19,16 @@ _DONE = {
 }  # fmt: skip
 CHANGES = tuple(_DONE)
 NAMED = 3
+
+
+_ENDED = {"failed": "failed", "succeeded": "succeeded", "other": "cancelled", "skipped": "skipped"}
+
+
+def hours_in_words(sums: Mapping[str, int], going: int) -> str:
+    """What the hours around now hold. sums: by name of a count; going: the runs under way."""
+    ended = ", ".join(f"{sums[name]} {word}" for name, word in _ENDED.items() if sums.get(name)) or "nothing ended"
+    under_way = f"; {counted(going, 'run')} under way" if going else ""
+    return f"last 6 hours: {ended}{under_way}; next 6 hours: {counted(sums.get('coming', 0), 'fire')} to come"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from scheduler.core.past.worded import hours_in_words
 from scheduler.core.values.instants import parse_instant
-from scheduler.core.values.texts import counted
 from scheduler.service.now import now
 from scheduler.service.root import Root
 from scheduler.web.draw import ribbon as draw
@@ -45,12 +44,8 @@ class View:
     @property
     def said(self) -> str:
         """What the ribbon shows, in words."""
-        sums: Counter[str] = Counter()
-        for each in self.hours:
-            sums.update({name: int(str(each[name])) for name in (*_ENDED, "coming")})
-        ended = ", ".join(f"{sums[name]} {_WORDS.get(name, name)}" for name in _ENDED if sums[name]) or "nothing ended"
-        going = f"; {counted(len(self.ribbon['running']), 'run')} under way" if self.ribbon["running"] else ""
-        return f"last 6 hours: {ended}{going}; next 6 hours: {counted(sums['coming'], 'fire')} to come"
+        sums = {name: sum(int(str(each[name])) for each in self.hours) for name in (*_ENDED, "coming")}
+        return hours_in_words(sums, len(self.ribbon["running"]))
 
     @property
     def svg(self) -> str:
@@ -64,9 +59,6 @@ class View:
             for each in self.ribbon["parts"]
         ]
         return draw.ribbon(parts, bars, self.said)
-
-
-_WORDS = {"other": "cancelled"}
 
 
 def page(root: Root, query: Mapping[str, str]) -> View:
