@@ -16,7 +16,7 @@ _MOST_LIVES = 5_000
 def lives(sql: Connection, now: datetime) -> list[Life]:
     """When daemons were alive, by start time. Leaves out what a clock that has since gone back recorded wrongly."""
     rows = sql.execute("SELECT owner, began_at AS began, seen_at AS seen, silent, over, once FROM lives ORDER BY id")
-    return true_lives([_to_life(row) for row in rows], now)
+    return true_lives([to_life(row) for row in rows], now)
 
 
 def last_life(sql: Connection) -> Life | None:
@@ -24,10 +24,10 @@ def last_life(sql: Connection) -> Life | None:
     row = sql.execute(
         "SELECT owner, began_at AS began, seen_at AS seen, silent, over, once FROM lives ORDER BY id DESC LIMIT 1"
     ).fetchone()
-    return None if row is None else _to_life(row)
+    return None if row is None else to_life(row)
 
 
-def _to_life(row: Row) -> Life:
+def to_life(row: Row) -> Life:
     return from_row(Life, row, over=bool(row["over"]), once=bool(row["once"]))
 
 

@@ -13,6 +13,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, pass_context
 from jinja2.runtime import Context
 from markupsafe import Markup
 
+from scheduler.core.past.chart import Timeline
 from scheduler.core.past.outcome import SIGNS, tone_of
 from scheduler.core.plan.clocks import PART
 from scheduler.core.plan.headline import times_as_many
@@ -21,6 +22,7 @@ from scheduler.core.values.instants import instant, parse_instant
 from scheduler.core.values.texts import counted, json_text
 from scheduler.web.assets import static
 from scheduler.web.draw.clock import strip
+from scheduler.web.draw.lanes import lanes
 from scheduler.web.links import Links
 
 _ANSI = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\-_])")
@@ -97,6 +99,20 @@ def clock(counts: tuple[int, ...], both: Iterable[tuple[int, ...] | None], label
 
 
 @pass_context
+def chart(context: Context, found: Timeline, zone: str, at: str | None) -> Markup:
+    """The chart of a job, in the zone of the page or else of the job. at: the instant that the page explains."""
+    asked = {name: text for name, text in context["frame"].query.items() if name != "at"}
+    drawn = lanes(
+        found,
+        zone=context["frame"].zone or zone,
+        link=lambda instant: f"{Links().here(asked, at=instant)}#answer",
+        at=None if at is None else parse_instant(at),
+        money=lambda amount: money(amount, found.currency or ""),
+    )
+    return Markup(drawn)
+
+
+@pass_context
 def told(context: Context, text: str, zone: str = "") -> str:
     """A text of the scheduler with the instants in it as `when` shows them."""
     return with_wall_times(text, context["frame"].zone or zone or "UTC")
@@ -143,6 +159,7 @@ def environment() -> Environment:
         "clock": clock,
         "sign": SIGNS.__getitem__,
         "tone": tone_of,
+        "chart": chart,
         "times_as_many": times_as_many,
     }
     return made

@@ -10,6 +10,7 @@ from fastapi import APIRouter, Request
 from fastapi.encoders import jsonable_encoder
 from starlette.responses import HTMLResponse, JSONResponse, Response
 
+from scheduler.core.values.codec import Stored
 from scheduler.core.values.problems import RefusedError, SchedulerError, UnavailableError, UnknownError, UsageError
 from scheduler.service.root import Root
 from scheduler.web.api.asked import JobId, RunId, the_job, the_run
@@ -52,7 +53,9 @@ def show(
     try:
         view = page(call.root, {**request.query_params, **request.path_params})
         if wants_json(request):
-            return JSONResponse(jsonable_encoder({each.name: getattr(view, each.name) for each in fields(view)}))
+            values = {each.name: getattr(view, each.name) for each in fields(view)}
+            told = {name: each.to_json() if isinstance(each, Stored) else each for name, each in values.items()}
+            return JSONResponse(jsonable_encoder(told))
         around = frame(call.root, request.query_params)
         values = {"view": view, "frame": around, "path": request.url.path, "pages": PAGES}
         return HTMLResponse(render(template, values))

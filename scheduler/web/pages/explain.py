@@ -36,7 +36,7 @@ def page(root: Root, query: Mapping[str, str]) -> View:
     job = query.get("job", "")
     if not job:
         raise UsageError("explain needs a job", hint="add ?job=ID to the address")
-    at, start, until = (_instant(root, job, query.get(name, "")) for name in ("at", "from", "to"))
+    at, start, until = (instant_in(root, job, query.get(name, "")) for name in ("at", "from", "to"))
     found = explain_slots(root, job, at=at, start=start, until=until)
     known = root.known(job)
     zone = "UTC" if known is None else known.file.spec.schedule.timezone
@@ -45,7 +45,8 @@ def page(root: Root, query: Mapping[str, str]) -> View:
     return View(job=job, timezone=zone, one=cast("ExplainJson", found))
 
 
-def _instant(root: Root, job: str, text: str) -> datetime | None:
+def instant_in(root: Root, job: str, text: str) -> datetime | None:
+    """The instant that a parameter means; None for an empty one. Raises: UsageError."""
     if not text:
         return None
     try:
