@@ -18,7 +18,7 @@ GLOBAL = ("root", "state", "db", "as_json", "utc", "local", "verbose", "quiet")
 GROUPS: Mapping[str, Mapping[str, tuple[str, str]]] = {
     "Look": {
         "status": ("status", "Show the state of everything on one screen."),
-        "top": ("top", "Show the status live on a terminal."),
+        "top": ("top", "Show the page Now on a terminal."),
         "list": ("jobs", "List the jobs: status, schedule, next and last run."),
         "show": ("jobs", "Show one job, or one run of it."),
         "next": ("jobs", "Show the next fires."),

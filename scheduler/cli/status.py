@@ -17,7 +17,7 @@ from scheduler.core.values.texts import counted
 from scheduler.service.status import status
 
 if TYPE_CHECKING:
-    from scheduler.core.answers import DaemonJson, FailingJson, ReachJson, StatusJson, StatusRunJson
+    from scheduler.core.answers import DaemonJson, FailingJson, NeedJson, ReachJson, StatusJson, StatusRunJson
 
 _SHOWN = 5  # rows per section
 _LABEL = 9
@@ -44,7 +44,7 @@ def status_command(given: Globals, exit_code: bool) -> None:
 
 def status_lines(found: StatusJson, now: datetime, *, coloured: bool = False) -> Iterator[str]:
     """The screen, line by line: section after section, each with at most five rows."""
-    yield _line("daemon", _daemon_text(found["daemon"]), found["daemon"]["severity"], coloured)
+    yield _line("daemon", daemon_text(found["daemon"]), found["daemon"]["severity"], coloured)
     if found["daemon"]["hint"]:
         yield _line(" ", found["daemon"]["hint"])
     yield _line("jobs", _jobs_text(found))
@@ -66,6 +66,9 @@ def status_lines(found: StatusJson, now: datetime, *, coloured: bool = False) ->
     yield from _rows("overdue", overdue, "list", coloured)
     waiting = [(each["id"], render.in_zone(each["message"])) for each in found["waiting"]]
     yield from _rows("waiting", waiting, "list --status waiting", coloured)
+    for kind in ("paused", "budget", "token"):  # what has no section of its own
+        needs = [(each["job_id"] or "", _need_text(each, now)) for each in found["needs"] if each["kind"] == kind]
+        yield from _rows(kind, needs, "list", coloured)
     yield from _rows(
         "next",
         [
@@ -89,6 +92,11 @@ def status_lines(found: StatusJson, now: datetime, *, coloured: bool = False) ->
         yield _line("", f"needs attention: {', '.join(found['attention'])}", "error", coloured)
     else:
         yield _line("", "nothing needs attention", "ok", coloured)
+
+
+def _need_text(need: NeedJson, now: datetime) -> str:
+    until = "" if need["until"] is None or need["kind"] == "budget" else f", {render.ago(need['until'], now)}"
+    return f"{render.in_zone(need['text'])}{until}"
 
 
 def _channel_lines(found: ReachJson, now: datetime, coloured: bool) -> Iterator[str]:
@@ -120,7 +128,7 @@ def _rows(label: str, rows: Sequence[tuple[str, str]], more: str, coloured: bool
         yield f"{'':<{_LABEL}}and {len(rows) - _SHOWN} more: scheduler {more}"
 
 
-def _daemon_text(daemon: DaemonJson) -> str:
+def daemon_text(daemon: DaemonJson) -> str:
     if daemon["state"] == "serving":
         return f"serving since {render.local_time(daemon['since'])}, process {daemon['pid']} on {daemon['host']}"
     return render.in_zone(daemon["message"])

@@ -600,10 +600,24 @@ class ReachJson(TypedDict):
     oldest_at: Instant | None  # when what the oldest of them tells happened
 
 
+class NeedJson(TypedDict):
+    """Something that needs a person, or that waits for an instant."""
+
+    kind: str  # stopped, failing, overdue, invalid, ...
+    urgent: bool  # False: it ends by itself
+    job_id: str | None
+    run: str | None  # that shows it
+    since: Instant | None
+    until: Instant | None  # when it may end by itself
+    text: str
+    change: ChangeSinceJson | None  # the change just before it
+
+
 class StatusJson(TypedDict):
     healthy: bool
     exit_code: int
     attention: list[str]  # what needs a person
+    needs: list[NeedJson]  # a line for each of these, and for what waits until an instant
     at: Instant
     never_synced: bool
     daemon: DaemonJson

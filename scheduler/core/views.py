@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, cast
@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any, cast
 from scheduler.core.due.budgets import Spending, Standing
 from scheduler.core.due.due import next_to_fire, start_of
 from scheduler.core.due.expected import Alarm
-from scheduler.core.due.place import PlaceFault
+from scheduler.core.due.place import PlaceFault, holding
 from scheduler.core.times.fires import coming, on_the_wall
 from scheduler.core.times.words import describe
-from scheduler.core.values.facts import Commit, Job, JobSummary, Pause, RunnerFile, Status, version
+from scheduler.core.values.facts import Commit, Job, JobSummary, Pause, RunnerFile, Status, SyncState, version
 from scheduler.core.values.instants import instant, on_the_clock
 from scheduler.core.values.problems import Problem
 from scheduler.core.values.runs import AuditRow, Run
@@ -182,6 +182,33 @@ def list_json(
             "held": held,
         },
         "synced": synced,
+    }
+
+
+def summary_json(
+    jobs: Sequence[JobSummary],
+    now: datetime,
+    *,
+    lost: Sequence[PlaceFault] = (),
+    running: Collection[str] = (),
+    held: str | None = None,
+) -> Json:
+    """The summary of `list_json`, without a row of each job. running: the jobs that have a run under way."""
+    statuses = [job.status(now, waits=bool(lost) and holding(lost, job) is not None) for job in jobs]
+    fires = [
+        job.next_run_at
+        for job, status in zip(jobs, statuses, strict=True)
+        if status is Status.ACTIVE and job.next_run_at is not None and start_of(job) is not None
+    ]
+    there = [job for job in jobs if not job.archived]
+    return {
+        "total": len(jobs),
+        **{status.value: statuses.count(status) for status in Status},
+        "running": sum(job.id in running for job in jobs),
+        "failing": sum(job.consecutive_errors > 0 for job in there),
+        "invalid": sum(job.sync_state in (SyncState.INVALID, SyncState.CONFLICT) for job in there),
+        "next_fire_at": _instant(min(fires, default=None)),
+        "held": held,
     }
 
 

@@ -16,7 +16,7 @@ from scheduler.ledger.queries import FAILED
 from scheduler.ledger.rows import AUDIT_ROWS, SLOTS, moment, stamp, to_audit_row
 
 MOST_CHANGES = 500
-_CHANGE = (  # as the index audit_changes has it
+CHANGE = (  # as the index audit_changes has it
     "action NOT IN ('failure', 'stopped', 'recovery', 'skip', 'flapping', 'overdue', 'alarm', 'all_clear',"
     " 'over_budget', 'other_model', 'cancel')"
 )
@@ -72,7 +72,7 @@ def marks(sql: Connection, job_id: str, start: datetime, end: datetime, *, most:
 
 def changes_until(sql: Connection, job_id: str, end: datetime, *, most: int = MOST_CHANGES) -> list[AuditRow]:
     """The newest changes of a job before an instant, oldest first. What its runs have caused is no change."""
-    newest = f"SELECT seq FROM audit INDEXED BY audit_changes WHERE job_id = ? AND {_CHANGE} AND at < ?"
+    newest = f"SELECT seq FROM audit INDEXED BY audit_changes WHERE job_id = ? AND {CHANGE} AND at < ?"
     rows = sql.execute(
         f"{AUDIT_ROWS} AND audit.seq IN ({newest} ORDER BY seq DESC LIMIT ?) ORDER BY audit.seq DESC",
         (job_id, stamp(end), most),

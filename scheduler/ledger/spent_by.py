@@ -26,6 +26,16 @@ def spent(sql: Connection, start: datetime, end: datetime) -> list[Spent]:
     return [Spent(job_id=row[0], currency=row[1], amount=amount_of(row[2]), runs=row[3]) for row in rows]
 
 
+def spent_of(sql: Connection, job_id: str, start: datetime, end: datetime) -> list[Spent]:
+    """By one job, or `@root`, in this time; in each currency."""
+    rows = sql.execute(
+        "SELECT currency, sum(nano), sum(runs) FROM spending WHERE job_id = ? AND since >= ? AND since < ?"
+        " GROUP BY currency ORDER BY currency",
+        (job_id, stamp(start)[:16], stamp(end)[:16]),
+    )
+    return [Spent(job_id=job_id, currency=row[0], amount=amount_of(row[1]), runs=row[2]) for row in rows]
+
+
 def newest_runs(sql: Connection, job_ids: Iterable[str], newest: int) -> dict[str, list[SpentRun]]:
     """Those of the `newest` runs of each job that have ended and have a cost or a class of an end, newest first."""
     query = (

@@ -76,15 +76,34 @@ def change_since_success(sql: Connection, run: Run) -> ChangeSince | None:
     return ChangeSince(what=" and ".join(changed), to=to, commit=_newest_commit(sql, before, run))
 
 
-def change_before_failures(sql: Connection, job_id: str) -> ChangeSince | None:
-    """What changed between a job's last success and the first failure after it. None as above."""
+def first_failure(sql: Connection, job_id: str) -> Run | None:
+    """The first run since a job's last success that failed or could not start. None if it has never succeeded."""
     success = (
         "SELECT n FROM runs WHERE job_id = ? AND status = 'succeeded' AND task_of IS NULL"
         " ORDER BY finished_at DESC LIMIT 1"
     )
-    where = f"job_id = ? AND n > ({success}) AND {queries.FAILED} ORDER BY n LIMIT 1"
-    found = find_runs(sql, where, job_id, job_id)
-    return change_since_success(sql, found[0]) if found else None
+    found = find_runs(sql, f"job_id = ? AND n > ({success}) AND {queries.FAILED} ORDER BY n LIMIT 1", job_id, job_id)
+    return found[0] if found else None
+
+
+def change_before_failures(sql: Connection, job_id: str) -> ChangeSince | None:
+    """What changed between a job's last success and the first failure after it. None as above."""
+    found = first_failure(sql, job_id)
+    return None if found is None else change_since_success(sql, found)
+
+
+def newest_change(sql: Connection, job_id: str, since: datetime) -> ChangeSince | None:
+    """The newest change of a job's text or definition since then, whatever has run. None if there was none."""
+    row = sql.execute(
+        f"{AUDIT_ROWS} AND audit.job_id = ? AND at >= ? AND action IN ('update', 'task', 'commit')"
+        " ORDER BY audit.seq DESC LIMIT 1",
+        (job_id, stamp(since)),
+    ).fetchone()
+    if row is None:
+        return None
+    found = to_audit_row(row)
+    what = "text" if "task" in (found.action, found.field) else "definition"
+    return ChangeSince(what=what, to=str(found.after), commit=found.commit)
 
 
 def _newest_commit(sql: Connection, before: Run, run: Run) -> Commit | None:

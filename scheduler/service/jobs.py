@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, cast
@@ -13,15 +13,16 @@ from typing import TYPE_CHECKING, cast
 from scheduler.core import views
 from scheduler.core.due.expected import Alarm, Kind, alarm_texts, starved_texts
 from scheduler.core.due.place import holding, place_texts
+from scheduler.core.past.outcome import state_of
 from scheduler.core.times.fires import coming
-from scheduler.core.values.facts import Fault, Job, JobSummary, Status, summary_of
+from scheduler.core.values.facts import Fault, Job, JobSummary, Status, SyncState, summary_of
 from scheduler.core.values.instants import instant
 from scheduler.core.values.problems import UsageError, meant
 from scheduler.core.values.runs import Run, RunStatus
 from scheduler.core.values.settings import Settings
 from scheduler.core.values.spec import Schedule
 from scheduler.core.values.texts import short
-from scheduler.core.values.usage import ResultFormat
+from scheduler.core.values.usage import OtherModel, ResultFormat
 from scheduler.ledger import budgets, evidence, places, queries, syncs
 from scheduler.ledger.agents import other_models
 from scheduler.ledger.reach import dead_channels
@@ -42,62 +43,122 @@ _NEVER_FIRE = (Status.ARCHIVED, Status.DISABLED, Status.STOPPED, Status.MANUAL, 
 
 
 def list_jobs(
-    root: Root, *, status: str | None = None, tag: str | None = None, problems: bool = False, full: bool = True
+    root: Root,
+    *,
+    status: str | None = None,
+    tag: str | None = None,
+    problems: bool = False,
+    full: bool = True,
+    only: Collection[str] | None = None,
+    after: str | None = None,
+    limit: int | None = None,
 ) -> ListJson:
     """Every job, including archived ones, and the problems of the last sync; for a root never synced, of its files.
 
     status: one or several, separated by commas; `running` and `failing` are additional filters.
     full: False leaves out what a table does not show, such as the definition of each job and its current task text,
     which would read one file per job.
+    only: the ids among which it looks. after, limit: at most so many jobs, with ids after this one. The rest of the
+    answer covers the whole root.
     Raises: UsageError for an unknown status.
     """
     statuses = None if status is None else wanted_statuses(status)
     store, now = root.store(), root.clock.now()
     if store is None:
-        return _unsynced_list(root, statuses=statuses, tag=tag, problems=problems)
+        return _unsynced_list(root, statuses, tag, problems=problems, only=only, after=after, limit=limit)
     troubles = [] if not store.read_only else [store.read_only]
     with store:
         if is_new(store):
-            return _unsynced_list(root, statuses=statuses, tag=tag, problems=problems)
-        found = store.read(syncs.problems)
-        files = _Files(root) if full else None
+            return _unsynced_list(root, statuses, tag, problems=problems, only=only, after=after, limit=limit)
         known: list[Job] = store.read(queries.jobs) if full else []
         summaries = list(map(summary_of, known)) if full else store.read(queries.summaries)
-        overdue = store.read(evidence.alarms, now, summaries)
-        going: dict[str, list[Run]] = {}
-        for run in store.read(queries.active_runs):
-            going.setdefault(run.job_id, []).append(run)
-        daemon = find_daemon(root, store, summaries, now)
-        if daemon.observes:
-            overdue = [each for each in overdue if each[1].kind is not Kind.ROW]
-        alarms: dict[str, list[Alarm]] = {}
-        for _, alarm in overdue:
-            alarms.setdefault(alarm.job_id, []).append(alarm)
-        lost = store.read(places.open_faults)
-        wrong = ProblemsByJob(found)
-        other = store.read(other_models, agents_among(store, summaries))
-        rows = [
-            views.job_row(
-                job,
-                problems=wrong.of(job),
-                now=now,
-                alarms=alarms.get(job.id, ()),
-                lost=holding(lost, job),
-                running=going.get(job.id, ()),
-                other_model=other.get(job.id),
-            )
+        table = Table(root, store, summaries, now)
+        overdue = table.look_for_alarms(store, summaries)
+        wanted = [
+            job
             for job in summaries
-        ]
-        jobs = rows if files is None else [files.job_json(*each) for each in zip(known, rows, strict=True)]
+            if (after is None or job.id > after)
+            and (only is None or job.id in only)
+            and (statuses is None or not statuses.isdisjoint(table.words(job)))
+            and (tag is None or tag in job.tags)
+            and (not problems or table.is_wrong(job))
+        ][:limit]
+        other = store.read(other_models, agents_among(store, wanted))
+        rows = [table.row(job, other.get(job.id)) for job in wanted]
+        if full:
+            files, by_id = _Files(root), {job.id: job for job in known}
+            rows = [files.job_json(by_id[row["id"]], row) for row in rows]
         held = held_in(root, store)
         dead = store.read(dead_channels)
-    wanted = [job for job in jobs if _is_wanted(job, statuses, tag, problems)]
     # A daemon that is gone comes first: everything below it is a consequence or out of date.
-    troubles = [*daemon.troubles, *troubles, *place_texts(lost), *alarm_texts(overdue), *starved_texts(summaries)]
-    troubles += [f"{each.dead_text}; {each.hint}" for each in dead]
-    # The summary covers the whole root.
-    listed = views.list_json(jobs, found, troubles, held=held)
-    return {**listed, "jobs": wanted, "daemon": views.daemon_json(daemon.presence)}
+    troubles = [*table.daemon.troubles, *troubles, *place_texts(table.lost), *alarm_texts(overdue)]
+    troubles += [*starved_texts(summaries), *(f"{each.dead_text}; {each.hint}" for each in dead)]
+    return {
+        "jobs": rows,
+        "problems": views.problems_json(table.problems),
+        "troubles": troubles,
+        "summary": views.summary_json(summaries, now, lost=table.lost, running=table.running, held=held),
+        "synced": True,
+        "daemon": views.daemon_json(table.daemon.presence),
+    }
+
+
+class Table:
+    """What the rows of a table of jobs are made of. It is read once; a row is made only when it is asked for."""
+
+    def __init__(self, root: Root, store: Store, jobs: Sequence[JobSummary], now: datetime) -> None:
+        self._now = now
+        self.problems = store.read(syncs.problems)
+        self.lost = store.read(places.open_faults)
+        self.daemon = find_daemon(root, store, jobs, now)
+        self._wrong = ProblemsByJob(self.problems)
+        self._going: dict[str, list[Run]] = {}
+        self._alarms: dict[str, list[Alarm]] = {}
+        for run in store.read(queries.active_runs):
+            self._going.setdefault(run.job_id, []).append(run)
+        self.running = {
+            job_id for job_id, runs in self._going.items() if any(run.status is not RunStatus.QUEUED for run in runs)
+        }
+
+    def look_for_alarms(self, store: Store, jobs: Sequence[JobSummary]) -> list[tuple[JobSummary, Alarm]]:
+        """What is overdue of these jobs. Rows have only the alarms that were looked for."""
+        overdue = store.read(evidence.alarms, self._now, jobs)
+        if self.daemon.observes:
+            overdue = [each for each in overdue if each[1].kind is not Kind.ROW]
+        for _, alarm in overdue:
+            self._alarms.setdefault(alarm.job_id, []).append(alarm)
+        return overdue
+
+    def status(self, job: JobSummary) -> Status:
+        return job.status(self._now, waits=holding(self.lost, job) is not None)
+
+    def state(self, job: JobSummary) -> str:
+        """Its status, but what its latest run came to if nothing keeps it from running."""
+        return state_of(job, self.status(job))
+
+    def words(self, job: JobSummary) -> Iterator[str]:
+        """The words by which the job is found: its status, and whether it runs or fails."""
+        status = self.status(job)
+        yield status.value
+        if job.id in self.running:
+            yield "running"
+        if job.consecutive_errors and status is not Status.ARCHIVED:
+            yield "failing"
+
+    def is_wrong(self, job: JobSummary) -> bool:
+        """True if the last sync found something in its file, or could not apply it."""
+        return bool(self._wrong.of(job)) or (not job.archived and job.sync_state is not SyncState.SYNCED)
+
+    def row(self, job: JobSummary, other_model: OtherModel | None = None) -> JobRowJson:
+        return views.job_row(
+            job,
+            problems=self._wrong.of(job),
+            now=self._now,
+            alarms=self._alarms.get(job.id, ()),
+            lost=holding(self.lost, job),
+            running=self._going.get(job.id, ()),
+            other_model=other_model,
+        )
 
 
 def agents_among(store: Store, jobs: Iterable[JobSummary]) -> list[str]:
@@ -110,9 +171,9 @@ def agents_among(store: Store, jobs: Iterable[JobSummary]) -> list[str]:
 FILTERS = ("running", "failing")  # of `list`, in addition to the statuses
 
 
-def wanted_statuses(text: str) -> frozenset[str]:
+def wanted_statuses(text: str, further: Sequence[str] = FILTERS) -> frozenset[str]:
     """The statuses in a text such as `active,failing`. Raises: UsageError for an unknown one."""
-    known = (*(each.value for each in Status), *FILTERS)
+    known = tuple(dict.fromkeys((*(each.value for each in Status), *further)))
     words = [word.strip() for word in text.split(",") if word.strip()]
     for word in words:
         if word not in known:
@@ -131,7 +192,16 @@ def _statuses_of(job: JobRowJson) -> Iterator[str]:
         yield "failing"
 
 
-def _unsynced_list(root: Root, *, statuses: frozenset[str] | None, tag: str | None, problems: bool) -> ListJson:
+def _unsynced_list(
+    root: Root,
+    statuses: frozenset[str] | None,
+    tag: str | None,
+    *,
+    problems: bool,
+    only: Collection[str] | None,
+    after: str | None,
+    limit: int | None,
+) -> ListJson:
     """The jobs that a first sync would create. Writes nothing, and none of the jobs has a row yet."""
     found, now = read_unsynced(root), root.clock.now()
     jobs: list[JobJson] = []
@@ -144,8 +214,14 @@ def _unsynced_list(root: Root, *, statuses: frozenset[str] | None, tag: str | No
         jobs.append(cast("JobJson", {**about, "sync_state": UNSYNCED, **nobody}))
     daemon = find_daemon(root, None, found.jobs, now)
     told = views.list_json(jobs, found.problems, daemon.troubles, held=held_in(root, None), synced=False)
-    wanted = [job for job in jobs if _is_wanted(job, statuses, tag, problems)]
-    return {**told, "jobs": wanted, "daemon": views.daemon_json(daemon.presence)}
+    wanted = [
+        job
+        for job in jobs
+        if _is_wanted(job, statuses, tag, problems)
+        and (after is None or job["id"] > after)
+        and (only is None or job["id"] in only)
+    ]
+    return {**told, "jobs": wanted[:limit], "daemon": views.daemon_json(daemon.presence)}
 
 
 def _is_wanted(job: JobRowJson, statuses: frozenset[str] | None, tag: str | None, problems: bool) -> bool:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 from scheduler.core import views
 from scheduler.core.due.due import next_to_fire
@@ -15,6 +15,7 @@ from scheduler.core.due.sending import Breaker
 from scheduler.core.past.presence import DaemonState, expecting
 from scheduler.core.values.facts import JobSummary, Status, SyncState, summary_of
 from scheduler.core.values.instants import instant
+from scheduler.core.values.problems import Problem
 from scheduler.core.values.runs import Run, RunStatus
 from scheduler.core.values.settings import Settings
 from scheduler.core.values.texts import counted
@@ -23,6 +24,7 @@ from scheduler.ledger.reach import reach
 from scheduler.ledger.standing import change_before_failures
 from scheduler.ledger.store import Store
 from scheduler.root.settings import read_settings
+from scheduler.service import needs
 from scheduler.service.first import is_new, read_unsynced
 from scheduler.service.jobs import held_in
 from scheduler.service.presence import FoundDaemon, find_daemon
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
     from scheduler.core.answers import (
         ChangeSinceJson,
         FailingJson,
+        NeedJson,
         NextFireJson,
         OverdueJson,
         ReachJson,
@@ -47,9 +50,24 @@ _WRONG = (SyncState.INVALID, SyncState.CONFLICT)
 def status(root: Root) -> StatusJson:
     """Daemon, active runs, failing, overdue and waiting jobs, next fires, and what needs a person.
 
-    `attention` lists what needs a person, most urgent first; `exit_code` is 1 if the list is not empty.
+    `attention` lists what needs a person, most urgent first; `exit_code` is 1 if the list is not empty. `needs` has a
+    line for each of these, and for what waits until an instant.
     On a root that was never synced, the jobs are those that its files define, as in `list`.
     """
+    return look(root).status
+
+
+class Look(NamedTuple):
+    """A status, and by what it was told: the jobs that are not archived, each with its status and its next fire."""
+
+    status: StatusJson
+    jobs: Sequence[JobSummary]
+    statuses: Sequence[Status]
+    fires: Sequence[datetime | None]
+
+
+def look(root: Root) -> Look:
+    """As `status`."""
     store, now = root.store(), root.clock.now()
     if store is None:
         return _unsynced(root, now)
@@ -59,9 +77,11 @@ def status(root: Root) -> StatusJson:
         jobs = [job for job in store.read(queries.summaries) if not job.archived]
         daemon = find_daemon(root, store, jobs, now)
         lost = store.read(places.open_faults)
+        problems, channels = store.read(syncs.problems), store.read(reach)
         return _told(
             now,
             daemon,
+            store=store,
             held=held_in(root, store),
             troubles=[*daemon.troubles, *([store.read_only] if store.read_only else [])],
             jobs=jobs,
@@ -69,12 +89,12 @@ def status(root: Root) -> StatusJson:
             failing=_failing(store, jobs),
             overdue=_overdue(store, jobs, now, fires=not daemon.observes),
             lost=lost,
-            errors=sum(problem.is_error for problem in store.read(syncs.problems)),
-            channels=store.read(reach),
+            problems=problems,
+            channels=channels,
         )
 
 
-def _unsynced(root: Root, now: datetime) -> StatusJson:
+def _unsynced(root: Root, now: datetime) -> Look:
     found = read_unsynced(root)
     settings, _ = read_settings(root.place)
     jobs = list(map(summary_of, found.jobs))
@@ -86,7 +106,7 @@ def _unsynced(root: Root, now: datetime) -> StatusJson:
         troubles=daemon.troubles,
         never_synced=True,
         jobs=jobs,
-        errors=sum(problem.is_error for problem in found.problems),
+        problems=found.problems,
         channels=[
             Reach(channel=each, breaker=Breaker(name=each.name)) for each in (settings or Settings()).channels.values()
         ],
@@ -97,6 +117,7 @@ def _told(
     now: datetime,
     daemon: FoundDaemon,
     *,
+    store: Store | None = None,
     held: str | None,
     troubles: Sequence[str],
     never_synced: bool = False,
@@ -105,9 +126,9 @@ def _told(
     failing: Sequence[FailingJson] = (),
     overdue: Sequence[OverdueJson] = (),
     lost: Sequence[PlaceFault] = (),
-    errors: int = 0,
+    problems: Sequence[Problem] = (),
     channels: Sequence[Reach] = (),
-) -> StatusJson:
+) -> Look:
     statuses = [job.status(now, waits=bool(lost) and holding(lost, job) is not None) for job in jobs]
     wrong = sum(job.sync_state in _WRONG for job in jobs)
     guarded = sum(job.sync_state is SyncState.HELD for job in jobs)
@@ -127,17 +148,29 @@ def _told(
         expected=expecting(jobs, now),
         wrong=wrong,
         guarded=guarded,
-        errors=errors,
+        errors=sum(problem.is_error for problem in problems),
         troubles=troubles,
         held=held,
         dead=[each for each in channels if each.is_dead],
     )
     if never_synced:
         attention.append("never synced")
-    return {
+    listed = [
+        *_of_daemon(daemon, attention, troubles, held, never_synced=never_synced),
+        *needs.of_jobs(store, jobs, statuses, failing=failing, overdue=overdue, lost=lost, problems=problems, now=now),
+        *(() if store is None else needs.of_root(store, jobs, channels, now)),
+    ]
+    ending = needs.counted_kinds(listed, "paused", "token")
+    if ending["paused"]:
+        attention.append(f"{ending['paused']} paused beyond the end of the schedule")
+    if ending["token"]:
+        attention.append(f"{counted(ending['token'], 'token')} about to expire")
+    fires = [next_to_fire(job, now) for job in jobs]
+    told: StatusJson = {
         "healthy": not attention,
         "exit_code": 1 if attention else 0,
         "attention": attention,
+        "needs": listed,
         "at": instant(now),
         "never_synced": never_synced,
         "daemon": views.daemon_json(daemon.presence),
@@ -169,10 +202,11 @@ def _told(
             for job, each in zip(jobs, statuses, strict=True)
             if each is Status.WAITING and (found := holding(lost, job)) is not None
         ],
-        "next": _coming(jobs, now),
+        "next": _coming(jobs, fires),
         "channels": _reach_json(channels),
         "troubles": list(troubles),
     }
+    return Look(told, jobs, statuses, fires)
 
 
 def _attention(
@@ -210,6 +244,22 @@ def _attention(
     if dead:
         found.append(f"{dead[0].who} is dead" if len(dead) == 1 else f"{len(dead)} channels are dead")
     return found
+
+
+def _of_daemon(
+    daemon: FoundDaemon, attention: Sequence[str], troubles: Sequence[str], held: str | None, *, never_synced: bool
+) -> Iterator[NeedJson]:
+    """What keeps all jobs from firing, or the files from being applied."""
+    presence = daemon.presence
+    if any("daemon" in each for each in attention):
+        hint = f"; {presence.hint}" if presence.hint else ""
+        yield needs.need("daemon", f"{presence.message}{hint}", since=presence.seen_at)
+    else:
+        yield from (needs.need("trouble", each) for each in troubles)
+    if held and daemon.says.get("held_long"):
+        yield needs.need("held", f"sync is held: {held}", since=daemon.says.get("held_since"))
+    if never_synced:
+        yield needs.need("unsynced", "this root has never been synced; run `scheduler sync`")
 
 
 def _reach_json(channels: Sequence[Reach]) -> ReachJson:
@@ -274,8 +324,8 @@ def _overdue(store: Store, jobs: Sequence[JobSummary], now: datetime, *, fires: 
     ]
 
 
-def _coming(jobs: Iterable[JobSummary], now: datetime) -> list[NextFireJson]:
-    coming = ((slot, job.id, job) for job in jobs if (slot := next_to_fire(job, now)) is not None)
+def _coming(jobs: Sequence[JobSummary], fires: Sequence[datetime | None]) -> list[NextFireJson]:
+    coming = ((slot, job.id, job) for job, slot in zip(jobs, fires, strict=True) if slot is not None)
     return [
         {"job_id": job.id, **views.fire_json(slot, job.due_by)}
         for slot, _, job in heapq.nsmallest(COMING, coming, key=lambda each: each[:2])

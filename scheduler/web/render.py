@@ -14,6 +14,7 @@ from jinja2.runtime import Context
 from markupsafe import Markup
 
 from scheduler.core.past.chart import Timeline
+from scheduler.core.past.outcome import SIGNS, tone_of
 from scheduler.core.plan.clocks import PART
 from scheduler.core.plan.headline import times_as_many
 from scheduler.core.times.moments import with_wall_times
@@ -158,6 +159,8 @@ def environment() -> Environment:
         "money": money,
         "counted": counted,
         "clock": clock,
+        "sign": SIGNS.__getitem__,
+        "tone": tone_of,
         "chart": chart,
         "times_as_many": times_as_many,
     }

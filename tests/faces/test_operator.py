@@ -488,7 +488,7 @@ def test_top_draws_the_status_on_the_other_screen_until_ctrl_c(lived_in: Root) -
     )
     os.close(its_own)
     shown = b""
-    while shown.count(b"needs attention") < 2:
+    while shown.count(b"Needs you") < 2:
         shown += os.read(ours, 65536)
     process.send_signal(signal.SIGINT)
     with contextlib.suppress(OSError):

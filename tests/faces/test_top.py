@@ -13,6 +13,7 @@ import sys
 import termios
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from datetime import timedelta
 
 import pytest
 
@@ -93,7 +94,7 @@ def test_q_ends_it_and_the_terminal_is_as_it_was_before(terminal: Terminal) -> N
 def test_any_other_key_redraws_at_once(terminal: Terminal) -> None:
     terminal.until(1)
     terminal.press(b" ")
-    assert b"needs attention" in terminal.until(2)
+    assert b"Needs you" in terminal.until(2)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
@@ -117,11 +118,31 @@ def test_a_resize_redraws_at_once_and_no_line_wraps(terminal: Terminal) -> None:
 
 
 @pytest.mark.parametrize("words", [("top",), ("top", "--once")])
-def test_without_a_terminal_it_prints_the_status_once(root: Root, words: tuple[str, ...]) -> None:
+def test_without_a_terminal_it_prints_once(root: Root, words: tuple[str, ...]) -> None:
     root.ok("sync")
-    assert root.ok(*words).stdout == root.ok("status").stdout
+    assert root.ok(*words).stdout.splitlines()[1] == "Needs you: no daemon is running"
 
 
-def test_json_is_that_of_status(root: Root) -> None:
+def test_json_is_that_of_the_page_with_the_status_in_it(root: Root) -> None:
     root.ok("sync")
-    assert root.json("top", "--once") == root.json("status")
+    found = root.json("top", "--once")
+    assert found["status"] == root.json("status")
+    assert found.keys() == {"status", "counts", "ribbon", "spent", "changes"}
+
+
+def test_the_first_lines_name_the_job_that_is_broken_and_the_commit_that_broke_it(lived_in: Root) -> None:
+    lived_in.write("scripts/flaky.sh", "exit 0\n")
+    lived_in.commit()
+    lived_in.sync()
+    lived_in.ok("run", "flaky", "--wait")
+    lived_in.clock.advance(timedelta(minutes=1))
+    lived_in.write("scripts/flaky.sh", "exit 4\n")
+    commit = lived_in.commit()
+    lived_in.sync()
+    assert lived_in.cli("run", "flaky", "--wait").code == 1
+    lines = lived_in.ok("top", "--once").stdout.splitlines()
+    failing = next(place for place, line in enumerate(lines) if line.startswith("✕ failing"))
+    assert "flaky for 0s, just after" in lines[failing]
+    assert lines[failing + 1].strip().startswith(commit[:7])
+    (need,) = (each for each in lived_in.json("status")["needs"] if each["kind"] == "failing")
+    assert (need["job_id"], need["change"]["commit"]["id"]) == ("flaky", commit)

@@ -12,7 +12,20 @@ from pathlib import Path
 import pytest
 
 from scheduler.core.values.runs import RunStatus
-from scheduler.ledger import chart, lives, of_text, places, queries, runs, tallies, told, windows
+from scheduler.ledger import (
+    chart,
+    lives,
+    of_text,
+    places,
+    queries,
+    runs,
+    spent_by,
+    standing,
+    strips,
+    tallies,
+    told,
+    windows,
+)
 from scheduler.ledger.rows import stamp
 from scheduler.ledger.store import Store
 
@@ -20,6 +33,7 @@ START = datetime(2026, 1, 1, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
 FEW, MANY = 3_000, 30_000
 OLD, NEW = "a" * 64, "b" * 64
+JOBS = ["j", *(f"j{n}" for n in range(50))]
 ROW = (
     '(job_id, n, "trigger", status, reason, fire_time, requested_at, started_at, finished_at, duration_ms, generation)'
 )
@@ -139,6 +153,13 @@ QUERIES: dict[str, Callable[[sqlite3.Connection], object]] = {
     "last daemon": lives.last_life,
     "metrics: ends": tallies.run_tallies,
     "metrics: last successes": tallies.last_successes,
+    "now: what ended lately": lambda sql: strips.ended_since(sql, _end(sql) - timedelta(hours=6), _end(sql), 5_000),
+    "now: usual durations": lambda sql: strips.usual_ms(sql, JOBS),
+    "now: first failure": lambda sql: standing.first_failure(sql, "j"),
+    "now: what was spent": lambda sql: spent_by.spent_of(sql, "@root", _end(sql) - timedelta(days=1), _end(sql)),
+    "jobs: strips": lambda sql: strips.strips(sql, JOBS, 5),
+    "jobs: newest changes": lambda sql: strips.newest_changes(sql, JOBS),
+    "jobs: costs": lambda sql: strips.costs_since(sql, JOBS, _end(sql) - timedelta(days=7)),
 }
 
 
@@ -146,6 +167,19 @@ QUERIES: dict[str, Callable[[sqlite3.Connection], object]] = {
 def test_ten_times_the_history_takes_no_more_steps(histories: dict[int, sqlite3.Connection], name: str) -> None:
     few, many = (steps(histories[rows], QUERIES[name]) for rows in (FEW, MANY))
     assert many <= 1.5 * few + 10
+
+
+def test_the_strips_of_a_page_are_thirty_rows_for_each_job(histories: dict[int, sqlite3.Connection]) -> None:
+    found = strips.strips(histories[MANY], JOBS, 30)
+    assert {job_id: len(rows) for job_id, rows in found.items()} == dict.fromkeys(JOBS, 30)
+    assert all(rows == sorted(rows, key=lambda row: row.at) for rows in found.values())
+    assert found["j0"][-1].at == START + timedelta(minutes=MANY)
+
+
+def test_what_ended_lately_is_read_up_to_a_limit_newest_first(histories: dict[int, sqlite3.Connection]) -> None:
+    sql = histories[MANY]
+    found = strips.ended_since(sql, START, _end(sql) + MINUTE, 100)
+    assert (len(found), found[0].status, found[1].failed) == (100, "skipped", True)
 
 
 def test_the_steps_of_a_scan_do_grow(histories: dict[int, sqlite3.Connection]) -> None:

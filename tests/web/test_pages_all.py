@@ -57,7 +57,7 @@ def test_a_failing_job_stands_beside_the_change_just_before(lived_in: Root, clie
     assert lived_in.cli("run", "flaky", "--wait").code == 1
     lived_in.sync()
     page = client.get("/", headers={"accept": "text/html"}).text
-    assert "just before:" in page
+    assert "just after" in page
     assert commit[:7] in page
     (failing,) = lived_in.json("status", "--json")["failing"]
     assert failing["change"]["what"] == "text"

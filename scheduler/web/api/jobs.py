@@ -66,12 +66,12 @@ def jobs(
     cursor: Cursor = None,
 ) -> JobsPage:
     """Jobs by id, 200 a page. The summary covers the whole root."""
-    found = list_jobs(call.root, status=status, tag=tag, problems=problems, full=False)
     seen = visible(call)
-    rows = [job for job in found["jobs"] if seen is None or job["id"] in seen]
-    after = [job for job in rows if cursor is None or job["id"] > cursor]
-    page = after[:limit]
-    following = page[-1]["id"] if len(after) > limit else None
+    found = list_jobs(
+        call.root, status=status, tag=tag, problems=problems, full=False, only=seen, after=cursor, limit=limit + 1
+    )
+    page = found["jobs"][:limit]
+    following = page[-1]["id"] if len(found["jobs"]) > limit else None
     if seen is None:
         return {**found, "jobs": page, "next": following}
     wrong = [each for each in found["problems"] if each["job_id"] in seen]

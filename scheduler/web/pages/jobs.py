@@ -1,39 +1,51 @@
-"""Jobs: one row for each job, with filters in the address."""
+"""Jobs: one row for each job, with its last slots. Filters, groups and the page are in the address."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from scheduler.core.values.problems import UsageError
-from scheduler.service.jobs import list_jobs
+from scheduler.service.listing import GROUPS, Wanted, list_page
 from scheduler.service.root import Root
+from scheduler.web.draw import strip as draw
 
 if TYPE_CHECKING:
-    from scheduler.core.answers import JobRowJson
+    from scheduler.core.now import ListedJson, SlotJson
 
-ROWS = 200  # a page
-_FILTERS = ("status", "tag")
+FILTERS = ("q", "status", "tag", "folder", "owner")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class View:
-    jobs: list[JobRowJson]
-    total: int  # that match the filters
-    filters: dict[str, str]  # those that are set, by name
+    jobs: Sequence[ListedJson]
+    total: int  # rows on all pages
     number: int  # of the page, from 1
     pages: int
+    filters: dict[str, str]  # those that are set, by name; `group` among them
+
+    names = FILTERS
+    groups = GROUPS
+
+    @staticmethod
+    def svg(slots: Sequence[SlotJson]) -> str:
+        """The strip of a row; what it says is its title as well."""
+        found = [(each["status"], each["reason"], each["slots"]) for each in slots]
+        return draw.strip(found, f"last {draw.MOST} slots: {draw.words(found)}")
+
+    @staticmethod
+    def exceptions(slots: Sequence[SlotJson]) -> str:
+        """What did not go well in a strip, and why slots were skipped; empty if all went well."""
+        found = [(each["status"], each["reason"], each["slots"]) for each in slots]
+        return ", ".join(each for each in draw.words(found).split(", ") if not each.endswith((" succeeded", "yet")))
 
 
 def page(root: Root, query: Mapping[str, str]) -> View:
-    """query: `status` and `tag` as in `scheduler list`, and `page`. Raises: UsageError."""
-    filters = {name: query[name] for name in _FILTERS if query.get(name)}
-    found = list_jobs(root, status=filters.get("status"), tag=filters.get("tag"), full=False)["jobs"]
-    pages = max(1, -(-len(found) // ROWS))
+    """query: FILTERS, `group` and `page`. Raises: UsageError."""
+    filters = {name: query[name] for name in (*FILTERS, "group") if query.get(name)}
     asked = query.get("page") or "1"
-    if not (asked.isascii() and asked.isdigit() and len(asked) < 9 and 1 <= int(asked) <= pages):
-        raise UsageError(f"there is no such page; the last one is {pages}", hint=f"write ?page={pages}")
-    number = int(asked)
-    rows = found[(number - 1) * ROWS : number * ROWS]
-    return View(jobs=list(rows), total=len(found), filters=filters, number=number, pages=pages)
+    if not (asked.isascii() and asked.isdigit() and len(asked) < 9):
+        raise UsageError("page is not a number", hint="leave it out to see the first page")
+    found = list_page(root, Wanted(**filters), int(asked))
+    return View(**found, filters=filters)
