@@ -92,7 +92,7 @@ def now_lines(found: NowJson, now: datetime, *, coloured: bool = False) -> Itera
     }
     yield _line("", hours_in_words(sums, len(found["ribbon"]["running"])))
     running = [
-        f"{each['id']}  {render.lasting(each['started_at'], now)}"
+        f"{each['id']}  {render.lasting(min(each['started_at'], status['at']), now)}"
         + ("" if each["usual_ms"] is None else f", usually {render.duration(each['usual_ms'])}")
         for each in found["ribbon"]["running"]
     ]

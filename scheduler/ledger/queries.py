@@ -19,6 +19,7 @@ from scheduler.ledger.of_text import OF_TEXT
 from scheduler.ledger.rows import (
     ACTIVE,
     JOBS,
+    SKETCHES,
     SLOTS,
     SUMMARIES,
     find_runs,
@@ -44,6 +45,11 @@ def summaries(sql: Connection, ids: Sequence[str] | None = None) -> list[JobSumm
     """What a table shows of these jobs, or of all, including archived ones; by id."""
     where = "" if ids is None else f" WHERE jobs.id IN ({', '.join('?' * len(ids))})"
     return [to_summary(row) for row in sql.execute(f"{SUMMARIES}{where} ORDER BY id", ids or ())]
+
+
+def sketches(sql: Connection) -> list[JobSummary]:
+    """The summaries of all jobs, but for their newest slots and skips, which are None: to choose those to show."""
+    return [to_summary(row) for row in sql.execute(f"{SKETCHES} ORDER BY id")]
 
 
 def job(sql: Connection, job_id: str) -> Job | None:

@@ -52,6 +52,12 @@ SUMMARIES = f"""SELECT id, path, json_extract(spec, '$.schedule', '$.expires', '
     next_run_at, {_LAST_SLOT}, last_run_at, last_run_status, last_run_error,
     coalesce(skip.finished_at, skip.requested_at), skip.reason, run_count, consecutive_errors, updated_at
     FROM {_DEFINED} {_SKIPPED}"""
+# The same for jobs of which no row is made: without their newest slot and skip, which takes half of the time.
+SKETCHES = (
+    SUMMARIES.replace(_LAST_SLOT, "NULL")
+    .replace(f" {_SKIPPED}", "")
+    .replace("coalesce(skip.finished_at, skip.requested_at), skip.reason", "NULL, NULL")
+)
 
 # Audit rows with their commit: of the row itself in earlier versions, otherwise of its lookup. The text of a new job
 # has a row of its own in case another commit than that of the job file brought it; otherwise, the row is left out.

@@ -9,8 +9,8 @@ _SELDOM = 100_000  # new objects
 
 
 def collect_seldom() -> None:
-    """For a program that ends soon: what it makes lives about as long, and looking through it again and again would
-    take an eighth of a large sync.
+    """For a program that ends soon, or whose answers do: what it makes lives about as long, and looking through it
+    again and again would take an eighth of a large sync.
     """
     gc.freeze()
     gc.set_threshold(_SELDOM)

@@ -58,7 +58,7 @@ def list_page(root: Root, wanted: Wanted, number: int = 1) -> ListedPageJson:
     with store:
         if is_new(store):
             return _unsynced(root, wanted, statuses, number)
-        jobs = store.read(queries.summaries)
+        jobs = store.read(queries.sketches)
         table = Table(root, store, jobs, now)
         named = store.read(strips.names) if wanted.q or wanted.owner or wanted.group == "owner" else {}
         placed = _placed(_found(jobs, wanted, statuses, named, table.words, table.state), wanted, named, table.state)
@@ -124,14 +124,14 @@ def _folder(job: JobSummary) -> str:
 def _rows(
     store: Store, table: Table, shown: Sequence[tuple[str | None, JobSummary]], now: datetime
 ) -> Iterator[ListedJson]:
-    jobs = {job.id: job for _, job in shown}
+    jobs = {job.id: job for job in store.read(queries.summaries, list({job.id for _, job in shown}))}
     table.look_for_alarms(store, list(jobs.values()))
     other = store.read(other_models, agents_among(store, jobs.values()))
     slots = store.read(strips.strips, jobs, SLOTS)
     changes = store.read(strips.newest_changes, jobs)
     costs = store.read(strips.costs_since, jobs, now - COST_OF)
     named = store.read(strips.names, list(jobs))
-    for group, job in shown:
+    for group, job in ((group, jobs[job.id]) for group, job in shown if job.id in jobs):
         yield {
             **table.row(job, other.get(job.id)),
             "group": group,

@@ -16,6 +16,7 @@ from fastapi import FastAPI
 from scheduler.core.access.requests import PROXY_SECRET_VARIABLE
 from scheduler.core.values.access import AccessSettings
 from scheduler.core.values.problems import UnavailableError
+from scheduler.machine.garbage import collect_seldom
 from scheduler.machine.log import Log, write_log
 from scheduler.service.listening import Address, listen, read_address, served_root
 from scheduler.service.login import note_served
@@ -83,6 +84,7 @@ def main() -> None:
         os._exit(0)
 
     threading.Thread(target=end_with_parent, daemon=True).start()
+    collect_seldom()  # a page of ten thousand jobs makes a hundred thousand objects, and none of them is garbage
     try:
         settings = AccessSettings.from_json(json.loads(access))
         serve_web(served_root(folder, state, db, os.environ), read_address(address, allow_remote=True), settings)

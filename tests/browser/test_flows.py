@@ -193,7 +193,7 @@ def test_a_job_that_fails_comes_up_under_needs_you_with_the_commit_that_broke_it
     needs = page.get_by_role("region", name="Needs you")
     failing = needs.get_by_role("listitem").filter(has_text="failing")
     expect(failing).to_have_count(1)
-    expect(failing).to_contain_text(re.compile("report .*Ben: Count more", re.DOTALL))
+    expect(failing).to_contain_text(re.compile("report .*Ben changed its text: .*Count more", re.DOTALL))
     expect(failing).to_contain_text(site.root.git("rev-parse", "HEAD")[:7])
     assert not was_reloaded(page)
     site.root.write("scripts/report.sh", "echo fine\n")

@@ -157,6 +157,7 @@ QUERIES: dict[str, Callable[[sqlite3.Connection], object]] = {
     "now: usual durations": lambda sql: strips.usual_ms(sql, JOBS),
     "now: first failure": lambda sql: standing.first_failure(sql, "j"),
     "now: what was spent": lambda sql: spent_by.spent_of(sql, "@root", _end(sql) - timedelta(days=1), _end(sql)),
+    "jobs: all of them": queries.sketches,
     "jobs: strips": lambda sql: strips.strips(sql, JOBS, 5),
     "jobs: newest changes": lambda sql: strips.newest_changes(sql, JOBS),
     "jobs: costs": lambda sql: strips.costs_since(sql, JOBS, _end(sql) - timedelta(days=7)),

@@ -12,6 +12,11 @@ STATES = (
     Status.COMPLETED.value, Status.DISABLED.value, Status.ARCHIVED.value,
 )  # fmt: skip
 _RUNS = (Status.ACTIVE, Status.MANUAL, Status.COMPLETED)  # the latest run says more than the status
+_OF_RUN = {
+    RunStatus.SUCCEEDED.value: SUCCEEDED,
+    RunStatus.CANCELLED.value: RunStatus.CANCELLED.value,
+    RunStatus.SKIPPED.value: RunStatus.SKIPPED.value,
+}
 
 
 def state_of(job: JobSummary, status: Status) -> str:
@@ -24,9 +29,7 @@ def state_of(job: JobSummary, status: Status) -> str:
         return status.value
     if job.last_run_status is None:
         return NEVER
-    return {RunStatus.SUCCEEDED: SUCCEEDED, RunStatus.CANCELLED: "cancelled", RunStatus.SKIPPED: "skipped"}.get(
-        RunStatus(job.last_run_status), FAILING
-    )
+    return _OF_RUN.get(job.last_run_status, FAILING)
 
 
 # By state, and by the kind of what needs a person: a sign, so that colour is never the only one; how bad it is.
