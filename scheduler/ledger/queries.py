@@ -63,6 +63,17 @@ def job_ids(sql: Connection, *, since: int | None = None) -> list[str]:
     return [row["id"] for row in sql.execute(f"SELECT id FROM jobs{where} ORDER BY id", values)]
 
 
+def job_ids_with(sql: Connection, text: str, *, most: int) -> list[str]:
+    """The ids of unarchived jobs that contain a text, in any case: those that begin with it first."""
+    part = text.lower()
+    rows = sql.execute(
+        "SELECT id FROM jobs WHERE archived_at IS NULL AND instr(lower(id), ?)"
+        " ORDER BY instr(lower(id), ?) <> 1, id LIMIT ?",
+        (part, part, most),
+    )
+    return [row["id"] for row in rows]
+
+
 def runs(sql: Connection, job_id: str, *, limit: int | None = None, status: RunStatus | None = None) -> list[Run]:
     """A job's runs and skips, newest first."""
     where, values = ("", []) if status is None else (" AND status = ?", [status.value])

@@ -93,11 +93,7 @@ def of_jobs(
     yield from _places(lost, jobs, statuses)
     yield from _files(jobs, problems)
     yield from _guarded(jobs)
-    paused = [
-        job
-        for job, each in zip(jobs, statuses, strict=True)
-        if each is Status.PAUSED and (end := _end(job)) is not None and not _resumes_before(job, end)
-    ]
+    paused = [job for job in jobs if outlasts(job, now)]
     for job in paused[:MOST]:
         assert job.pause is not None
         end = _end(job)
@@ -178,8 +174,11 @@ def _end(job: JobSummary) -> datetime | None:
     return None if None in ends else max(each for each in ends if each is not None)
 
 
-def _resumes_before(job: JobSummary, end: datetime) -> bool:
-    return job.pause is not None and job.pause.until is not None and job.pause.until <= end
+def outlasts(job: JobSummary, now: datetime) -> bool:
+    """True if a job is paused beyond the end of its schedule."""
+    if job.status(now) is not Status.PAUSED or (end := _end(job)) is None:
+        return False
+    return job.pause is not None and (job.pause.until is None or job.pause.until > end)
 
 
 def of_root(store: Store, jobs: Sequence[JobSummary], channels: Sequence[Reach], now: datetime) -> Iterator[NeedJson]:

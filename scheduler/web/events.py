@@ -15,7 +15,7 @@ from typing import Annotated
 
 import anyio
 from anyio.to_thread import run_sync
-from fastapi import APIRouter, FastAPI, Header, Request
+from fastapi import APIRouter, FastAPI, Header, Query, Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
@@ -286,15 +286,19 @@ class _Events(Response):
     responses={200: {"description": "Hints, as server-sent events", "content": {"text/event-stream": {}}}},
 )
 async def events(
-    request: Request, call: Viewer, last_event_id: Annotated[str, Header(max_length=2_000)] = ""
+    request: Request,
+    call: Viewer,
+    last_event_id: Annotated[str, Header(max_length=2_000)] = "",
+    after: Annotated[str, Query(max_length=2_000, description="As Last-Event-ID, which counts if both are sent.")] = "",
 ) -> Response:
     """Say what changes: `job:ID`, `run:ID:N`, `sync`, or `reload` for all of it.
 
     A run's hint stands for its job as well. `Last-Event-ID` continues after an interruption without a gap.
     """
     streams = streams_of(request.app)
-    after = read_position(last_event_id)
+    written = last_event_id or after  # a browser sends the header once it connects again
+    position = read_position(written)
     stream = streams.open(call.caller)
-    if last_event_id and after is None:
+    if written and position is None:
         stream.tell([RELOAD])
-    return _Events(streams, stream, request, after)
+    return _Events(streams, stream, request, position)

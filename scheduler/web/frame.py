@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+from scheduler.core.times.fires import zone_of
 from scheduler.core.values.problems import UsageError
+from scheduler.core.values.texts import InputError, short
 from scheduler.service.frame import Standing, standing
 from scheduler.service.root import Root
+from scheduler.web.links import ZONE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,22 +21,26 @@ class Frame:
     zone: str  # in which times are shown; empty: each job's own
     standing: Standing
     query: dict[str, str]  # of the address
+    whole: bool = True  # the page is for somebody who sees all jobs
 
 
-def frame(root: Root, query: Mapping[str, str]) -> Frame:
+def frame(root: Root, query: Mapping[str, str], *, whole: bool = True) -> Frame:
     """Raises: UsageError for an unknown zone."""
-    zone = zone_in(query)
     return Frame(
-        root=str(root.place.label), now=root.clock.now(), zone=zone, standing=standing(root), query=dict(query)
+        root=str(root.place.label),
+        now=root.clock.now(),
+        zone=zone_in(query),
+        standing=standing(root),
+        query=dict(query),
+        whole=whole,
     )
 
 
 def zone_in(query: Mapping[str, str]) -> str:
-    """`tz`; empty for each job's own. Raises: UsageError."""
-    zone = query.get("tz", "")
+    """The zone that an address asks for; empty if it asks for none. Raises: UsageError for an unknown one."""
+    zone = query.get(ZONE, "")
     try:
-        if zone:
-            ZoneInfo(zone)
-    except (ZoneInfoNotFoundError, ValueError, OSError):
-        raise UsageError("tz is not a known time zone", hint="write one such as ?tz=UTC or ?tz=Europe/Berlin") from None
-    return zone
+        return zone_of(zone).key if zone else ""
+    except InputError as error:
+        hint = f"{error.hint} For example: ?tz=UTC or ?tz=Europe/Berlin"
+        raise UsageError(f"tz={short(zone)} is not a known time zone", hint=hint.strip()) from None

@@ -5,7 +5,6 @@ Opening the link uses up nothing, because previews of links do that too. The but
 
 from __future__ import annotations
 
-from html import escape
 from typing import Annotated
 
 from fastapi import APIRouter, Form, Query, Request
@@ -15,15 +14,9 @@ from scheduler.service.access import SESSION_FOR, log_out, redeem
 from scheduler.service.root import Root
 from scheduler.web.calls import AccessError
 from scheduler.web.guard import AccessGuard, facts_of
+from scheduler.web.render import render
 
 router = APIRouter(include_in_schema=False)
-_PAGE = """<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Log in: scheduler</title>
-<meta name="viewport" content="width=device-width"><link rel="icon" href="data:,">
-<link rel="stylesheet" href="/static/style.css"></head>
-<body><main><h1>Log in</h1><p>This link opens {root}. It works once.</p>
-<form method="post" action="/login"><input type="hidden" name="t" value="{secret}"><button>Log in</button></form>
-</main></body></html>
-"""
 
 
 @router.get("/login")
@@ -34,7 +27,7 @@ def ask(request: Request, t: Annotated[str, Query(max_length=100)] = "") -> HTML
     guard.check(facts_of(request))
     if not t:
         raise AccessError(401, "nobody is logged in", hint="`scheduler login` prints a link")
-    return HTMLResponse(_PAGE.format(root=escape(str(root.place.label)), secret=escape(t)))
+    return HTMLResponse(render("login", {"root": str(root.place.label), "secret": t}))
 
 
 @router.post("/login")

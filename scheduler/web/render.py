@@ -79,9 +79,12 @@ def when(context: Context, text: str | None, zone: str = "") -> Markup:
     """An instant as `<time>`, in the zone of the page, or in `zone` where the page shows each job in its own."""
     if not text:
         return Markup("never")
+    return Markup('<time datetime="{}">{}</time>').format(text, _in_zone(context, text, zone))
+
+
+def _in_zone(context: Context, text: str, zone: str = "") -> str:
     name = context["frame"].zone or zone or "UTC"
-    shown = parse_instant(text).astimezone(ZoneInfo(name)).strftime("%Y-%m-%d %H:%M:%S %Z")
-    return Markup('<time datetime="{}">{}</time>').format(text, shown)
+    return parse_instant(text).astimezone(ZoneInfo(name)).strftime("%Y-%m-%d %H:%M:%S %Z")
 
 
 @pass_context
@@ -90,7 +93,7 @@ def since(context: Context, text: str | None) -> Markup:
     if not text:
         return Markup("never")
     return Markup('<time data-ago datetime="{}" title="{}">{}</time>').format(
-        text, text, ago(text, context["frame"].now)
+        text, _in_zone(context, text), ago(text, context["frame"].now)
     )
 
 
@@ -167,5 +170,7 @@ def environment() -> Environment:
     return made
 
 
-def render(template: str, values: Mapping[str, Any]) -> str:
+def render(template: str, values: Mapping[str, Any], *, zone: str = "") -> str:
+    """A page whose links all carry this zone."""
+    values = {"links": Links(zone), **values}
     return environment().get_template(f"{template}.html").render(values)

@@ -56,9 +56,9 @@ def show(
             values = {each.name: getattr(view, each.name) for each in fields(view)}
             told = {name: each.to_json() if isinstance(each, Stored) else each for name, each in values.items()}
             return JSONResponse(jsonable_encoder(told))
-        around = frame(call.root, request.query_params)
+        around = frame(call.root, request.query_params, whole=not call.caller.jobs)
         values = {"view": view, "frame": around, "path": request.url.path, "pages": PAGES}
-        return HTMLResponse(render(template, values))
+        return HTMLResponse(render(template, values, zone=around.zone))
     except SchedulerError as error:
         if wants_json(request):
             raise

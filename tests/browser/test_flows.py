@@ -114,7 +114,7 @@ def inside(browser: Browser, site: Site) -> Iterator[Watched]:
 
 def opened(watched: Watched, path: str) -> Page:
     """The page at this path once it listens; it is marked, and a reload would lose the mark."""
-    with watched.page.expect_response("**/api/events"):
+    with watched.page.expect_response("**/api/events*"):
         watched.page.goto(path)
     watched.page.evaluate("window.kept = true")
     return watched.page
@@ -219,7 +219,7 @@ def test_a_page_has_one_stream_and_closes_it_when_it_is_left_or_hidden(inside: W
         with page.expect_event("requestfailed"):
             turn(page, "hidden")
         assert inside.streams == []
-        with page.expect_response("**/api/events"):
+        with page.expect_response("**/api/events*"):
             turn(page, "visible")
         assert len(inside.streams) == 1
 

@@ -32,7 +32,7 @@ def html(name: str, view: object) -> str:
         root="/root",
         now=datetime(2026, 3, 1, 12, tzinfo=UTC),
         zone="",
-        standing=Standing(synced_at=None, daemon="gone", message=""),
+        standing=Standing(synced_at=None, daemon="dead"),
         query={},
     )
     text = render(name, {"view": view, "frame": around, "path": "/", "pages": {}})
