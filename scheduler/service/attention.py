@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -26,10 +27,9 @@ class Attention:
     more: bool  # things than that
 
 
-def count_needs(store: Store, daemon: FoundDaemon, now: datetime) -> Attention:
-    """daemon: as it was found for no jobs."""
-    ids = store.read(attention.suspects, now, most=MOST + 1)
-    jobs = _jobs(store, ids[:MOST])
+def count_needs(store: Store, suspects: Sequence[str], daemon: FoundDaemon, now: datetime) -> Attention:
+    """suspects: at least the jobs that may need a person. daemon: as it was found for no jobs."""
+    jobs = _jobs(store, suspects[:MOST])
     stopped = {job.id for job in jobs if job.status(now) is Status.STOPPED}
     failing = {job.id for job in jobs if job.consecutive_errors}
     overdue = store.read(evidence.alarms, now, jobs) if jobs else []
@@ -47,10 +47,10 @@ def count_needs(store: Store, daemon: FoundDaemon, now: datetime) -> Attention:
         + len(store.read(dead_channels))
         + len(tokens)
     )
-    return Attention(count=count, more=len(ids) > MOST)
+    return Attention(count=count, more=len(suspects) > MOST)
 
 
-def _jobs(store: Store, ids: list[str]) -> list[JobSummary]:
+def _jobs(store: Store, ids: Sequence[str]) -> list[JobSummary]:
     return [job for job in store.read(queries.summaries, ids) if not job.archived] if ids else []
 
 

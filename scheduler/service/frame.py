@@ -11,9 +11,9 @@ from datetime import datetime
 
 from scheduler.core.values.problems import SchedulerError
 from scheduler.git.folder import head_ref
-from scheduler.ledger import hints, syncs, tallies
+from scheduler.ledger import attention, hints, syncs
 from scheduler.ledger.store import Store
-from scheduler.service.attention import count_needs
+from scheduler.service.attention import MOST, count_needs
 from scheduler.service.first import is_new
 from scheduler.service.forge import forge_of_root
 from scheduler.service.presence import find_daemon
@@ -51,14 +51,14 @@ def _standing(root: Root, store: Store) -> Standing:
     now = root.clock.now()
     position = store.read(hints.position)  # first: what changes meanwhile is hinted at
     daemon = find_daemon(root, store, (), now, limit=ANSWER_S)
-    revision, dirty = store.read(tallies.applied_revision)
-    found = count_needs(store, daemon, now)
+    seen = store.read(attention.glance, now, most=MOST + 1)
+    found = count_needs(store, seen.suspects, daemon, now)
     forge = forge_of_root(root)
     return Standing(
         branch=_branch(root),
-        revision=revision,
-        dirty=dirty,
-        link=forge.commit(revision) if forge is not None and revision is not None else None,
+        revision=seen.revision,
+        dirty=seen.dirty,
+        link=None if forge is None or seen.revision is None else forge.commit(seen.revision),
         synced_at=store.read(syncs.synced_at),
         daemon=daemon.presence.state.value,
         seen_at=daemon.presence.seen_at,
