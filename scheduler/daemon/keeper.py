@@ -51,7 +51,7 @@ class Keeper(ABC):
     def is_needed(self) -> bool:
         return True
 
-    def look(self, child: Popen[bytes]) -> None:
+    def look(self, child: Popen[bytes]) -> None:  # noqa: B027 - most need nothing
         """Called at each turn while it runs."""
 
     def start(self, *more: str) -> Popen[bytes]:
