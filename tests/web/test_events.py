@@ -13,6 +13,7 @@ import pytest
 
 from scheduler.core.values.access import Caller, Role
 from scheduler.core.values.hints import RELOAD, Hint, Position, read_position
+from scheduler.service.frame import standing
 from scheduler.service.hints import Hints
 from scheduler.service.listening import Address, listen
 from scheduler.web import events
@@ -25,9 +26,10 @@ from tests.web.bare import ADMIN, bare_app, running, service_root
 class Listener:
     """A stream as a browser reads it."""
 
-    def __init__(self, address: str, last: str = "") -> None:
+    def __init__(self, address: str, last: str = "", *, after: str = "") -> None:
         self.connection = http.client.HTTPConnection(urlsplit(address).netloc, timeout=20)
-        self.connection.request("GET", "/api/events", headers={"Last-Event-ID": last} if last else {})
+        path = "/api/events" + (f"?after={after}" if after else "")
+        self.connection.request("GET", path, headers={"Last-Event-ID": last} if last else {})
         self.answer = self.connection.getresponse()
         self.status, self.id = self.answer.status, last
         _open.append(self)
@@ -98,6 +100,16 @@ def test_a_stream_goes_on_where_it_was_interrupted(lived_in: Root, address: str)
     found = set(again.hints("run:heartbeat:2"))
     assert "job:flaky" in found
     assert not {each for each in found if "triage" in each}
+
+
+def test_a_stream_goes_on_where_its_page_was_made_until_it_is_interrupted(lived_in: Root, address: str) -> None:
+    after = standing(service_root(lived_in.path)).position
+    lived_in.run("heartbeat")
+    listener = Listener(address, after=after)
+    assert "run:heartbeat:2" in listener.hints("run:heartbeat:2")
+    listener.close()
+    lived_in.run("heartbeat")
+    assert "run:heartbeat:2" not in Listener(address, listener.id, after=after).hints("run:heartbeat:3")
 
 
 def test_a_position_of_another_database_or_of_no_database_reloads(address: str) -> None:
