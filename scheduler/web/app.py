@@ -18,7 +18,7 @@ from starlette.routing import Match
 from scheduler import __version__
 from scheduler.core.values.problems import RefusedError, SchedulerError, UnavailableError, UnknownError, UsageError
 from scheduler.service.root import Root
-from scheduler.web import act_sync, events, health, hooks, jump, login, mcp, show
+from scheduler.web import act, act_sync, events, health, hooks, jump, login, mcp, show
 from scheduler.web.api import edits, jobs, runs, whole
 from scheduler.web.calls import AccessError, Guard
 from scheduler.web.document import document
@@ -38,6 +38,7 @@ ROUTERS = (
     hooks.router,
     mcp.router,
     login.router,
+    act.router,
     act_sync.router,
     jump.router,
     show.router,

@@ -38,11 +38,19 @@ class Links:
         """This path in the zone of the page. For what has no method of its own."""
         return path + asked({**query, ZONE: self._zone})
 
+    @staticmethod
+    def path_of(job_id: str) -> str:
+        """Of a job's page, without parameters: the addresses of its buttons begin with it."""
+        return f"/jobs/{quote(job_id, safe='')}"
+
     def job(self, job_id: str, **query: str) -> str:
-        return self.to(f"/jobs/{quote(job_id, safe='')}", **query)
+        return self.to(self.path_of(job_id), **query)
 
     def version(self, job_id: str, sha256: str) -> str:
-        return self.to(f"/jobs/{quote(job_id, safe='')}/versions/{quote(sha256, safe='')}")
+        return self.to(f"{self.path_of(job_id)}/versions/{quote(sha256, safe='')}")
+
+    def back(self, job_id: str, sha256: str) -> str:
+        return self.to(f"{self.path_of(job_id)}/versions/{quote(sha256, safe='')}/back")
 
     def run(self, run_id: str) -> str:
         return self.to(f"/runs/{quote(run_id, safe=':')}")

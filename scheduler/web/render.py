@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import secrets
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from functools import cache
@@ -166,6 +167,7 @@ def environment() -> Environment:
         "tone": tone_of,
         "chart": chart,
         "times_as_many": times_as_many,
+        "fresh_key": lambda: secrets.token_urlsafe(12),
     }
     return made
 

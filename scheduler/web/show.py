@@ -17,7 +17,7 @@ from scheduler.web.api.asked import JobId, RunId, the_job, the_run
 from scheduler.web.assets import router as static_router
 from scheduler.web.calls import AccessError, Call, Viewer
 from scheduler.web.frame import frame
-from scheduler.web.pages import activity, explain, health, job, jobs, now, review, run, spend, sync, version
+from scheduler.web.pages import activity, back, explain, health, job, jobs, now, review, run, spend, sync, version
 from scheduler.web.render import render
 
 router = APIRouter(include_in_schema=False)
@@ -58,6 +58,7 @@ def show(
             return JSONResponse(jsonable_encoder(told))
         around = frame(call.root, request.query_params, whole=not call.caller.jobs)
         values = {"view": view, "frame": around, "path": request.url.path, "pages": PAGES}
+        values["role"] = call.caller.role
         return HTMLResponse(render(template, values, zone=around.zone))
     except SchedulerError as error:
         if wants_json(request):
@@ -107,6 +108,17 @@ def _add(path: str, template: str, page: Callable[[Root, Mapping[str, str]], Any
 for _path, (_template, _page) in PAGES.items():
     _add(_path, _template, _page)
 _add("/review/{revisions:path}", *PAGES["/review"])
+
+
+@router.get("/jobs/{job_id}/versions/{sha256}/back")
+def show_rolling_back(call: Viewer, request: Request, job_id: JobId, sha256: str) -> Response:
+    return show(
+        call,
+        request,
+        "back",
+        lambda root, query: back.page(root, query, the_job(call, job_id), sha256),
+        of_one_job=True,
+    )
 
 
 @router.get("/jobs/{job_id}/versions/{sha256}")

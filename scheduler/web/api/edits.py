@@ -23,7 +23,7 @@ def _target(body: EditBody) -> Target:
     return Target(commit=body.commit, branch=body.branch, push=body.push, message=body.message)
 
 
-def _version(call: Call, job_id: str, if_match: str | None, *, needed: bool = False) -> str | None:
+def checked_version(call: Call, job_id: str, if_match: str | None, *, needed: bool = False) -> str | None:
     """The version of `If-Match`. Raises: ApiError 428 if it is missing, 412 if the job has another one."""
     if if_match is None:
         if needed:
@@ -42,7 +42,7 @@ def _version(call: Call, job_id: str, if_match: str | None, *, needed: bool = Fa
 def update(call: Approver, job_id: JobId, body: UpdateBody, if_match: IfMatch = None) -> EditJson:
     """Change keys of a job or its text. Needs `If-Match`."""
     named = the_job(call, job_id)
-    version = _version(call, named, if_match, needed=True)
+    version = checked_version(call, named, if_match, needed=True)
     return update_job(
         call.root, named, changes=body.set, unset=body.unset, task=body.task, if_version=version, target=_target(body)
     )
@@ -60,7 +60,7 @@ def create(call: Approver, body: CreateBody) -> EditJson:
 def delete(call: Approver, job_id: JobId, body: DeleteBody | None = None, if_match: IfMatch = None) -> EditJson:
     """Delete a job from its file; its history stays."""
     named, asked = the_job(call, job_id), body or DeleteBody()
-    version = _version(call, named, if_match)
+    version = checked_version(call, named, if_match)
     return delete_job(call.root, named, with_task=asked.with_task, if_version=version, target=_target(asked))
 
 
@@ -68,11 +68,15 @@ def delete(call: Approver, job_id: JobId, body: DeleteBody | None = None, if_mat
 def move(call: Approver, job_id: JobId, body: MoveBody, if_match: IfMatch = None) -> EditJson:
     """Move a job to another file."""
     named = the_job(call, job_id)
-    return move_job(call.root, named, body.path, if_version=_version(call, named, if_match), target=_target(body))
+    return move_job(
+        call.root, named, body.path, if_version=checked_version(call, named, if_match), target=_target(body)
+    )
 
 
 @router.post("/{job_id}/rollback")
 def rollback(call: Approver, job_id: JobId, body: RollbackBody, if_match: IfMatch = None) -> EditJson:
     """Restore the text of a run, or the job of a commit."""
     named = the_job(call, job_id)
-    return roll_back(call.root, named, to=body.to, if_version=_version(call, named, if_match), target=_target(body))
+    return roll_back(
+        call.root, named, to=body.to, if_version=checked_version(call, named, if_match), target=_target(body)
+    )
