@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from fnmatch import fnmatchcase
+from itertools import islice
 from typing import Any
 
 from scheduler.core.formats.asked import allowing_folder
@@ -17,7 +18,7 @@ from scheduler.core.imports.incoming import Gathered, Incoming, Work, channel_na
 from scheduler.core.imports.secrets import is_secret, secret_in
 from scheduler.core.past.past import Past
 from scheduler.core.times.cron import ScheduleError
-from scheduler.core.times.fires import smallest_gap, zone_of
+from scheduler.core.times.fires import fires, smallest_gap, zone_of
 from scheduler.core.values.instants import instant, parse_instant
 from scheduler.core.values.problems import Problem
 from scheduler.core.values.settings import ROOT_FILE, RunnerSpec
@@ -28,6 +29,7 @@ from scheduler.core.values.units import format_duration, parse_duration
 # As in `daily on weekdays`, or `H H * * *`.
 _SCATTERED = re.compile(r"(?i)(?:[a-z-]*(?:hourly|daily|weekly|monthly)|every|around)\b|(?:\S+ +){0,4}H(?:\b|\()")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_MOST_FIRES = 1000
 LONG = timedelta(days=1)  # the timeout of commands that had none
 DELIVERED = ("success", "every_failure")  # what a scheduler that delivers results tells of
 
@@ -89,6 +91,19 @@ class Here:
     prefix: str = ""
     runners: Mapping[Work, RunnerSpec]
     lacking: Mapping[Work, tuple[str, str]] = field(default_factory=dict)  # why there is no runner for it, and a hint
+
+
+def last_of(entry: Mapping[str, str], n: int, *, since: datetime | None, zone: str) -> datetime:
+    """When the entry of a schedule fires for the n-th time after `since`. Raises: LeftOutError."""
+    if not 0 < n <= _MOST_FIRES or since is None:
+        raise LeftOutError("once", f"it has {n} runs left, and no job here counts them", "write `expires` by hand")
+    period = parse_duration(entry["every"]) if "every" in entry else None
+    phase = parse_duration(entry["phase"]) if "phase" in entry else timedelta(0)
+    try:
+        schedule = Schedule(cron=entry.get("cron"), every=period, phase=phase, timezone=zone)
+        return list(islice(fires(schedule, after=since), n))[-1]
+    except (ScheduleError, IndexError) as error:
+        raise LeftOutError("schedule", f"its schedule {dict(entry)} never comes due: {error}") from None
 
 
 def gathered(jobs: Iterable[Brought], here: Here, problems: Sequence[Problem] = ()) -> Gathered:

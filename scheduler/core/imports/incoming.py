@@ -7,14 +7,17 @@ import re
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
 from scheduler.core.formats.rules import ID_PATTERN
 from scheduler.core.past.past import Past
 from scheduler.core.values.problems import Problem, Severity
+from scheduler.core.values.units import format_duration
 
 _LONGEST_STEM = 60
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Work(StrEnum):
@@ -85,7 +88,7 @@ def _plain(text: str) -> str:
 
 def channel_names(to: Sequence[str]) -> list[str]:
     """What a channel can be called that stands for one elsewhere and its target: slack-owner, or owner."""
-    words = [each.lstrip("#@") or each for each in to]
+    words = [each.lstrip("#@-") or each for each in to]
     return list(dict.fromkeys(["-".join(words), words[-1]]))
 
 
@@ -96,6 +99,13 @@ def either_day(fields: Sequence[str]) -> str:
         for place, every in ((-3, "1-31"), (-1, "0-6")):
             found[place] = re.sub(r"(^|,)\*(?=/)", rf"\g<1>{every}", fields[place])
     return " ".join(found)
+
+
+def every_from(every: timedelta, first: datetime | None) -> dict[str, str]:
+    """The entry of a schedule that fires at `first` and then at this interval. No first: at whole multiples of it."""
+    phase = timedelta(0) if first is None else (first - _EPOCH) % every
+    phase -= phase % timedelta(seconds=1)
+    return {"every": format_duration(every), **({"phase": format_duration(phase)} if phase else {})}
 
 
 def short_digest(*parts: object) -> str:

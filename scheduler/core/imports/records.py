@@ -148,11 +148,11 @@ def json_value(text: str) -> Any:
 def json_items(text: str, name: str) -> Iterator[tuple[int, Any]]:
     """The elements of a list, each with its line: the list itself, or field `name` of an object.
 
-    Nothing if there is no such list. Raises: TextError.
+    Raises: TextError, also if there is no such list.
     """
     value = json_value(text)
-    if not isinstance(value if isinstance(value, list) else value.get(name) if isinstance(value, dict) else None, list):
-        return
+    if not isinstance(value.get(name) if isinstance(value, dict) else value, list):
+        raise TextError("json", f"it has no list {name!r}")
     at = _skip(text, 0)
     if text[at] == "{":
         at = _skip(text, at + 1)

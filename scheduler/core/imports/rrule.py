@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, time, timedelta
+from datetime import datetime, time, timedelta
 from itertools import product
 from zoneinfo import ZoneInfo
 
+from scheduler.core.imports.incoming import every_from
 from scheduler.core.values.texts import InputError, listed
 from scheduler.core.values.units import format_duration
 
 DAYS = ("SU", "MO", "TU", "WE", "TH", "FR", "SA")  # in the order of cron
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _READ = ("FREQ", "INTERVAL", "BYDAY", "BYHOUR", "BYMINUTE", "BYSECOND", "WKST")
 _FREQUENCIES = ("MINUTELY", "HOURLY", "DAILY", "WEEKLY")
 
@@ -121,7 +121,9 @@ def _days(rule: _Rule) -> Translated:
         firsts = [day + timedelta(days=(each - rule.first_day) % 7) for each in rule.days]
     every = timedelta(days=rule.interval * (7 if rule.freq == "WEEKLY" else 1))
     times = product(firsts, rule.hours, rule.minutes)
-    entries = [_every(every, datetime.combine(first, time(hour, minute), rule.zone)) for first, hour, minute in times]
+    entries = [
+        every_from(every, datetime.combine(first, time(hour, minute), rule.zone)) for first, hour, minute in times
+    ]
     shifts = len({datetime(day.year, month, 1, tzinfo=rule.zone).utcoffset() for month in range(1, 13)}) > 1
     by_hour = f"every {format_duration(every)} is counted in UTC: its hour shifts when the clocks of {rule.zone} change"
     return Translated(entries=tuple(entries), notes=(*_counted(rule), *([by_hour] if shifts else [])))
@@ -144,7 +146,7 @@ def _hours(rule: _Rule) -> Translated:
         raise _uncounted(rule)
     every, first = timedelta(hours=rule.interval), start.replace(second=0, microsecond=0)
     return Translated(
-        entries=tuple(_every(every, first.replace(minute=each)) for each in minutes), notes=_counted(rule)
+        entries=tuple(every_from(every, first.replace(minute=each)) for each in minutes), notes=_counted(rule)
     )
 
 
@@ -161,12 +163,7 @@ def _minutes(rule: _Rule) -> Translated:
     if rule.minutes or rule.hours or rule.days or rule.start is None:
         raise _uncounted(rule)
     first = rule.start.replace(second=0, microsecond=0)
-    return Translated(entries=(_every(timedelta(minutes=rule.interval), first),), notes=_counted(rule))
-
-
-def _every(every: timedelta, first: datetime) -> Mapping[str, str]:
-    phase = (first.astimezone(UTC) - _EPOCH) % every
-    return {"every": format_duration(every), **({"phase": format_duration(phase)} if phase else {})}
+    return Translated(entries=(every_from(timedelta(minutes=rule.interval), first),), notes=_counted(rule))
 
 
 def _counted(rule: _Rule) -> tuple[str, ...]:

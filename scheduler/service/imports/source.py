@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import BinaryIO, cast
 
 from scheduler.core.formats.jobfile import DEFAULT_TIMEOUT
-from scheduler.core.imports.brought import Brought, Here, gathered
+from scheduler.core.imports.brought import Brought, Here, LeftOutError, gathered
 from scheduler.core.imports.incoming import Gathered, Work, problem
+from scheduler.core.imports.records import Record, json_items
 from scheduler.core.values.problems import Problem, UnavailableError, UsageError
 from scheduler.core.values.settings import RunnerSpec, Settings
 from scheduler.core.values.texts import TextError, utf8
@@ -22,7 +23,7 @@ from scheduler.service.imports.options import Options, checked_prefix, zone_for
 from scheduler.service.imports.runners import Tasks, runner_for, tasks_for
 
 # One module each in `sources`. The order is that in which `auto` asks them.
-WORDS = ("claude", "codex", "crontab", "phantom")
+WORDS = ("claude", "codex", "hermes", "openclaw", "crontab", "phantom")
 MOST_BYTES = 64 * 1024 * 1024  # of one file
 MOST_FILES = 100_000  # of a folder
 _NOT_ENTERED = frozenset({".git", "node_modules", ".venv", "__pycache__"})
@@ -159,6 +160,33 @@ def read_each(
             if len(files) == 1:
                 raise
             yield file.wrong(1, "format", str(error), error.hint)
+
+
+def records_in(reading: Reading, file: SourceFile, name: str) -> Iterator[tuple[int, Record]]:
+    """The objects of a list in a JSON file, each with its line; whatever else is in it is an empty one.
+
+    Raises: TextError, UnavailableError.
+    """
+    for line, item in json_items(file.text, name):
+        yield line, Record(item if isinstance(item, dict) else {}, zone=reading.zone)
+
+
+def jobs_in(
+    reading: Reading, file: SourceFile, name: str, make: Callable[[int, str, Record], Brought], *ids: str
+) -> Iterator[Brought | Problem]:
+    """The jobs of a list in a JSON file. make: from the line, id and fields of one. ids: the fields that hold its id.
+
+    Raises: TextError, UnavailableError.
+    """
+    for line, job in records_in(reading, file, name):
+        job_id = job.text(*ids or ("id",))
+        if job_id is None:
+            yield file.wrong(line, "id", "a job has no id; it was left out")
+            continue
+        try:
+            yield make(line, job_id, job)
+        except LeftOutError as error:
+            yield file.wrong(line, error.code, f"{job_id}: {error.message}; it was left out", error.hint)
 
 
 def source_of(word: str) -> Source:

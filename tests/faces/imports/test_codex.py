@@ -7,7 +7,7 @@ from itertools import islice
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
-from dateutil.rrule import rrulestr
+from dateutil.rrule import rrulestr  # type: ignore[import-untyped]
 
 from tests.faces.conftest import Root
 from tests.faces.imports.shown import check_golden, fires_of, problems_of, source

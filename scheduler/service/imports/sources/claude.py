@@ -9,14 +9,14 @@ from typing import Any
 
 from scheduler.core.imports.brought import Brought
 from scheduler.core.imports.incoming import Gathered, Work, either_day
-from scheduler.core.imports.records import Record, json_items, json_value, read_skill
+from scheduler.core.imports.records import Record, json_value, read_skill
 from scheduler.core.times.cron import ScheduleError
 from scheduler.core.times.fires import next_fire
 from scheduler.core.values.instants import instant
 from scheduler.core.values.problems import Problem, UnavailableError
 from scheduler.core.values.spec import Schedule
 from scheduler.core.values.texts import TextError
-from scheduler.service.imports.source import Reading, Source, SourceFile, file_at, gather_all, read_each
+from scheduler.service.imports.source import Reading, Source, SourceFile, file_at, gather_all, read_each, records_in
 
 _LISTS = ("scheduledTasks", "tasks")  # of the app, of a project
 _ALLOW = "allow the tools in the runner's command"
@@ -62,8 +62,7 @@ def _items(reading: Reading, lists: Sequence[SourceFile], skills: Sequence[Sourc
 
     def tasks(reading: Reading, file: SourceFile) -> Iterator[Brought | Problem]:
         name = next((each for each in _LISTS if f'"{each}"' in file.text), _LISTS[0])
-        for line, item in json_items(file.text, name):
-            task = Record(item if isinstance(item, dict) else {}, zone=reading.zone)
+        for line, task in records_in(reading, file, name):
             path, skill = task.text("filePath"), None
             if path is not None or not task.has("prompt"):
                 skill = _skill(file, str(task.text("id")), path, skills)
