@@ -33,7 +33,7 @@ from scheduler.core.values.texts import counted, json_text, listed, names
 if TYPE_CHECKING:
     from scheduler.core.changes import ImportJson
 
-KINDS = ("auto", "claude", "codex", "crontab", "export", "hermes", "openclaw", "phantom", "systemd")
+KINDS = ("auto", "claude", "codex", "crontab", "export", "hermes", "k8s", "openclaw", "phantom", "systemd")
 _CRONTAB_ONLY = "applies only to a crontab"
 
 

@@ -17,7 +17,7 @@ from scheduler.core.imports.commands import shell_options, undone
 from scheduler.core.imports.incoming import Gathered, Incoming, Work, channel_names, free, mapped_id, of_job, slug
 from scheduler.core.imports.secrets import is_secret, secret_in
 from scheduler.core.past.past import Past
-from scheduler.core.times.cron import ScheduleError
+from scheduler.core.times.cron import ScheduleError, parse_cron
 from scheduler.core.times.fires import fires, smallest_gap, zone_of
 from scheduler.core.values.instants import instant, parse_instant
 from scheduler.core.values.problems import Problem
@@ -247,6 +247,7 @@ def _schedule(job: Brought, here: Here, warn: Any) -> Any:
             zone = entry.pop("timezone", None) or here.zone
             try:
                 zone_of(zone)
+                parse_cron(entry["cron"])
             except ScheduleError as error:
                 raise LeftOutError("schedule", error.message, error.hint) from None
             if zone != here.root_zone:

@@ -29,6 +29,7 @@ class Record:
         self._zone = zone
         self._read: set[str] = set()
         self._below: dict[str, Record] = {}
+        self._lists: dict[str, tuple[Record, ...]] = {}
 
     def _take(self, name: str, *kinds: type) -> Any:
         value = self._values.get(name)
@@ -88,6 +89,14 @@ class Record:
             return None
         return self._below.setdefault(name, Record(value, zone=self._zone))
 
+    def records(self, name: str) -> tuple[Record, ...]:
+        """A list of objects; their unread fields count as those of this record."""
+        value = self._take(name, list)
+        if not value or not all(isinstance(each, dict) for each in value):
+            self._read.discard(name)
+            return ()
+        return self._lists.setdefault(name, tuple(Record(each, zone=self._zone) for each in value))
+
     def drop(self, *names: str) -> None:
         """Fields that no longer mean anything, or that follow from the others: they are not named."""
         self._read |= {*names}
@@ -101,6 +110,10 @@ class Record:
         for name, value in self._values.items():
             if name in self._below:
                 found += self._below[name].lost(instead, f"{prefix}{name}.")
+            elif name in self._lists:
+                for number, each in enumerate(self._lists[name]):
+                    place = name if len(self._lists[name]) == 1 else f"{name}[{number}]"
+                    found += each.lost(instead, f"{prefix}{place}.")
             elif name not in self._read and value not in (None, "", [], {}):
                 hint = (instead or {}).get(prefix + name, "")
                 found.append(Lost(name=prefix + str(name), value=value, instead=hint))

@@ -23,7 +23,7 @@ from scheduler.service.imports.options import Options, checked_prefix, zone_for
 from scheduler.service.imports.runners import Tasks, runner_for, tasks_for
 
 # One module each in `sources`. The order is that in which `auto` asks them.
-WORDS = ("claude", "codex", "hermes", "openclaw", "systemd", "crontab", "phantom")
+WORDS = ("claude", "codex", "hermes", "openclaw", "k8s", "systemd", "crontab", "phantom")
 MOST_BYTES = 64 * 1024 * 1024  # of one file
 MOST_FILES = 100_000  # of a folder
 _NOT_ENTERED = frozenset({".git", "node_modules", ".venv", "__pycache__"})
