@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from scheduler.core.changes import ImportJson
 
 KINDS = ("auto", "claude", "codex", "crontab", "export", "hermes", "k8s", "openclaw", "phantom", "systemd")
+_MOST_NAMED = 3  # files of one format
 _CRONTAB_ONLY = "applies only to a crontab"
 
 
@@ -133,8 +134,7 @@ def _print(given: Globals, found: ImportJson, kind: str, *, only_files: bool) ->
         "left_out": "left out",
         "archived": "archived",
     }
-    for each in found["found"]:
-        say(given, render.clean(f"{each['path']} is of {each['format']}: {each['why']}"))
+    _say_what_was_found(given, found)
     for job in found["jobs"]:
         more = " with its counters and history" if job["history"] == "carried" else ""
         name = f" ({job['name']})" if job["name"] and job["name"] != job["id"] else ""
@@ -162,6 +162,17 @@ def _print(given: Globals, found: ImportJson, kind: str, *, only_files: bool) ->
     if found["guard"] is not None:
         say(given, "the sync would archive many jobs and needs your confirmation: run `scheduler sync`")
     end(code)
+
+
+def _say_what_was_found(given: Globals, found: ImportJson) -> None:
+    """Say of which format the files are that `auto` has found, and how that is known; of many, of the first ones."""
+    formats: dict[str, list[str]] = {}
+    for each in found["found"]:
+        formats.setdefault(each["format"], []).append(f"{each['path']} ({each['why']})")
+    for name, files in formats.items():
+        more = len(files) - _MOST_NAMED
+        told = [*files[:_MOST_NAMED], *([f"and {counted(more, 'more file', 'more files')}"] if more > 0 else [])]
+        say(given, "\n  ".join([f"{name}:", *map(render.clean, told)]))
 
 
 def _say_what_is_next(given: Globals, found: ImportJson, kind: str) -> None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import posixpath
 import re
 import shlex
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
-from pathlib import PurePosixPath
 from typing import Any
 
 from scheduler.core.formats.yamlfile import read_yaml
@@ -143,7 +143,7 @@ def task_of(container: Record, env: Env) -> tuple[str, str]:
         image = container.text("image")
         raise LeftOutError("task", f"it runs what its image {image} starts", "write `command` in the manifest")
     argv = [*container.texts("command"), *container.texts("args")]
-    is_text = argv[1:2] == ["-c"] and len(argv) == 3 and PurePosixPath(argv[0]).name in SHELLS
+    is_text = argv[1:2] == ["-c"] and len(argv) == 3 and posixpath.basename(argv[0]) in SHELLS
     if is_text and argument(argv[2], env.known) == shlex.quote(argv[2]):
         return argv[2], argv[0]
     return " ".join(argument(each, env.known) for each in argv), ""

@@ -50,10 +50,17 @@ def gather_told(reading: Reading, name: str, stdin: BinaryIO) -> tuple[Gathered,
         )
     jobs: list[Incoming] = []
     for source in sources:
-        if source.word in files:
+        if source.word not in files:
+            continue
+        try:
             own = source.gather(source, reading, files[source.word])
-            jobs += own.jobs
-            problems += own.problems
+        except UsageError as error:  # such as that there is no runner for its jobs
+            if len(files) == 1:
+                raise
+            problems.append(files[source.word][0].wrong(1, "runner", f"{error}; its jobs were left out", error.hint))
+            continue
+        jobs += own.jobs
+        problems += own.problems
     return Gathered(jobs=tuple(jobs), problems=tuple(problems)), told
 
 

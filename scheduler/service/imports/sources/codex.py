@@ -28,7 +28,7 @@ def _named(path: Path) -> bool:
 
 
 def _tell(file: SourceFile) -> str | None:
-    if re.search(r"(?m)^\s*(?:rrule|kind)\s*=", file.text) is None:
+    if not _named(file.path) and re.search(r"(?m)^\s*rrule\s*=", file.text) is None:
         return None
     value = _values(file.text)
     if isinstance(value.get("rrule"), str) and isinstance(value.get("prompt"), str):
