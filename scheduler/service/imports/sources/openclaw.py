@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from scheduler.core.imports.brought import Brought, LeftOutError
+from scheduler.core.imports.brought import Brought, LeftOutError, Lost
 from scheduler.core.imports.incoming import Work, either_day, every_from
 from scheduler.core.imports.records import Record, json_value
 from scheduler.core.values.instants import instant
@@ -20,7 +20,6 @@ _STATUSES = {"ok": "succeeded", "error": "failed", "skipped": "skipped"}
 _MS = timedelta(milliseconds=1)
 _OWN = "a run here starts a conversation of its own"
 _INSTEAD = {
-    "sessionTarget": _OWN,
     "payload.thinking": "give it in the runner's command",
     "agentId": "choose a runner with --runner",
     "failureAlert": "write `deliver_on` and `alerts`",
@@ -85,6 +84,8 @@ def _job(file: SourceFile, line: int, job_id: str, job: Record, past: Record) ->
             if coming is None:
                 raise LeftOutError("once", "it should run once (deleteAfterRun), but its state does not say when")
             keys["expires"] = instant(coming.replace(microsecond=0) + timedelta(seconds=coming.microsecond > 0))
+    where = job.text("sessionTarget") or "isolated"
+    session = () if where == "isolated" else (Lost(name="sessionTarget", value=where, instead=_OWN),)
     status = past.text("lastRunStatus", "lastStatus") or ""
     past.drop(*_BOOKKEEPING)
     return Brought(
@@ -111,7 +112,7 @@ def _job(file: SourceFile, line: int, job_id: str, job: Record, past: Record) ->
             "consecutive_errors": past.count("consecutiveErrors"),
         },
         comments=tuple(comments),
-        lost=(*job.lost(_INSTEAD), *(past.lost(prefix="state.") if not job.has("state") else ())),
+        lost=(*session, *job.lost(_INSTEAD), *(past.lost(prefix="state.") if not job.has("state") else ())),
     )
 
 
