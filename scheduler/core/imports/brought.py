@@ -218,7 +218,8 @@ def _job(job: Brought, bare: Incoming, here: Here) -> tuple[Incoming, list[Probl
 
 def _refuse_secrets(job: Brought, runner: RunnerSpec) -> None:
     """Raises: LeftOutError if a secret would get into a file of the repository."""
-    texts = {"task": job.task, "name": job.name, "description": job.description, "folder": job.workdir or ""}
+    texts = {"task": job.task, "name": job.name, "description": job.description}
+    texts |= {"folder": job.workdir or "", "model": job.model or ""}
     for what, text in {**texts, "comment": "\n".join(job.comments)}.items():
         if found := secret_in(text):
             hint = f"put it in the environment of the daemon and its name in env_from of runners.{runner.name}"

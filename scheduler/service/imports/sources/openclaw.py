@@ -9,7 +9,7 @@ from typing import Any
 
 from scheduler.core.imports.brought import Brought, LeftOutError, Lost
 from scheduler.core.imports.incoming import Work, either_day, every_from
-from scheduler.core.imports.records import Record, json_value
+from scheduler.core.imports.records import Record, json_objects, json_value
 from scheduler.core.values.instants import instant
 from scheduler.core.values.problems import Problem, UnavailableError
 from scheduler.core.values.texts import TextError
@@ -32,9 +32,7 @@ def _named(path: Path) -> bool:
 
 
 def _tell(file: SourceFile) -> str | None:
-    value = json_value(file.text) if file.text.lstrip().startswith(("{", "[")) else None
-    jobs = value.get("jobs") if isinstance(value, dict) else value
-    found = [each for each in jobs or () if isinstance(each, dict) and isinstance(each.get("payload"), dict)]
+    found = [each for each in json_objects(file.text, "jobs") if isinstance(each.get("payload"), dict)]
     kinds = {str(each["payload"].get("kind")) for each in found if isinstance(each.get("schedule"), dict)}
     return f"its jobs have a schedule and payloads of the kinds {', '.join(sorted(kinds))}" if kinds else None
 
