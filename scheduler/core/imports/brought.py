@@ -264,14 +264,14 @@ def _schedule(job: Brought, here: Here, warn: Any) -> Any:
                 raise LeftOutError("schedule", error.message, error.hint) from None
             if zone != here.root_zone:
                 entry["timezone"] = zone
-        if job.jitter:
-            if _fits(entry, job.jitter, here):
-                entry["jitter"] = whole_seconds(job.jitter)
-            else:
-                why = f"a random delay of {format_duration(job.jitter)} is not under half the time between two fires"
-                warn("jitter", f"{why}; left out")
-        entries.append(entry["cron"] if list(entry) == ["cron"] else entry)
-    return entries[0] if len(entries) == 1 else entries or "manual"
+        entries.append(entry)
+    if job.jitter and all(_fits(entry, job.jitter, here) for entry in entries):
+        entries = [{**entry, "jitter": whole_seconds(job.jitter)} for entry in entries]
+    elif job.jitter:  # a job has one
+        why = f"a random delay of {format_duration(job.jitter)} is not under half the time between two fires"
+        warn("jitter", f"{why}; left out")
+    short_ones = [entry["cron"] if list(entry) == ["cron"] else entry for entry in entries]
+    return short_ones[0] if len(short_ones) == 1 else short_ones or "manual"
 
 
 def _fits(entry: Mapping[str, Any], jitter: timedelta, here: Here) -> bool:

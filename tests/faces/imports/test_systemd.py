@@ -111,6 +111,13 @@ def test_a_timer_that_made_up_for_what_it_missed_still_does(root: Root, tmp_path
     assert "catch_up: none" in found["no"]
 
 
+def test_a_random_delay_that_one_of_the_times_cannot_have_is_told(root: Root, tmp_path: Path) -> None:
+    timer = units(tmp_path / "u", "OnCalendar=*:0/1\nOnCalendar=daily\nRandomizedDelaySec=40s")
+    found = root.json("import", "systemd", timer, "--timezone", "UTC")
+    assert problems_of(found, "random delay") == [("jitter", "warning")]
+    assert [each.get("jitter") for each in root.job("a")["schedule"]["any"]] == [None, None]
+
+
 # -- command lines -------------------------------------------------------------------------------
 
 
