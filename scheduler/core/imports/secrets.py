@@ -19,7 +19,7 @@ _FORMS = (
     (r"\b(?:hf|npm)_[A-Za-z0-9]{30,}|\bpypi-[A-Za-z0-9_-]{40,}", "a token of a registry"),
     (r"\beyJ[A-Za-z0-9_-]{10,}\.eyJ[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]{10,}", "a signed token"),
     (r"(?i:\b(?:bearer|basic)) (?![$<{])[A-Za-z0-9._~+/-]{16,}=*", "a header with a credential"),
-    (r"[a-z][a-z0-9+.-]*://[^\s/:@$'\"<>{}]+:[^\s/@$'\"<>{}]+@", "a password in a URL"),
+    (r"(?<![a-z0-9+.-])[a-z][a-z0-9+.-]*://[^\s/:@$'\"<>{}]+:[^\s/@$'\"<>{}]+@", "a password in a URL"),
 )
 _KINDS = (
     r"(?:TOKEN|API_?KEY|SECRET(?:_?KEY)?|ACCESS_?KEY|PRIVATE_?KEY|PASSWORD|PASSWD|PASSPHRASE|PWD|PASS|CREDENTIALS?)"

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from scheduler.cli.imports import KINDS
+from scheduler.core.imports.secrets import secret_in
 from scheduler.service.imports.source import WORDS, source_of
 from tests.faces.conftest import Root, contents
 from tests.faces.imports.shown import problems_of
@@ -119,6 +120,13 @@ def test_a_secret_is_never_written_and_it_is_told_where_to_put_it(
     assert not any(b"hunter2" in data or b"sk-ant" in data for data in contents(root.path).values())
     assert "hunter2" not in done.stdout
     assert "hunter2" not in done.stderr
+
+
+@pytest.mark.parametrize("text", ["a", "A_", "-a", " -a-a", "TOKEN_", "eyJ", "a://", "a://b:c", "bearer ", "1", "a."])
+def test_a_long_text_of_one_kind_is_searched_for_secrets_at_once(text: str) -> None:
+    begun = time.process_time()
+    assert secret_in(text * (200_000 // len(text))) is None
+    assert time.process_time() - begun < 10
 
 
 def test_a_reference_to_a_secret_is_none(root: Root, tmp_path: Path) -> None:

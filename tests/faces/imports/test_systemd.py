@@ -79,6 +79,17 @@ def test_links_of_enabled_timers_count_once(root: Root, tmp_path: Path) -> None:
     assert ([each["id"] for each in found["jobs"]], found["problems"][0]["code"]) == (["a"], "import.timezone")
 
 
+def test_an_instance_that_is_only_a_link_counts_and_a_template_does_not(root: Root, tmp_path: Path) -> None:
+    folder = tmp_path / "system"
+    units(folder, service="ExecStart=/bin/echo %i", name="dump@")
+    (folder / "timers.target.wants").mkdir()
+    (folder / "timers.target.wants/dump@main.timer").symlink_to(folder / "dump@.timer")
+    found = root.json("import", "systemd", str(folder), "--timezone", "UTC")
+    assert [each["name"] or each["id"].rpartition("-")[0] for each in found["jobs"]] == ["dump-main"]
+    assert problems_of(found, "template") == [("unit", "warning")]
+    assert "/bin/echo main\n" in (root.path / found["jobs"][0]["task_file"]).read_text()
+
+
 @pytest.mark.parametrize(
     ("timer", "service", "code"),
     [
