@@ -240,6 +240,17 @@ class AttemptJson(TypedDict):
     end_class: str | None
     cost: CostJson | None
     tokens: TokensJson | None
+    host: str | None  # of a worker; None for this machine
+
+
+class ElsewhereJson(TypedDict):
+    """How a slot ends that another control plane serves."""
+
+    database: str
+    status: str | None
+    reason: str | None
+    finished_at: Instant | None
+    host: str | None
 
 
 class RunnerFileJson(TypedDict):
@@ -379,6 +390,11 @@ class RunJson(RevisionJson):
     cost_usd: float | None  # the amount, if its currency is USD
     tokens: TokensJson | None
     reserved: ReservationJson | None  # None without a budget
+    engine: str  # local, temporal
+    task_queue: str | None  # None for the local engine
+    handle: str | None  # what the engine calls its last try
+    host: str | None  # of the worker of its last try; None for this machine
+    elsewhere: ElsewhereJson | None  # only if another control plane serves its slot
     model: str | None  # served, or else asked for
     model_asked: str | None
     model_served: str | None

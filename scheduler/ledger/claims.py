@@ -286,6 +286,8 @@ def _pin(sql: Connection, run: Run, task_of: int) -> Run:
 
 
 def _running_count(sql: Connection) -> int:
-    """The number of runs that use capacity. Waiting runs do not."""
-    (running,) = sql.execute(f"SELECT count(*) FROM runs WHERE {ACTIVE} AND status <> 'queued'").fetchone()
+    """The number of runs that use capacity here. Waiting runs do not, nor do those of another engine."""
+    (running,) = sql.execute(
+        f"SELECT count(*) FROM runs WHERE {ACTIVE} AND status <> 'queued' AND engine = 'local'"
+    ).fetchone()
     return int(running)

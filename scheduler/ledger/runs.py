@@ -13,7 +13,7 @@ from scheduler.core.due.events import is_error
 from scheduler.core.values.facts import Provenance, RunnerFile, Task
 from scheduler.core.values.instants import milliseconds
 from scheduler.core.values.problems import RefusedError
-from scheduler.core.values.runs import AuditRow, Ending, FreshTree, Run, RunStatus
+from scheduler.core.values.runs import LOCAL, AuditRow, Ending, FreshTree, Run, RunStatus
 from scheduler.core.values.spec import FAILURE_LIMIT
 from scheduler.core.values.usage import EndClass
 from scheduler.ledger import rows, told
@@ -36,6 +36,7 @@ _PINNED = (
     "no_provenance",
     "check_sha256",
 )
+HERE: Any = {"engine": LOCAL, "handle": None, "task_queue": None}  # what an attempt on this machine is, in columns
 _ELSEWHERE = ("agent", "account", "worktree")  # of an ending: not among its own columns
 
 
@@ -51,8 +52,8 @@ class ActiveRun:
 
     @property
     def kind(self) -> str:
-        """The kind of its owner, and so the engine that recovers it."""
-        return kind_of(self.owner)
+        """The engine that has it, and so the one that recovers it."""
+        return kind_of(self.owner) if self.run.engine == LOCAL else self.run.engine
 
     def may_have_started(self, boot_id: str | None) -> bool:
         """True if anything of its last attempt may have run.
@@ -94,6 +95,7 @@ def start_attempt(
         status=RunStatus.RUNNING,
         reason=None,
         owner=owner,
+        **HERE,
         started_at=now,
         generation=generation,
         task_sha256=sha256,
@@ -239,7 +241,7 @@ def start_retry(
     runner_files: as they are now. None if nothing can be started.
     Returns None if somebody else has opened the attempt, or ended the run.
     """
-    opened: dict[str, Any] = {"status": RunStatus.RUNNING, "reason": None, "owner": owner, "retry_at": None}
+    opened: dict[str, Any] = {"status": RunStatus.RUNNING, "reason": None, "owner": owner, "retry_at": None, **HERE}
     if runner_files is not None:
         opened["runner_files"] = rows.dump([each.to_json() for each in runner_files])
     opened |= rows.worktree_columns(worktree)
