@@ -124,6 +124,7 @@ class SpecJson(TypedDict):
     model: str | None
     args: list[str]
     workdir: str | None
+    task_queue: str | None
     check: dict[str, Any] | None
     expect: dict[str, Any] | None
     budget: BudgetJson | None

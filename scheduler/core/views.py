@@ -428,7 +428,7 @@ def widens_root(field: str) -> bool:
         or (
             first == "defaults"
             and rest.split(".")[0]
-            in ("runner", "env", "timeout", "model", "args", "workdir", "budget", "deliver", "ping")
+            in ("runner", "env", "timeout", "model", "args", "workdir", "task_queue", "budget", "deliver", "ping")
         )
     )
 

@@ -39,6 +39,7 @@ _BRIEF = {
     "model": "One that the runner allows.",
     "args": "Options that the runner allows.",
     "workdir": "A folder that the runner allows, or fresh.",
+    "task_queue": "Queue of the workers that run it, or local.",
     "expect": "result: nonempty or /regex/; file: PATH.",
     "check": "runner, task or task_source_path, output: exit 0 runs, 10 skips.",
     "budget": "per_run, per_day, per_month.",

@@ -496,6 +496,10 @@ def account_name(text: str) -> str:
     return _name(text, "account", "account.name")
 
 
+def queue_name(text: str) -> str:
+    return _name(text, "queue", "queue.name")
+
+
 def _name(text: str, what: str, code: str) -> str:
     if not re.fullmatch(RUNNER_PATTERN[1:-1], text):
         near = re.sub(r"[^A-Za-z0-9._-]+", "-", text[:200]).strip("._-")[:64]
