@@ -53,7 +53,7 @@ class ActiveRun:
     @property
     def kind(self) -> str:
         """The engine that has it, and so the one that recovers it."""
-        return kind_of(self.owner) if self.run.engine == LOCAL else self.run.engine
+        return kind_of(self.owner) if self.run.handle is None else self.run.engine
 
     def may_have_started(self, boot_id: str | None) -> bool:
         """True if anything of its last attempt may have run.

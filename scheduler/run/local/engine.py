@@ -17,7 +17,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from scheduler.core.due.accounts import is_interrupted
 from scheduler.core.due.place import PLACE, lacks_too_long, missed_meanwhile, why_no_longer
@@ -36,6 +36,7 @@ from scheduler.machine.reactor import Reactor
 from scheduler.root.place import Place
 from scheduler.run import ends
 from scheduler.run.engine import Gate, Ungated, Why
+from scheduler.run.fire import HandOver
 from scheduler.run.local.attempts import Attempts, Opening
 from scheduler.run.local.cancel import GRACE, Cancel
 from scheduler.run.local.census import Census
@@ -57,7 +58,22 @@ PLACE_AGAIN = timedelta(seconds=5)  # for a run's lost place; longer than claimi
 
 _LOOK_S = 1.0  # signal handlers run between two looks
 
+MANY = 1_000_000
+
 _log = Log(__name__)
+
+
+class Workers(Protocol):
+    """The engine that runs are handed over to. Called in the reactor's thread; tells of each end by `came_home`."""
+
+    @property
+    def max_out(self) -> int:
+        """How many may be handed over at once."""
+        ...
+
+    def hand_over(self, found: HandOver) -> None: ...
+
+    def cancel(self, run_id: str, why: Literal["cancelled", "replaced"]) -> None: ...
 
 
 @dataclass(eq=False, kw_only=True)
@@ -80,11 +96,14 @@ class LocalEngine:
     back_at: Callable[[Job], datetime | None] = lambda _: None  # when the job's place came back, if it was gone
     known: Callable[[str], Job | None] | None = None  # a job as last seen, without asking the database
     gate: Gate = field(default_factory=Ungated)
+    workers: Workers | None = None  # on other machines, too; None: nothing is handed over here
+    away: Callable[[str], bool] = lambda _: False  # True if the runs of a job are handed over
 
     def __post_init__(self) -> None:
         self._lock = threading.RLock()
         self._seats: dict[str, Seat] = {}
-        self._waiting = Waiting(alone=self.alone)
+        self._out: dict[str, Seat] = {}  # handed over: they keep no place here
+        self._waiting = Waiting(alone=self.alone, away=self.away)
         self._unwritten: dict[str, tuple[Callable[[Store], Run], Done | None]] = {}
         self._to_look: deque[Seat] = deque()
         self._texts = InlineTexts()
@@ -112,15 +131,32 @@ class LocalEngine:
         return min(self.max_running, self._room)
 
     @property
+    def max_out(self) -> int:
+        """How many runs may be with workers at once. If there are none here, a look at the run says so."""
+        return MANY if self.workers is None else self.workers.max_out
+
+    @property
+    def _leaving(self) -> int:
+        """How many of the seats are of runs that are about to be handed over: they take no place here."""
+        return 0 if self.workers is None else sum(map(self.away, [seat.run.job_id for seat in self._seats.values()]))
+
+    @property
+    def _free(self) -> list[bool]:
+        """Where there is capacity, as `Waiting.next` takes it."""
+        leaving = self._leaving
+        free = [False] if len(self._seats) - leaving < self.places else []
+        return [*free, True] if len(self._out) + leaving < self.max_out else free
+
+    @property
     def counts(self) -> tuple[int, int]:
         """The numbers of running and of waiting runs."""
-        return len(self._seats), len(self._waiting)
+        return len(self._seats) + len(self._out), len(self._waiting)
 
     @property
     def next_at(self) -> datetime | None:
         """When to call `release` next: a run is due for a retry, or may start a second after another one."""
         with self._lock:
-            return self._waiting.next_at(free=len(self._seats) < self.places)
+            return self._waiting.next_at(free=self._free)
 
     @property
     def put_off(self) -> int:
@@ -137,7 +173,7 @@ class LocalEngine:
         """Skip runs that have waited too long for capacity, even if none becomes free. Raises: UnavailableError."""
         while True:
             with self._lock:
-                if self._stopping or len(self._seats) < self.places:
+                if self._stopping or len(self._free) == 2:
                     return  # their turn is now and judges the same
                 lacking = self._waiting.lacking()
             overdue = [each for each in lacking if self._seems_overdue(*each)]
@@ -207,7 +243,8 @@ class LocalEngine:
 
     def _is_here(self, run_id: str) -> bool:
         with self._lock:
-            return run_id in self._waiting or run_id in self._seats or run_id in self._unwritten
+            held = (self._waiting, self._seats, self._out, self._unwritten)
+            return any(run_id in each for each in held)
 
     def _put_off(self, entry: WaitingRun, until: datetime) -> None:
         with self._lock:
@@ -239,10 +276,12 @@ class LocalEngine:
         wait: for a locked database.
         """
         with self._lock:
-            seat = self._seats.get(run_id)
+            seat, out = self._seats.get(run_id), self._out.get(run_id)
             waiting = self._waiting.pop(run_id, now=self.clock.now())  # from here on nobody starts it
         if seat is not None:
             self._request(seat, why)
+        elif out is not None:
+            self._call_back(out, why)
         elif waiting is not None:
             try:
                 with self.lend() as store, store.hurried(wait):
@@ -253,11 +292,11 @@ class LocalEngine:
             if waiting.done is not None:
                 waiting.done(ended)
             self._fill()
-        return seat is not None or waiting is not None
+        return seat is not None or out is not None or waiting is not None
 
     @property
     def under_way(self) -> tuple[str, ...]:
-        """The runs that have not ended."""
+        """The runs of this process that have not ended."""
         return tuple(self._seats)
 
     @property
@@ -293,6 +332,8 @@ class LocalEngine:
         with self._lock:
             left = [done for _, done in self._unwritten.values()]
             left += [entry.done for entry in self._waiting.drain()]
+            left += [seat.done for seat in self._out.values()]  # whoever serves next follows them
+            self._out = {}
             self._unwritten = {}
         for done in left:
             if done is not None:
@@ -324,7 +365,7 @@ class LocalEngine:
 
     def wait(self) -> None:
         """Return when nothing runs, and waiting runs wait only for a retry."""
-        while not all_stuck(self._seats.values()) or (not self._stopping and self._waiting.moves):
+        while not all_stuck(self._seats.values()) or (not self._stopping and (self._out or self._waiting.moves)):
             self.reactor.turn(_LOOK_S)
             self._fill()  # runs that start a second apart
 
@@ -431,6 +472,11 @@ class LocalEngine:
                 if isinstance(found, Checking):
                     self.reactor.call(functools.partial(self._checks.start, seat, found))
                     return
+                if isinstance(found, HandOver):
+                    if seat.cancel.why is None:
+                        self.reactor.call(functools.partial(self._hand_over, seat, found))
+                        return
+                    found = self._not_handed_over(store, run, seat.cancel.why)
                 finished = ends.tell_end(store, found)
         except ends.EndNotWrittenError as error:
             _log.error("end_not_written", run_id=run.id, error=str(error))
@@ -447,13 +493,49 @@ class LocalEngine:
             _log.exception("run_abandoned", run_id=run.id)
         self.reactor.call(lambda: self._over(seat, finished))
 
+    def _not_handed_over(self, store: Store, run: Run, why: Why) -> Run:
+        """End a run that was to be ended before anybody else knew of it. A retry waits for the next daemon."""
+        return run if run.attempts and why == "interrupted" else self.attempts(store).end_unstarted(run, why)
+
+    def _hand_over(self, seat: Seat, found: HandOver) -> None:
+        assert self.workers is not None
+        run_id = seat.run.id
+        with self._lock:
+            if self._seats.pop(run_id, None) is None:
+                return
+            self._out[run_id] = seat
+        self.workers.hand_over(found)
+        why = seat.cancel.why
+        if why == "cancelled" or why == "replaced":  # just now
+            self.workers.cancel(run_id, why)
+        self._fill()
+
+    def follow(self, out: Iterable[Run], *, ended: Done | None = None) -> None:
+        """Take over runs that an earlier daemon has handed over."""
+        for run in out:
+            with self._lock:
+                if not self._is_here(run.id):
+                    self._out[run.id] = Seat(run=run, tried=run, cancel=Cancel(), done=ended)
+                    self._waiting.took(run.job_id)
+
+    def came_home(self, run_id: str, finished: Run | None) -> None:
+        """Note that a run that was handed over has ended, or waits again. In the reactor's thread."""
+        if (seat := self._out.get(run_id)) is not None:
+            self._over(seat, finished)
+
+    def _call_back(self, seat: Seat, why: Literal["cancelled", "replaced"]) -> None:
+        workers, run_id = self.workers, seat.run.id
+        seat.cancel.request(why, grace=GRACE)
+        if workers is not None:
+            self.reactor.call(lambda: workers.cancel(run_id, why))
+
     def _checked(self, seat: Seat) -> None:
         """Look again, now that its check has ended. Its text is read only then."""
         if self._stopping:
             seat.cancel.request("interrupted", grace=timedelta(0))
         self._look_with_care(seat)
 
-    def _found(self, store: Store, seat: Seat) -> Opening | Checking | Run:
+    def _found(self, store: Store, seat: Seat) -> Opening | Checking | HandOver | Run:
         """What is opened for a run whose turn has come, or the run: skipped, waiting on, or another process's."""
         run, attempts = seat.run, self.attempts(store)
         if run.status is RunStatus.QUEUED:
@@ -473,8 +555,10 @@ class LocalEngine:
     # -- slots that are claimed and opened at once -----------------------------------------------------
 
     def free(self) -> int:
-        """How many runs could start now. None while one waits."""
-        return 0 if self._stopping or self._waiting.moves else max(0, self.places - len(self._seats))
+        """How many runs could start here now. None while one waits."""
+        if self._stopping or self._waiting.moves_here:
+            return 0
+        return max(0, self.places - len(self._seats) + self._leaving)
 
     def warm(self, store: Store) -> None:
         """Before runs are due: have git's tree of HEAD read, if it is not known. A look at files starts no process."""
@@ -525,13 +609,14 @@ class LocalEngine:
     def _over(self, seat: Seat, finished: Run | None) -> None:
         """Free the place of a run that is over, or waits again; None if nobody knows how it ended."""
         run, done = seat.tried, seat.done
-        if self._seats.get(run.id) is not seat:
+        held = self._out if run.id in self._out else self._seats
+        if held.get(run.id) is not seat:
             return  # it has given up its place, and the run has another one
         seat.opening = seat.execution = None  # in a followed root, what they hold keeps the files of a commit
         self.gate.over(run.id, finished)
         ended_late: Literal["cancelled", "replaced"] | None = None
         with self._lock:
-            del self._seats[run.id]
+            del held[run.id]
             if finished is not None and not finished.status.finished and finished.id == run.id:
                 if seat.cancel.why == "cancelled" or seat.cancel.why == "replaced":  # just after its try ended
                     ended_late = seat.cancel.why
@@ -570,9 +655,10 @@ class LocalEngine:
         """Give free capacity to waiting runs."""
         while True:
             with self._lock:
-                if self._stopping or len(self._seats) >= self.places:
+                free = self._free
+                if self._stopping or not free:
                     return
-                found = self._waiting.next(self.clock.now())
+                found = self._waiting.next(self.clock.now(), away=free)
                 if found is None:
                     return
                 entry, since = found

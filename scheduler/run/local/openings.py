@@ -37,7 +37,7 @@ class Openings(contextlib.AbstractContextManager["Openings"]):
     def of(self, job: Job, run: Run) -> Opening | None:
         """What a run would start now. None if something about it is not plain."""
         ready = self._look.ready(job, run.trigger)
-        if ready is None or (tools := self._tools_of(ready)).may_hang:
+        if ready is None or ready.queue is not None or (tools := self._tools_of(ready)).may_hang:
             return None
         workdir = ready.job.file.spec.workdir
         if workdir is not None and (workdir == FRESH or tools.workdir_may_hang(workdir)):
