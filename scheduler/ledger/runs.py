@@ -85,8 +85,6 @@ def start_attempt(
 
     Raises: EndedMeanwhileError, with nothing written.
     """
-    sha256 = rows.keep_text(sql, task.text)
-    check_sha256 = None if check_output is None else rows.keep_text(sql, check_output)
     opened = rows.set_run(
         sql,
         run.job_id,
@@ -97,18 +95,9 @@ def start_attempt(
         owner=owner,
         **HERE,
         started_at=now,
-        generation=generation,
-        task_sha256=sha256,
-        task_bytes=len(task.text),
-        source_path=task.source_path,
-        source_sha256=task.source_sha256,
-        source_blob=provenance.blob,
-        revision=provenance.revision,
-        dirty=provenance.dirty,
-        no_provenance=provenance.why_none,
         runner_files=rows.dump([each.to_json() for each in runner_files]),
+        **pinned_columns(sql, generation=generation, task=task, provenance=provenance, check_output=check_output),
         **rows.worktree_columns(worktree),
-        check_sha256=check_sha256,
     )
     if not opened:
         raise EndedMeanwhileError(f"another process ended {run.id} before it started")
@@ -119,6 +108,24 @@ def start_attempt(
         sql.execute("UPDATE jobs SET run_count = run_count + 1 WHERE id = ?", (run.job_id,))
         told.started(sql, begun, told.asked(sql, run.job_id), now=now)
     return begun
+
+
+def pinned_columns(
+    sql: Connection, *, generation: int, task: Task, provenance: Provenance, check_output: bytes | None
+) -> dict[str, Any]:
+    """The columns by which a run is given its text, which is kept."""
+    return {
+        "generation": generation,
+        "task_sha256": rows.keep_text(sql, task.text),
+        "task_bytes": len(task.text),
+        "source_path": task.source_path,
+        "source_sha256": task.source_sha256,
+        "source_blob": provenance.blob,
+        "revision": provenance.revision,
+        "dirty": provenance.dirty,
+        "no_provenance": provenance.why_none,
+        "check_sha256": None if check_output is None else rows.keep_text(sql, check_output),
+    }
 
 
 def take(sql: Connection, run: Run, *, owner: str) -> Run | None:

@@ -15,6 +15,7 @@ from scheduler.core.formats.queues import MOST_TASK_BYTES
 from scheduler.core.values.facts import Fault, Job, Provenance
 from scheduler.core.values.problems import UnavailableError
 from scheduler.core.values.runs import Ending, FreshTree, Run, RunStatus
+from scheduler.core.values.settings import SCRATCH
 from scheduler.core.values.spec import FRESH
 from scheduler.ledger import places, queries, runs
 from scheduler.ledger.batches import Pinned
@@ -33,7 +34,7 @@ from scheduler.run.local.cancel import Cancel
 from scheduler.run.local.checks import Checked, Checking, check_here
 from scheduler.run.local.command import execute
 from scheduler.run.local.fresh import fresh_cwd, make_fresh, settle_fresh
-from scheduler.run.local.prepare import Invocation, Tools, chosen, prepare_attempt
+from scheduler.run.local.prepare import Invocation, Tools, cannot_start, chosen, prepare_attempt
 from scheduler.sync.passes import Passes
 
 if TYPE_CHECKING:
@@ -253,6 +254,9 @@ class Attempts:
             return fault
         if why := self.no_engine(ready):
             return Fault(reason=Cause.ENGINE, message=f"job {run.job_id!r} is for workers of queue {queue!r}: {why}")
+        if ready.runner.cwd != SCRATCH and (lacks := _no_commit(ready)):
+            message = f"workers make the folder of runner {ready.runner.name!r} from a commit, and {lacks}"
+            return cannot_start("needs_commit", message)
         if len(ready.given.text) > MOST_TASK_BYTES:
             message = f"the text has {len(ready.given.text):,} bytes; at most {MOST_TASK_BYTES:,} are sent to workers"
             return Fault(reason="source_too_large", message=message)
@@ -373,3 +377,15 @@ class Attempts:
             # Do not kill a started process because of a lock or a full disk: a later owner finds it by its environment.
             _log.warning("process_not_recorded", run_id=run.id, pid=pid, error=str(error))
         crash_point("after_record")
+
+
+def _no_commit(ready: Ready) -> str:
+    """Why there is no commit from which a worker could make the folder around a task. Empty if there is one."""
+    if ready.place.followed is None:
+        return (
+            "this root follows no remote branch: give the runner cwd: scratch, or make the root with `scheduler clone`"
+        )
+    source = ready.provenance
+    if source.revision is None or source.dirty is not None:
+        return "the task is not as it was committed"
+    return ""
