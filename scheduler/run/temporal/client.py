@@ -18,6 +18,7 @@ from scheduler.machine.log import Log
 
 LOOK_S = 5.0  # between two looks whether a worker has a run, and after an answer that the server gave no
 SHORT_S = 0.5  # before the first of them
+CANCEL_S = 2.0  # for a worker to answer a cancel of what nobody has begun
 HEALTH_S = 15.0
 RPC = timedelta(seconds=10)
 OURS = "no worker took it in time"  # the reason of a workflow that was ended by its own control plane
@@ -177,16 +178,20 @@ class Client:
                 seen: Seen = await self._sure(lambda: server.describe(handle))
                 self._whose(handle, seen.database)
             case "cancel":
-                with contextlib.suppress(UnknownError):
-                    await self._sure(lambda: server.cancel(handle))
-                return False
+                await self._sure(lambda: server.cancel(handle))
+                await asyncio.sleep(CANCEL_S)
+                await self._end_unbegun(handle)
             case "end":
-                seen = await self._sure(lambda: server.describe(handle))
-                if not seen.closed and not seen.begun:
-                    await self._sure(lambda: server.terminate(handle, OURS))
+                await self._end_unbegun(handle)
             case _:
                 return False
         return True
+
+    async def _end_unbegun(self, handle: str) -> None:
+        """End what no worker has: none would ever see that it was cancelled, or that it is too late."""
+        seen: Seen = await self._sure(lambda: self._server.describe(handle))
+        if not seen.closed and not seen.begun:
+            await self._sure(lambda: self._server.terminate(handle, OURS))
 
     def _whose(self, handle: str, database: str) -> None:
         if database and database != self._database:

@@ -63,7 +63,6 @@ class _Out:
 
     handed: Handed
     why: Literal["cancelled", "replaced"] | None = None  # somebody has ended it
-    given_up: bool = False  # it was to be ended because nobody had begun it in time
 
     @property
     def not_after(self) -> datetime:
@@ -157,7 +156,7 @@ class TemporalEngine:
         """Give up what nobody has begun in time: no worker would ever see that it is too late."""
         now = self.clock.now()
         for handle, out in self._out.items():
-            if not out.handed.begun and not out.given_up and now > out.not_after + SLACK:
+            if not out.handed.begun and now > out.not_after + SLACK:
                 self.say({"do": "end", "id": handle})
 
     def turns(self) -> None:
@@ -220,7 +219,10 @@ class TemporalEngine:
                 return
             self._ended(store, out, outcome)
         elif what == "closed":
-            if out.given_up or (said.get("word") == "terminated" and said.get("ours")):
+            ours = said.get("word") == "terminated" and said.get("ours") and not out.handed.begun
+            if ours and out.why is not None:
+                self._finish(store, out, Ending(status=RunStatus.CANCELLED, reason=out.why), at=self.clock.now())
+            elif ours:
                 self._too_late(store, out)
             else:
                 self._lost(store, out, ENGINE_ERROR, f"its workflow ended without a result: {said['text']}")

