@@ -82,7 +82,7 @@ def history_command(
     if not found["runs"]:
         say(given, "no such runs" if since or failed or status else "no runs yet")
         return
-    costs = any(run["cost"] for run in found["runs"])
+    costs, hosts = any(run["cost"] for run in found["runs"]), any(run["host"] for run in found["runs"])
     render.print_table(
         (
             "RUN",
@@ -92,6 +92,7 @@ def history_command(
             "STARTED",
             "TOOK",
             *(("COST",) if costs else ()),
+            *(("HOST",) if hosts else ()),
             "TASK",
             "COMMIT",
             "RESULT",
@@ -105,6 +106,7 @@ def history_command(
                 render.local_time(run["started_at"] or run["fire_time"] or run["requested_at"]),
                 render.duration(run["duration_ms"]) if run["slots"] == 1 else f"{run['slots']} slots",
                 *((render.cost(run["cost"]),) if costs else ()),
+                *((run["host"] or "-",) if hosts else ()),
                 render.short_hash(run["task_sha256"]),
                 render.revision_text(run),
                 _outcome(run),
@@ -112,7 +114,7 @@ def history_command(
             for run in found["runs"]
         ],
         flexible="RESULT",
-        optional=("COMMIT", "TASK", "TOOK", "REASON", "TRIGGER", "COST"),  # RESULT says the reason too
+        optional=("COMMIT", "TASK", "TOOK", "REASON", "TRIGGER", "COST", "HOST"),  # RESULT says the reason too
         least=16,
     )
     if found["more"]:

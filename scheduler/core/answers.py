@@ -569,6 +569,8 @@ class StatusRunJson(GoingJson):
     fire_time: Instant | None
     retry_at: Instant | None
     attempt: int  # 0: none has begun
+    task_queue: str | None  # of the workers that may take it, or have; None for this machine
+    host: str | None  # of the worker that has it
 
 
 class ChangeSinceJson(TypedDict):

@@ -105,10 +105,20 @@ class Plane:
         return Counter()
 
     def command(self, *args: str) -> Any:
-        argv = [sys.executable, "-m", "scheduler", *args, "--json"]
+        return json.loads(self.screen(*args, "--json"))
+
+    def ask(self, job_id: str) -> None:
+        """Ask the daemon for a run."""
+        argv = [sys.executable, "-m", "scheduler", "run", job_id]
+        done = subprocess.run(argv, cwd=self.root, capture_output=True, text=True, timeout=60, check=False)
+        assert done.returncode == 0, done.stderr
+
+    def screen(self, *args: str) -> str:
+        """What a command prints."""
+        argv = [sys.executable, "-m", "scheduler", *args]
         done = subprocess.run(argv, cwd=self.root, capture_output=True, text=True, timeout=60, check=False)
         assert done.stdout, done.stderr
-        return json.loads(done.stdout)
+        return done.stdout
 
 
 def stand_in(address: str, queue: str = "gpu") -> Daemon:

@@ -75,10 +75,30 @@ def test_a_job_runs_on_a_worker_and_its_history_says_where(plane: Plane) -> None
     none_twice(plane)
 
 
+def test_where_a_run_is_can_be_seen_while_it_runs_and_afterwards(plane: Plane) -> None:
+    plane.job("slow", "sleep 3", "echo done", keys="schedule: {every: 1h}")
+    plane.serve()
+    plane.ask("slow")
+    until(lambda: plane.rows("status = 'running'"), "a worker that has it")
+    assert "on gpu-host" in plane.screen("status")
+    (running,) = plane.command("status")["running"]
+    assert (running["task_queue"], running["host"]) == ("gpu", "gpu-host")
+    until(lambda: ended(plane, 1), "its end")
+    assert "gpu-host" in plane.screen("history", "slow")
+    shown = plane.screen("show", "slow:1")
+    assert "temporal, queue gpu" in shown
+    assert "gpu-host" in shown
+    assert plane.screen("output", "slow:1") == "done\n"
+    checks = {each["message"]: each for each in plane.command("doctor")["checks"] if each["name"] == "engine"}
+    assert any("is reached" in each for each in checks)
+    (short,) = [each for each in checks.values() if each["status"] == "error"]
+    assert "forgets closed runs after 1d" in short["message"], "a development server keeps them for a day"
+
+
 def test_a_control_plane_that_is_killed_finds_the_ends_when_it_is_back(plane: Plane) -> None:
     plane.job("slow", "sleep 2", "echo done", keys="schedule: {every: 1h}")
     plane.serve()
-    subprocess.run([sys.executable, "-m", "scheduler", "run", "slow"], cwd=plane.root, check=True, capture_output=True)
+    plane.ask("slow")
     until(plane.marked, "the child")
     plane.kill()
     (row,) = plane.rows()
@@ -161,7 +181,7 @@ def test_without_a_worker_a_run_of_a_person_waits_and_can_be_cancelled(make: Cal
     plane.job("j", "echo hi", keys="schedule: {every: 1h}")
     plane.serve()
     command = [sys.executable, "-m", "scheduler"]
-    subprocess.run([*command, "run", "j"], cwd=plane.root, check=True, capture_output=True)
+    plane.ask("j")
     (row,) = until(lambda: plane.rows("handed NOTNULL"), "the row")
     assert row["status"] == "claimed"
     done = subprocess.run(
