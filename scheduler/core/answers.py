@@ -457,6 +457,7 @@ class DryRunJson(TypedDict):
     cwd: str
     env: list[str]
     input: str
+    task_queue: str | None  # of the workers that would get it: they look for the program; None for this machine
     task_sha256: str
     task: str
     check: DryCheckJson | None

@@ -183,7 +183,7 @@ class Daemon:
             back_at=self.places.back_at,
             known=self.agenda.get,
             gate=self.places.accounts,
-            away=lambda job_id: self.duties.leaves(self.agenda.get(job_id)),
+            leaves=lambda job_id: self.duties.leaves(self.agenda.get(job_id)),
         )
         self.temporal = self._temporal(reactor)
         self.places.accounts.hasten, self.places.accounts.changed = self.engine.hasten, self.engine.hurry
@@ -434,7 +434,7 @@ class Daemon:
             max_out=settings.max_out,
             lost_after=settings.lost_after,
         )
-        self.engine.workers = engine
+        self.engine.away.workers = engine
         return Temporal(place=self.place, environ=self.environ, engine=engine, reactor=reactor, database=database)
 
     def _read_jobs(self, job_ids: Sequence[str]) -> Mapping[str, Job]:

@@ -216,6 +216,46 @@ def test_the_daemon_itself_never_imports_the_library(plane: Plane) -> None:
     assert "temporalio" not in maps
 
 
+def test_without_a_daemon_a_job_for_workers_is_refused_in_words_and_nothing_runs_here(plane: Plane) -> None:
+    plane.job("j", "echo hi")
+    done = subprocess.run(
+        [sys.executable, "-m", "scheduler", "run", "j"], cwd=plane.root, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    (row,) = plane.rows()
+    assert (row["status"], row["reason"]) == ("skipped", "engine_missing")
+    assert "start `scheduler serve`" in row["error"]
+    assert plane.marked() == {}
+
+
+def test_a_dry_run_says_what_would_be_sent_and_to_whom(plane: Plane) -> None:
+    plane.job("j", "echo hi")
+    found = plane.command("run", "j", "--dry-run")
+    assert (found["argv"], found["cwd"], found["task_queue"]) == (["sh", "-eu"], "scratch", "gpu")
+    assert plane.marked() == {}
+
+
+def test_a_copy_of_the_database_takes_over_what_the_lost_host_had_handed_over(
+    make: Callable[..., Plane], worker: Daemon
+) -> None:
+    lost, standby = make("a"), make("b")
+    for each in (lost, standby):
+        each.job("slow", "sleep 4", "echo done", keys="schedule: {every: 1h}")
+    lost.serve()
+    lost.ask("slow")
+    until(lambda: lost.rows("status = 'running'"), "a worker that has it")
+    lost.screen("backup", str(standby.state / "state.db"))
+    lost.kill()
+    observing = standby.serve("--observe")
+    assert observing.stop() == 0
+    assert standby.rows("finished_at NOTNULL") == []
+    standby.serve()
+    until(lambda: ended(standby, 1), "its end")
+    (row,) = standby.rows()
+    assert (row["status"], row["result"]) == ("succeeded", "done\n")
+    none_twice(standby)
+
+
 def test_engine_yaml_that_others_can_read_is_refused_and_its_jobs_wait(plane: Plane) -> None:
     (plane.state / "engine.yaml").chmod(0o644)
     plane.job("j", "echo hi")

@@ -162,7 +162,7 @@ class World:
             owner="1-a",
             scratch=self.place.state / "scratch",
             reactor=self.reactor,
-            away=lambda _: True,
+            leaves=lambda _: True,
         )
         self.remote = TemporalEngine(
             place=self.place,
@@ -173,7 +173,7 @@ class World:
             home=self.local.came_home,
             say=self.server.say,
         )
-        self.local.workers = self.remote
+        self.local.away.workers = self.remote
         self.local.follow(self.remote.begin(self.store))
 
     def turn(self, until: Callable[[], object] | None = None) -> None:

@@ -17,14 +17,14 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Literal
 
 from scheduler.core.due.accounts import is_interrupted
 from scheduler.core.due.place import PLACE, lacks_too_long, missed_meanwhile, why_no_longer
 from scheduler.core.due.waiting import Done, Waiting, WaitingRun
 from scheduler.core.values.facts import Job
 from scheduler.core.values.problems import SchedulerError
-from scheduler.core.values.runs import Run, RunStatus, Trigger
+from scheduler.core.values.runs import Run, RunStatus
 from scheduler.ledger import claims, places, queries, runs, syncs
 from scheduler.ledger.pool import Lend
 from scheduler.ledger.store import BUSY_TIMEOUT, Store
@@ -38,11 +38,12 @@ from scheduler.run import ends
 from scheduler.run.engine import Gate, Ungated, Why
 from scheduler.run.fire import HandOver
 from scheduler.run.local.attempts import Attempts, Opening
+from scheduler.run.local.away import Away
 from scheduler.run.local.cancel import GRACE, Cancel
 from scheduler.run.local.census import Census
 from scheduler.run.local.checks import Checking, Checks
 from scheduler.run.local.chunks import CHUNK, LOCK, Chunks, Seat, all_stuck
-from scheduler.run.local.openings import Openings
+from scheduler.run.local.openings import Openings, due_openings
 from scheduler.run.local.room import room_for
 from scheduler.run.plain import InlineTexts
 
@@ -58,22 +59,7 @@ PLACE_AGAIN = timedelta(seconds=5)  # for a run's lost place; longer than claimi
 
 _LOOK_S = 1.0  # signal handlers run between two looks
 
-MANY = 1_000_000
-
 _log = Log(__name__)
-
-
-class Workers(Protocol):
-    """The engine that runs are handed over to. Called in the reactor's thread; tells of each end by `came_home`."""
-
-    @property
-    def max_out(self) -> int:
-        """How many may be handed over at once."""
-        ...
-
-    def hand_over(self, found: HandOver) -> None: ...
-
-    def cancel(self, run_id: str, why: Literal["cancelled", "replaced"]) -> None: ...
 
 
 @dataclass(eq=False, kw_only=True)
@@ -96,14 +82,13 @@ class LocalEngine:
     back_at: Callable[[Job], datetime | None] = lambda _: None  # when the job's place came back, if it was gone
     known: Callable[[str], Job | None] | None = None  # a job as last seen, without asking the database
     gate: Gate = field(default_factory=Ungated)
-    workers: Workers | None = None  # on other machines, too; None: nothing is handed over here
-    away: Callable[[str], bool] = lambda _: False  # True if the runs of a job are handed over
+    leaves: Callable[[str], bool] = lambda _: False  # True if the runs of a job are for workers
 
     def __post_init__(self) -> None:
         self._lock = threading.RLock()
         self._seats: dict[str, Seat] = {}
-        self._out: dict[str, Seat] = {}  # handed over: they keep no place here
-        self._waiting = Waiting(alone=self.alone, away=self.away)
+        self.away = Away(reactor=self.reactor, leaves=self.leaves)
+        self._waiting = Waiting(alone=self.alone, away=self.leaves)
         self._unwritten: dict[str, tuple[Callable[[Store], Run], Done | None]] = {}
         self._to_look: deque[Seat] = deque()
         self._texts = InlineTexts()
@@ -132,25 +117,20 @@ class LocalEngine:
 
     @property
     def max_out(self) -> int:
-        """How many runs may be with workers at once. If there are none here, a look at the run says so."""
-        return MANY if self.workers is None else self.workers.max_out
-
-    @property
-    def _leaving(self) -> int:
-        """How many of the seats are of runs that are about to be handed over: they take no place here."""
-        return 0 if self.workers is None else sum(map(self.away, [seat.run.job_id for seat in self._seats.values()]))
+        """How many runs may be with workers at once."""
+        return self.away.max_out
 
     @property
     def _free(self) -> list[bool]:
         """Where there is capacity, as `Waiting.next` takes it."""
-        leaving = self._leaving
+        leaving = self.away.leaving(self._seats.values())
         free = [False] if len(self._seats) - leaving < self.places else []
-        return [*free, True] if len(self._out) + leaving < self.max_out else free
+        return [*free, True] if len(self.away.seats) + leaving < self.max_out else free
 
     @property
     def counts(self) -> tuple[int, int]:
         """The numbers of running and of waiting runs."""
-        return len(self._seats) + len(self._out), len(self._waiting)
+        return len(self._seats) + len(self.away.seats), len(self._waiting)
 
     @property
     def next_at(self) -> datetime | None:
@@ -243,7 +223,7 @@ class LocalEngine:
 
     def _is_here(self, run_id: str) -> bool:
         with self._lock:
-            held = (self._waiting, self._seats, self._out, self._unwritten)
+            held = (self._waiting, self._seats, self.away.seats, self._unwritten)
             return any(run_id in each for each in held)
 
     def _put_off(self, entry: WaitingRun, until: datetime) -> None:
@@ -276,12 +256,12 @@ class LocalEngine:
         wait: for a locked database.
         """
         with self._lock:
-            seat, out = self._seats.get(run_id), self._out.get(run_id)
+            seat, out = self._seats.get(run_id), self.away.seats.get(run_id)
             waiting = self._waiting.pop(run_id, now=self.clock.now())  # from here on nobody starts it
         if seat is not None:
             self._request(seat, why)
         elif out is not None:
-            self._call_back(out, why)
+            self.away.cancel(out, why)
         elif waiting is not None:
             try:
                 with self.lend() as store, store.hurried(wait):
@@ -332,8 +312,7 @@ class LocalEngine:
         with self._lock:
             left = [done for _, done in self._unwritten.values()]
             left += [entry.done for entry in self._waiting.drain()]
-            left += [seat.done for seat in self._out.values()]  # whoever serves next follows them
-            self._out = {}
+            left += self.away.let_go()
             self._unwritten = {}
         for done in left:
             if done is not None:
@@ -365,7 +344,7 @@ class LocalEngine:
 
     def wait(self) -> None:
         """Return when nothing runs, and waiting runs wait only for a retry."""
-        while not all_stuck(self._seats.values()) or (not self._stopping and (self._out or self._waiting.moves)):
+        while not all_stuck(self._seats.values()) or (not self._stopping and (self.away.seats or self._waiting.moves)):
             self.reactor.turn(_LOOK_S)
             self._fill()  # runs that start a second apart
 
@@ -498,16 +477,11 @@ class LocalEngine:
         return run if run.attempts and why == "interrupted" else self.attempts(store).end_unstarted(run, why)
 
     def _hand_over(self, seat: Seat, found: HandOver) -> None:
-        assert self.workers is not None
-        run_id = seat.run.id
         with self._lock:
-            if self._seats.pop(run_id, None) is None:
+            if self._seats.pop(seat.run.id, None) is None:
                 return
-            self._out[run_id] = seat
-        self.workers.hand_over(found)
-        why = seat.cancel.why
-        if why == "cancelled" or why == "replaced":  # just now
-            self.workers.cancel(run_id, why)
+            self.away.seats[seat.run.id] = seat
+        self.away.hand_over(seat, found)
         self._fill()
 
     def follow(self, out: Iterable[Run], *, ended: Done | None = None) -> None:
@@ -515,19 +489,13 @@ class LocalEngine:
         for run in out:
             with self._lock:
                 if not self._is_here(run.id):
-                    self._out[run.id] = Seat(run=run, tried=run, cancel=Cancel(), done=ended)
+                    self.away.keep(run, ended)
                     self._waiting.took(run.job_id)
 
     def came_home(self, run_id: str, finished: Run | None) -> None:
         """Note that a run that was handed over has ended, or waits again. In the reactor's thread."""
-        if (seat := self._out.get(run_id)) is not None:
+        if (seat := self.away.seats.get(run_id)) is not None:
             self._over(seat, finished)
-
-    def _call_back(self, seat: Seat, why: Literal["cancelled", "replaced"]) -> None:
-        workers, run_id = self.workers, seat.run.id
-        seat.cancel.request(why, grace=GRACE)
-        if workers is not None:
-            self.reactor.call(lambda: workers.cancel(run_id, why))
 
     def _checked(self, seat: Seat) -> None:
         """Look again, now that its check has ended. Its text is read only then."""
@@ -558,7 +526,7 @@ class LocalEngine:
         """How many runs could start here now. None while one waits."""
         if self._stopping or self._waiting.moves_here:
             return 0
-        return max(0, self.places - len(self._seats) + self._leaving)
+        return max(0, self.places - len(self._seats) + self.away.leaving(self._seats.values()))
 
     def warm(self, store: Store) -> None:
         """Before runs are due: have git's tree of HEAD read, if it is not known. A look at files starts no process."""
@@ -570,23 +538,8 @@ class LocalEngine:
 
     def plan(self, store: Store, dues: Sequence[Due], now: datetime) -> dict[str, Opening]:
         """What slots that are due would run, by job: those for which nothing has changed since the last pass."""
-        found: dict[str, Opening] = {}
-        with Openings(self.attempts(store), store.read(syncs.settings), self._texts) as openings:
-            for due in dues:
-                if due.slot is None or due.catch_up or due.skips or self.gate.guards(due.job):
-                    continue
-                run = Run(
-                    job_id=due.job.id,
-                    n=0,  # given by the claim
-                    trigger=Trigger.SCHEDULE,
-                    status=RunStatus.CLAIMED,
-                    fire_time=due.slot,
-                    requested_at=now,
-                    generation=due.job.file.generation,
-                )
-                if (opening := openings.of(due.job, run)) is not None:
-                    found[run.job_id] = opening
-            return found if openings.stand() else {}
+        attempts, settings = self.attempts(store), store.read(syncs.settings)
+        return due_openings(attempts, settings, self._texts, dues, now, guards=self.gate.guards)
 
     def write_ends_of(self, job_ids: Collection[str]) -> None:
         """Write the ends that wait for company, if one of them is of these jobs. In the reactor's thread."""
@@ -609,7 +562,7 @@ class LocalEngine:
     def _over(self, seat: Seat, finished: Run | None) -> None:
         """Free the place of a run that is over, or waits again; None if nobody knows how it ended."""
         run, done = seat.tried, seat.done
-        held = self._out if run.id in self._out else self._seats
+        held = self.away.seats if run.id in self.away.seats else self._seats
         if held.get(run.id) is not seat:
             return  # it has given up its place, and the run has another one
         seat.opening = seat.execution = None  # in a followed root, what they hold keeps the files of a commit
