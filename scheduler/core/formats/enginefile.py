@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import AfterValidator, Field
 
 from scheduler.core.formats import rules
 from scheduler.core.formats.base import Duration, Line, Shape, optional_key
-from scheduler.core.formats.faults import check, doubt_problems, fault_problem, file_problem, flaw_problems
+from scheduler.core.formats.faults import KeyFault, check, doubt_problems, fault_problem, file_problem, flaw_problems
+from scheduler.core.formats.shapes import AnyShape
 from scheduler.core.formats.yamlfile import read_yaml
-from scheduler.core.values.engines import LOST_AFTER, MAX_OUT, EngineSettings, TlsFiles
+from scheduler.core.values.engines import LOST_AFTER, MAX_OUT, EncryptionKey, EngineSettings, TlsFiles
 from scheduler.core.values.problems import Problem
 from scheduler.core.values.texts import TextError, decode
 
@@ -24,10 +26,27 @@ class TlsShape(Shape):
     key: Line | None = optional_key("Its key.", "/etc/ssl/scheduler.key")
 
 
+class KeyShape(Shape):
+    """One key."""
+
+    id: Line = Field(description="Its name, which the server can read.", examples=["k1"])
+    key: Line = Field(description="32 bytes in base64: ${file:PATH} or ${env:NAME}.", examples=["${file:/run/k1}"])
+
+
+class EncryptionShape(Shape):
+    """The keys that control planes and workers share."""
+
+    inner: ClassVar[Mapping[str, type[Shape]]] = {"keys": KeyShape}
+
+    keys: Annotated[list[KeyShape], AfterValidator(rules.not_empty)] = Field(
+        description="The first encrypts, all of them decrypt."
+    )
+
+
 class TemporalShape(Shape):
     """The server."""
 
-    inner: ClassVar[Mapping[str, type[Shape]]] = {"tls": TlsShape}
+    inner: ClassVar[Mapping[str, type[Shape]]] = {"tls": TlsShape, "encryption": EncryptionShape}
 
     address: Annotated[Line, AfterValidator(rules.server_address)] = Field(
         description="HOST:PORT of its frontend.", examples=["temporal.internal:7233"]
@@ -37,6 +56,7 @@ class TemporalShape(Shape):
     api_key: Line | None = optional_key(
         "The key of a hosted server: ${file:PATH} or ${env:NAME}.", "${file:/run/secrets/temporal}"
     )
+    encryption: EncryptionShape | None = optional_key("Default: the server can read texts and outputs.")
 
 
 class EngineShape(Shape):
@@ -56,6 +76,27 @@ class EngineShape(Shape):
 
 def read_engine_file(data: bytes, *, path: str) -> tuple[EngineSettings | None, tuple[Problem, ...]]:
     """What the file says, or None if it has an error; its problems, sorted. Never raises, whatever the bytes."""
+    shape, problems = read_host_file(EngineShape, data, path=path)
+    if shape is None:
+        return None, problems
+    server = server_of(shape.temporal)
+    return replace(server, root_id=shape.root_id, lost_after=shape.lost_after, max_out=shape.max_out), problems
+
+
+def server_of(said: TemporalShape) -> EngineSettings:
+    tls, encryption = said.tls, said.encryption
+    files = TlsFiles() if tls is True else None if tls is None else TlsFiles(ca=tls.ca, cert=tls.cert, key=tls.key)
+    return EngineSettings(
+        address=said.address,
+        namespace=said.namespace,
+        tls=files,
+        api_key=said.api_key,
+        keys=() if encryption is None else tuple(EncryptionKey(id=each.id, key=each.key) for each in encryption.keys),
+    )
+
+
+def read_host_file(wanted: type[AnyShape], data: bytes, *, path: str) -> tuple[AnyShape | None, tuple[Problem, ...]]:
+    """The shape of a file of this host, or None if it has an error; its problems, sorted. Never raises."""
     try:
         documents = read_yaml(decode(data))
     except TextError as error:
@@ -64,19 +105,16 @@ def read_engine_file(data: bytes, *, path: str) -> tuple[EngineSettings | None, 
         message = "the file is no single mapping"
         return None, (Problem(path, 1, 1, "key.missing", message, "write temporal: {address: HOST:PORT}"),)
     (found,) = documents
-    shape, faults = check(EngineShape, found.data, raw=found.raw, folder="")
+    shape, faults = check(wanted, found.data, raw=found.raw, folder="")
     problems = [*flaw_problems(path, found, None), *doubt_problems(path, found, None)]
-    problems += [fault_problem(path, found, each, None) for each in faults]
-    if shape is None or any(each.is_error for each in problems):
-        return None, tuple(sorted(problems))
-    said, tls = shape.temporal, shape.temporal.tls
-    files = TlsFiles() if tls is True else None if tls is None else TlsFiles(ca=tls.ca, cert=tls.cert, key=tls.key)
-    return EngineSettings(
-        address=said.address,
-        namespace=said.namespace,
-        tls=files,
-        api_key=said.api_key,
-        root_id=shape.root_id,
-        lost_after=shape.lost_after,
-        max_out=shape.max_out,
-    ), tuple(sorted(problems))
+    problems += [fault_problem(path, found, _unsaid(each), None) for each in faults]
+    failed = any(each.is_error for each in problems)
+    return None if failed else shape, tuple(sorted(problems))
+
+
+def _unsaid(fault: KeyFault) -> KeyFault:
+    """The same without the value, where that may be a secret."""
+    name = fault.path[-1] if fault.path else ""
+    if name not in ("api_key", "key") or fault.at_key:
+        return fault
+    return replace(fault, message=f"{name} is not valid", hint="write ${file:PATH} or ${env:NAME}")

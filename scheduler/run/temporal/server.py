@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 from google.protobuf.duration_pb2 import Duration
@@ -14,10 +13,10 @@ from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest, Describe
 from temporalio.client import Client, WorkflowExecutionStatus, WorkflowFailureError, WorkflowHandle
 from temporalio.common import WorkflowIDReusePolicy
 from temporalio.exceptions import TerminatedError, WorkflowAlreadyStartedError
-from temporalio.service import RPCError, RPCStatusCode, TLSConfig
+from temporalio.service import RPCError, RPCStatusCode
 
 from scheduler.core.values.engines import EngineSettings
-from scheduler.core.values.problems import RefusedError
+from scheduler.core.values.problems import UnavailableError
 from scheduler.run.temporal.client import (
     OURS,
     RPC,
@@ -28,7 +27,7 @@ from scheduler.run.temporal.client import (
     UnknownError,
     UnreachableError,
 )
-from scheduler.run.temporal.setup import secret
+from scheduler.run.temporal.connect import connect as connected
 from scheduler.run.temporal.spec import WORKFLOW
 
 DATABASE = "database"  # in the memo of a workflow
@@ -37,19 +36,10 @@ _NEVER = (RPCStatusCode.INVALID_ARGUMENT, RPCStatusCode.RESOURCE_EXHAUSTED)
 
 async def connect(settings: EngineSettings, database: str, environ: Mapping[str, str]) -> TemporalServer:
     """Raises: UnreachableError; RefusedError if a key or a certificate cannot be read."""
-    tls: bool | TLSConfig = False
-    if (files := settings.tls) is not None:
-        tls = TLSConfig(
-            server_root_ca_cert=_content(files.ca),
-            client_cert=_content(files.cert),
-            client_private_key=_content(files.key),
-        )
     try:
-        client = await Client.connect(
-            settings.address, namespace=settings.namespace, tls=tls, api_key=secret(settings.api_key, environ)
-        )
-    except (RuntimeError, RPCError) as error:
-        raise UnreachableError(f"{settings.address}: {error}") from error
+        client = await connected(settings, environ)
+    except UnavailableError as error:
+        raise UnreachableError(str(error)) from error
     return TemporalServer(client, database)
 
 
@@ -151,12 +141,3 @@ def _of(error: RPCError) -> Exception:
 
 def _unreachable(error: RPCError) -> UnreachableError:
     return UnreachableError(f"{error.status.name.lower()}: {error.message}")
-
-
-def _content(path: str | None) -> bytes | None:
-    if path is None:
-        return None
-    try:
-        return Path(path).read_bytes()
-    except OSError as error:
-        raise RefusedError(f"{path} cannot be read: {error.strerror}") from error

@@ -27,6 +27,7 @@ from scheduler.core.values.spec import ExpectSpec, JobSpec, Schedule
 from scheduler.core.values.usage import AgentResult, Price
 
 WORKFLOW: Final = "scheduler-run-1"  # frozen: a change of the workflow gets another name
+OUTPUT_WORKFLOW: Final = "scheduler-output-1"  # on a host queue: (workflow id, stream, start) -> a Piece
 MOST_TASK_BYTES: Final = 1024 * 1024
 MOST_OUTCOME_BYTES: Final = 512 * 1024  # of its JSON
 HEAD_BYTES: Final = {"stdout": 64 * 1024, "stderr": 32 * 1024}  # and as much of the tail
@@ -351,3 +352,26 @@ def _unpacked(text: Any, most: int) -> bytes:
         raise ExchangeError(f"packed data cannot be unpacked: {error}") from None
     _require(len(data) <= most and inflate.eof, f"packed data is cut, or has more than {most:,} bytes")
     return data
+
+
+PIECE_BYTES: Final = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Piece:
+    """A part of the output that a host keeps."""
+
+    data: bytes
+    size: int  # of all that is kept of the stream now, with its marker
+    ended: bool  # the run has ended: nothing is added
+
+    def to_json(self) -> dict[str, Any]:
+        return {"data": _packed(self.data), "size": self.size, "ended": self.ended}
+
+    @classmethod
+    def from_json(cls, found: Any) -> Piece:
+        """Raises: ExchangeError."""
+        _require(isinstance(found, dict), "a piece of output is no mapping")
+        size, ended = found.get("size"), found.get("ended")
+        _require(type(size) is int and type(ended) is bool, "a piece of output is not valid")
+        return cls(data=_unpacked(found.get("data"), PIECE_BYTES), size=size, ended=ended)
