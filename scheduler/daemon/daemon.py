@@ -433,6 +433,7 @@ class Daemon:
             home=self.engine.came_home,
             max_out=settings.max_out,
             lost_after=settings.lost_after,
+            heartbeat=settings.heartbeat,
         )
         self.engine.away.workers = engine
         return Temporal(place=self.place, environ=self.environ, engine=engine, reactor=reactor, database=database)

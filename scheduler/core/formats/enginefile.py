@@ -13,7 +13,7 @@ from scheduler.core.formats.base import Duration, Line, Shape, optional_key
 from scheduler.core.formats.faults import KeyFault, check, doubt_problems, fault_problem, file_problem, flaw_problems
 from scheduler.core.formats.shapes import AnyShape
 from scheduler.core.formats.yamlfile import read_yaml
-from scheduler.core.values.engines import LOST_AFTER, MAX_OUT, EncryptionKey, EngineSettings, TlsFiles
+from scheduler.core.values.engines import HEARTBEAT, LOST_AFTER, MAX_OUT, EncryptionKey, EngineSettings, TlsFiles
 from scheduler.core.values.problems import Problem
 from scheduler.core.values.texts import TextError, decode
 
@@ -71,6 +71,9 @@ class EngineShape(Shape):
     lost_after: Duration = Field(
         default=LOST_AFTER, description="How long a silent worker is asked for before its run counts as lost."
     )
+    heartbeat: Duration = Field(
+        default=HEARTBEAT, description="After how long without a sign of life a worker is asked what became of its run."
+    )
     max_out: int = Field(default=MAX_OUT, ge=1, le=100_000, description="How many runs are handed over at once.")
 
 
@@ -80,7 +83,8 @@ def read_engine_file(data: bytes, *, path: str) -> tuple[EngineSettings | None, 
     if shape is None:
         return None, problems
     server = server_of(shape.temporal)
-    return replace(server, root_id=shape.root_id, lost_after=shape.lost_after, max_out=shape.max_out), problems
+    found = replace(server, root_id=shape.root_id, lost_after=shape.lost_after, max_out=shape.max_out)
+    return replace(found, heartbeat=shape.heartbeat), problems
 
 
 def server_of(said: TemporalShape) -> EngineSettings:

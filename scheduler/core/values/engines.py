@@ -15,6 +15,7 @@ MAX_OUT = 1000
 MAX_RUNNING = 4
 OUTPUT_DAYS = 90
 LOST_AFTER = timedelta(minutes=10)
+HEARTBEAT = timedelta(seconds=30)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +45,7 @@ class EngineSettings:
     root_id: str | None = None  # None: the id of the database
     lost_after: timedelta = LOST_AFTER
     max_out: int = MAX_OUT  # runs that are handed over at once
+    heartbeat: timedelta = HEARTBEAT
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -82,6 +82,7 @@ class TemporalEngine:
     say: Say = lambda _: None  # to the client; it may be lost
     max_out: int = 1000
     lost_after: timedelta = LOST_AFTER
+    heartbeat: timedelta = HEARTBEAT
     kind: str = TEMPORAL
     retention: timedelta | None = None  # of closed ids, once the server has told
     reached: bool | None = None  # None: not tried yet
@@ -467,7 +468,7 @@ class TemporalEngine:
             grace=GRACE,
             not_after=now + patience_of(found),
             lost_after=self.lost_after,
-            heartbeat=HEARTBEAT,
+            heartbeat=self.heartbeat,
             output_limit=ready.settings.limits.output_bytes,
         )
 
