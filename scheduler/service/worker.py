@@ -81,7 +81,7 @@ def _host(settings: WorkerSettings, environ: Mapping[str, str], clock: Clock, cl
     (state / "runs").mkdir(mode=0o700, exist_ok=True)
     (state / "scratch").mkdir(mode=0o700, exist_ok=True)
     try:
-        cleanup.enter_context(Lock(state / "worker.lock", wait=0))
+        cleanup.enter_context(Lock(state / "lock", wait=0))
     except BlockingIOError:
         raise RefusedError(
             f"a worker named {name} is running on this machine already",
