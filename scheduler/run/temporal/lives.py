@@ -55,7 +55,7 @@ class Lives:
         self._places = asyncio.Semaphore(most)
         self._threads = ThreadPoolExecutor(most, thread_name_prefix="run")
         self._tasks: set[asyncio.Task[None]] = set()
-        self._contact = now()
+        self._contact = self._looked_at = now()
 
     # -- from the journal ----------------------------------------------------------------------------
 
@@ -137,6 +137,8 @@ class Lives:
                         lambda pid: self._spawned(live, pid),
                     ),
                 )
+            if now() - self._looked_at >= live.spec.lost_after.total_seconds():  # the lifeline has ended it
+                live.why = live.why or "fence"
             found = _as_meant(outcome, live.why).to_json()
         except Exception as error:  # its process is gone: `execute` leaves none behind
             _log.exception("run_abandoned", run_id=live.spec.run_id)
@@ -179,7 +181,9 @@ class Lives:
 
     def fence(self) -> None:
         """End what the server must by now take for lost."""
-        silent = now() - self._contact
+        at = now()
+        asleep, self._looked_at = at - self._looked_at, at  # this process was stopped, or its machine suspended
+        silent = max(at - self._contact, asleep)
         for live in list(self.running.values()):
             if silent >= live.spec.lost_after.total_seconds() and not live.why:
                 _log.error("cut_off", run_id=live.spec.run_id, silent_s=round(silent, 1))
@@ -206,9 +210,9 @@ class Lives:
 
 def _as_meant(outcome: Outcome, why: End) -> Outcome:
     """With the reason that only the worker knows."""
-    if outcome.status != "interrupted" or why != "fence":
+    if why != "fence" or not (outcome.status == "interrupted" or outcome.reason == "signal"):
         return outcome
-    return replace(outcome, reason="worker_lost", error="its worker was cut off from the server, and has ended it")
+    return replace(outcome, status="interrupted", reason="worker_lost", exit_code=None, error="its worker was cut off, and has ended it")
 
 
 def beat_of(live: Live, queue: str, host: Host) -> Mapping[str, Any]:
