@@ -45,12 +45,12 @@ def worker_command(given: Globals, config: str | None, grace: str, check: bool, 
             if each.hint and not each.ok:
                 click.echo(f"{'':19}hint: {render.clean(each.hint)}")
         end(0 if all(each.ok for each in found) else PROBLEMS)
+        return
     leave_pid_1()
     level = logging.DEBUG if given.verbose else logging.WARNING if given.quiet else logging.INFO
     write_log(sys.stderr, log_format, level, os.environ)
     with adopting():
         worker.work(file, os.environ, grace=_duration(grace))
-    end(0)
 
 
 def _duration(text: str) -> timedelta:

@@ -7,6 +7,7 @@ import base64
 import os
 import signal
 import subprocess
+import threading
 import time
 import uuid
 from collections.abc import Awaitable, Callable, Iterator
@@ -309,6 +310,7 @@ def test_output_of_any_size_stays_on_the_host_and_its_ends_come_home(world: Worl
 def test_a_suspended_worker_loses_its_run_before_anybody_else_may_start_it(world: World, server: Server) -> None:
     host = world.host(server)
     host.start()
+
     def suspend() -> None:
         world.pid()
         host.signal(signal.SIGSTOP)
@@ -441,3 +443,111 @@ def test_a_worker_with_another_key_starts_nothing_and_its_check_says_so(world: W
 def host_check(host: WorkerHost) -> subprocess.CompletedProcess[str]:
     command = ["scheduler", "worker", "--check", "--config", str(host.file)]
     return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+
+
+def test_a_wrong_namespace_is_refused_and_the_check_names_it(world: World, server: Server) -> None:
+    host = world.host(server)
+    host.write(host.file.read_text().replace("'}\n", "', namespace: nowhere}\n"))
+    done = host_check(host)
+    assert done.returncode == 1
+    assert "has no namespace 'nowhere'" in done.stdout
+    worker = host.start(waits=False)
+    assert worker.ended() == 3
+    assert "has no namespace 'nowhere'" in worker.stderr
+
+
+def test_the_check_says_what_a_host_can_serve(world: World, own_server: Server) -> None:
+    host = world.host(own_server, more="runners: {sh: {command: [sh]}, no: {command: [no-such-program]}}\n")
+    done = host_check(host)
+    assert done.returncode == 1
+    assert "no-such-program" in done.stdout
+    host.write(host.file.read_text().replace(", no: {command: [no-such-program]}", ""))
+    done = host_check(host)
+    assert done.returncode == 0, done.stdout
+    assert "sh: /" in done.stdout
+    assert host.queue in done.stdout
+    play(lambda: begun_with_a_key(own_server))
+    done = host_check(host)
+    assert done.returncode == 1
+    assert "it is encrypted, and this host has no key" in done.stdout
+
+
+async def begun_with_a_key(server: Server) -> None:
+    client = await client_with(server, "k1")
+    handle = await started(client, "nobody", b"true")
+
+    async def listed() -> bool:
+        return [each.id async for each in client.list_workflows("", limit=1)] == [handle.id]
+
+    while not await listed():
+        await asyncio.sleep(0.05)
+
+
+def test_a_second_worker_of_the_same_name_is_refused(world: World, server: Server) -> None:
+    host = world.host(server)
+    host.start()
+    second = WorkerHost(world.folder / "second", server.address, queue=host.queue)
+    second.write(second.file.read_text().replace(str(second.state), str(host.state)))
+    worker = second.start(waits=False)
+    assert worker.ended() == 3
+    assert "is running on this machine already" in worker.stderr
+
+
+class Wire:
+    """A network that can fall silent: connections stay open, and nothing passes any more."""
+
+    def __init__(self, port: int) -> None:
+        self._port, self._ends = port, list[asyncio.StreamWriter]()
+        self.open, ready = threading.Event(), threading.Event()
+        self.open.set()
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._serve(ready)))
+        self._thread.start()
+        ready.wait()
+
+    async def _serve(self, ready: threading.Event) -> None:
+        self._loop, self._over = asyncio.get_running_loop(), asyncio.Event()
+        async with await asyncio.start_server(self._accepted, "127.0.0.1", 0) as server:
+            self.port = server.sockets[0].getsockname()[1]
+            ready.set()
+            await self._over.wait()
+            for each in self._ends:
+                each.transport.abort()
+
+    async def _accepted(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        source, target = await asyncio.open_connection("127.0.0.1", self._port)
+        self._ends += writer, target
+        await asyncio.gather(self._pump(reader, target), self._pump(source, writer), return_exceptions=True)
+
+    async def _pump(self, source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
+        while data := await source.read(65536):
+            if self.open.is_set():
+                target.write(data)
+        target.close()
+
+    def close(self) -> None:
+        self._loop.call_soon_threadsafe(self._over.set)
+        self._thread.join()
+
+
+@pytest.mark.long
+def test_a_worker_that_is_cut_off_ends_its_run_before_it_counts_as_lost(world: World, server: Server) -> None:
+    wire = Wire(server.port)
+    host = world.host(f"127.0.0.1:{wire.port}")
+    worker = host.start()
+    other = world.host(server, name="w2", queue=host.queue)
+    gone_at: list[datetime] = []
+
+    def cut() -> None:
+        world.pid()
+        other.start()
+        wire.open.clear()
+        until(lambda: not world.lives(), "the end of the child")
+        gone_at.append(datetime.now(UTC))
+
+    found = ended(server, host, world.text("sleep 60"), cut, lost_after=timedelta(seconds=6))
+    assert (found.status, found.reason) == ("interrupted", "worker_lost")
+    assert gone_at, "ended before it was lost"
+    worker.says("cut_off")
+    assert "end" not in world.marked()
+    host.kill()
+    wire.close()

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 
 from scheduler.core.formats import rules
 from scheduler.core.formats.base import Line, Shape, optional_key
@@ -19,6 +19,10 @@ from scheduler.core.values.remote import Remote, read_remote
 from scheduler.core.values.settings import RunnerSpec
 
 FROM_COMMIT = "commit"
+
+
+def _any_or_given(value: Any) -> Any:
+    return None if value == "any" else rules.given(value)
 
 
 class RootShape(Shape):
@@ -46,7 +50,7 @@ class WorkerShape(Shape):
         description="The queues that it takes runs from.", examples=[["default", "gpu"]]
     )
     max_running: int = Field(default=MAX_RUNNING, ge=1, le=1000, description="How many runs it has at once.")
-    runners: Literal["any"] | dict[RunnerName, dict[str, Any]] = Field(
+    runners: Annotated[dict[RunnerName, dict[str, Any]] | None, BeforeValidator(_any_or_given)] = Field(
         description="The runners it serves, each defined as in scheduler.yaml, or {from: commit}. any: all of them.",
         examples=[{"shell": {"from": "commit"}}],
     )
@@ -63,7 +67,7 @@ def read_worker_file(data: bytes, *, path: str) -> tuple[WorkerSettings | None, 
     if shape is None:
         return None, problems
     try:
-        runners = None if shape.runners == "any" else _runners(shape.runners)
+        runners = None if shape.runners is None else _runners(shape.runners)
         root = None if shape.root is None else _remote(shape.root)
         _check(shape, runners)
     except ValueError as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import logging
+import re
 from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
@@ -81,19 +82,25 @@ _RENEW = "renew the key, and write it where api_key points"
 
 
 def _unavailable(settings: EngineSettings, why: str) -> UnavailableError:
-    low = why.lower()
-    if "frame" in low or "invalid compression" in low or "http2" in low or "h2 protocol" in low:
+    """Says what an error of the library means: it comes as a dump of its own structures."""
+    low, said = why.lower(), _said(why)
+    if "unauthenticated" in low or "permissiondenied" in low or "expired" in low:
+        return UnavailableError(f"{settings.address} does not accept us: {said}", hint=_RENEW)
+    if "certificate" in low or "handshake" in low:
+        return UnavailableError(f"{settings.address}: {said}", hint="check tls: ca, cert and key")
+    if "after connection" in low or "frame" in low:
         return UnavailableError(
-            f"{settings.address} answers, but not as a Temporal server does: {why}",
+            f"{settings.address} answers, but not as a Temporal server does: {said}",
             hint="check host and port (a frontend listens on 7233), and whether it wants tls: true",
         )
-    if "unauthenticated" in low or "expired" in low:
-        return UnavailableError(f"{settings.address} does not accept us: {why}", hint=_RENEW)
-    if "certificate" in low or "tls" in low or "handshake" in low:
-        return UnavailableError(f"{settings.address}: {why}", hint="check tls: ca, cert and key")
     return UnavailableError(
-        f"no Temporal server answers at {settings.address}: {why}", hint="start it, or correct temporal.address"
+        f"no Temporal server answers at {settings.address}: {said}", hint="start it, or correct temporal.address"
     )
+
+
+def _said(why: str) -> str:
+    told = re.search(r'message: "([^"]+)"', why)
+    return told[1] if told is not None else why[:200]
 
 
 def _content(path: str | None) -> bytes | None:
@@ -113,6 +120,8 @@ async def probe(client: Client) -> str:
                 await each.memo()
             except NoKeyError as error:
                 return f"the newest run cannot be read: {error}"
+            except KeyError:  # of the library, which knows no codec then
+                return "the newest run cannot be read: it is encrypted, and this host has no key"
     except RPCError as error:
         raise UnavailableError(f"runs cannot be listed: {error.message}") from error
     return ""

@@ -212,7 +212,13 @@ def _as_meant(outcome: Outcome, why: End) -> Outcome:
     """With the reason that only the worker knows."""
     if why != "fence" or not (outcome.status == "interrupted" or outcome.reason == "signal"):
         return outcome
-    return replace(outcome, status="interrupted", reason="worker_lost", exit_code=None, error="its worker was cut off, and has ended it")
+    return replace(
+        outcome,
+        status="interrupted",
+        reason="worker_lost",
+        exit_code=None,
+        error="its worker was cut off, and has ended it",
+    )
 
 
 def beat_of(live: Live, queue: str, host: Host) -> Mapping[str, Any]:
