@@ -7,6 +7,7 @@ import base64
 import os
 import signal
 import subprocess
+import sys
 import threading
 import time
 import uuid
@@ -441,7 +442,7 @@ def test_a_worker_with_another_key_starts_nothing_and_its_check_says_so(world: W
 
 
 def host_check(host: WorkerHost) -> subprocess.CompletedProcess[str]:
-    command = ["scheduler", "worker", "--check", "--config", str(host.file)]
+    command = [sys.executable, "-m", "scheduler", "worker", "--check", "--config", str(host.file)]
     return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
 
 

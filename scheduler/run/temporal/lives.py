@@ -68,7 +68,8 @@ class Lives:
         self.host.tidy(lambda key: self._journal.find(key) is not None)
 
     def _died(self, record: Record) -> Record:
-        left = end_processes(record.process, {TRY: record.workflow_id})
+        told = {"SCHEDULER_RUN_ID": str(record.spec.get("run_id", "")), TRY: record.workflow_id}
+        left = end_processes(record.process, told)
         error = "its worker died; its processes were ended"
         if left:
             error = f"its worker died; still running: {', '.join(map(str, left))}"
@@ -107,12 +108,12 @@ class Lives:
             return self._refused("runner_refused_by_host", f"{self.host.name} cannot read it: {error}", record)
         live = self.running[record.workflow_id] = Live(record=record, spec=spec)
         try:
-            fresh = await asyncio.to_thread(self._journal.begin, record)
+            why = "" if await asyncio.to_thread(self._journal.begin, record) else "its journal has it already"
         except OSError as error:
+            why = f"its journal cannot be written: {error.strerror}"
+        if why:
             del self.running[record.workflow_id]
-            message = f"{self.host.name} cannot write its journal: {error.strerror}"
-            return self._refused("runner_start_failed", message, record)
-        assert fresh, "a record that is in no list"
+            return self._refused("runner_start_failed", f"{self.host.name} does not start it: {why}", record)
         work = asyncio.get_running_loop().create_task(self._carry_out(live, task))
         self._tasks.add(work)
         work.add_done_callback(self._tasks.discard)

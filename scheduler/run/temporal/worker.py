@@ -244,8 +244,9 @@ class TemporalWorker:
             down = [loop.create_task(each.shutdown()) for each in runs]
             await self._drain(again, grace_s)
             await asyncio.gather(*down)
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._all_home(), HOME_S)
+            if not again.is_set():  # else a later worker tells, from the journal
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._all_home(), HOME_S)
             await asyncio.gather(*(each.shutdown() for each in others))
         finally:
             for each in (*beside, *tasks):
