@@ -18,11 +18,12 @@ from typing import Any, cast
 
 from scheduler.core.formats.globs import matches_any
 from scheduler.core.values.facts import SyncState
-from scheduler.core.values.problems import WHOLE_PASS_CODES, Problem
+from scheduler.core.values.problems import Problem
 from scheduler.core.values.runs import AuditRow, Run
 from scheduler.core.values.settings import ROOT_FILE, ROOT_JOB_ID, Settings
 from scheduler.core.values.texts import how_held_ends
 from scheduler.git.folder import index_lock
+from scheduler.ledger import syncs
 from scheduler.ledger.audit import append_audit
 from scheduler.ledger.pool import Lend
 from scheduler.ledger.store import Store
@@ -222,6 +223,7 @@ class Resync:
                     found = self._large.sync_edits(store, paths, actor="scheduler", cause="watch", ready=ready)
                     if found is None and not is_burst:
                         return False
+                    problems = frozenset(store.read(syncs.problems))  # those of all files
                     if self.passes.index.news != self._news and self._watch(store):
                         self._look_once_more()
             except Exception as error:  # a whole pass tries again
@@ -233,7 +235,8 @@ class Resync:
             later = self._watcher.take()
             return later is not None and self._apply_edits({**heard, **later}, settled=True)
         self.applied()
-        self._report_edits(found, paths)
+        self._say_synced(found, "watch")
+        self._report_problems(problems)
         return True
 
     def _edited(self, heard: Mapping[str, bool]) -> set[str] | None:
@@ -369,11 +372,6 @@ class Resync:
             store.write(append_audit, [row])  # first: if it cannot be written, every pass tries again
             _log.warning("sync_held_long", "changes to the files are not applied until then", reason=held)
             self._held_told = True
-
-    def _report_edits(self, found: Synced, paths: Collection[str]) -> None:
-        self._say_synced(found, "watch")
-        others = (each for each in self._known_problems if each.path not in paths or each.code in WHOLE_PASS_CODES)
-        self._report_problems(frozenset(found.report().problems).union(others))
 
     def _say_synced(self, found: Synced, cause: str) -> None:
         report = found.report()

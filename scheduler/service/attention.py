@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from scheduler.core.access.tokens import is_over, lets_in
+from scheduler.core.access.tokens import ends_soon
 from scheduler.core.due.expected import Kind
 from scheduler.core.past.presence import DaemonState
 from scheduler.core.values.facts import JobSummary, Status, SyncState
@@ -14,7 +14,7 @@ from scheduler.ledger import access, attention, evidence, places, queries, syncs
 from scheduler.ledger.reach import dead_channels
 from scheduler.ledger.standing import ProblemsByJob
 from scheduler.ledger.store import Store
-from scheduler.service.needs import ENDS_SOON, outlasts
+from scheduler.service.needs import TOKEN_ENDS, outlasts
 from scheduler.service.presence import FoundDaemon
 
 MOST = 200  # jobs that are looked at
@@ -34,9 +34,7 @@ def count_needs(store: Store, suspects: Sequence[str], daemon: FoundDaemon, now:
     failing = {job.id for job in jobs if job.consecutive_errors}
     overdue = store.read(evidence.alarms, now, jobs) if jobs else []
     faults = [each for each in store.read(places.open_faults) if each.needs_a_person]
-    tokens = [
-        each for each in store.read(access.tokens) if lets_in(each, now) and is_over(each.expires_at, now + ENDS_SOON)
-    ]
+    tokens = [each for each in store.read(access.tokens) if ends_soon(each, now, within=TOKEN_ENDS)]
     count = (
         _of_daemon(store, daemon)
         + len(stopped | failing)

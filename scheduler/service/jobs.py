@@ -184,14 +184,6 @@ def wanted_statuses(text: str, further: Sequence[str] = FILTERS) -> frozenset[st
     return frozenset(words)
 
 
-def _statuses_of(job: JobRowJson) -> Iterator[str]:
-    yield job["status"]
-    if any(run["status"] != RunStatus.QUEUED for run in job["running"]):
-        yield "running"
-    if views.is_failing(job):
-        yield "failing"
-
-
 def _unsynced_list(
     root: Root,
     statuses: frozenset[str] | None,
@@ -217,19 +209,13 @@ def _unsynced_list(
     wanted = [
         job
         for job in jobs
-        if _is_wanted(job, statuses, tag, problems)
+        if (statuses is None or job["status"] in statuses)
+        and (tag is None or tag in job["tags"])
+        and (not problems or job["problems"])
         and (after is None or job["id"] > after)
         and (only is None or job["id"] in only)
     ]
     return {**told, "jobs": wanted[:limit], "daemon": views.daemon_json(daemon.presence)}
-
-
-def _is_wanted(job: JobRowJson, statuses: frozenset[str] | None, tag: str | None, problems: bool) -> bool:
-    return (
-        (statuses is None or not statuses.isdisjoint(_statuses_of(job)))
-        and (tag is None or tag in job["tags"])
-        and (not problems or bool(job["problems"]) or job["sync_state"] in ("invalid", "conflict", "held"))
-    )
 
 
 def held(root: Root) -> str | None:

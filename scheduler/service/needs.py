@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, cast
 
-from scheduler.core.access.tokens import is_over, lets_in
+from scheduler.core.access.tokens import ends_soon
 from scheduler.core.due.budgets import OVER
 from scheduler.core.due.place import PlaceFault
 from scheduler.core.due.reach import Reach
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from scheduler.core.values.events import ChangeSince
 
 MOST = 20  # lines of a kind; the rest are counted
-ENDS_SOON = timedelta(days=3)
+TOKEN_ENDS = timedelta(days=3)  # before its end, a token needs a person
 
 
 def need(
@@ -88,7 +88,7 @@ def of_jobs(
     for late in overdue[:MOST]:
         since_then = parse_instant(late["since"])
         changed = None if store is None else store.read(newest_change, late["id"], since_then)
-        yield need("overdue", late["message"], job_id=late["id"], since=late["since"], change=_change_json(changed))
+        yield need("overdue", late["message"], job_id=late["id"], since=late["since"], change=change_json(changed))
     yield from _more("overdue", overdue)
     yield from _places(lost, jobs, statuses)
     yield from _files(jobs, problems)
@@ -110,7 +110,7 @@ def _failing_text(each: FailingJson) -> str:
     return f"{times}: {how}"
 
 
-def _change_json(found: ChangeSince | None) -> ChangeSinceJson | None:
+def change_json(found: ChangeSince | None) -> ChangeSinceJson | None:
     return None if found is None else cast("ChangeSinceJson", found.to_json())
 
 
@@ -210,7 +210,7 @@ def of_root(store: Store, jobs: Sequence[JobSummary], channels: Sequence[Reach],
             text = f"{channel.who} is dead: {channel.breaker.last_error}{waits}"
             yield need("channel", text, job_id=channel.job_id, since=channel.breaker.open_since)
     for token in store.read(access.tokens):
-        if lets_in(token, now) and is_over(token.expires_at, now + ENDS_SOON):
+        if ends_soon(token, now, within=TOKEN_ENDS):
             yield need("token", f"token {token.name} expires", until=token.expires_at)
 
 

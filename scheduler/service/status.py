@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, NamedTuple, cast
+from typing import TYPE_CHECKING, NamedTuple
 
 from scheduler.core import views
 from scheduler.core.due.due import next_to_fire
@@ -32,7 +32,6 @@ from scheduler.service.root import Root
 
 if TYPE_CHECKING:
     from scheduler.core.answers import (
-        ChangeSinceJson,
         FailingJson,
         NeedJson,
         NextFireJson,
@@ -310,7 +309,7 @@ def _failing(store: Store, jobs: Iterable[JobSummary]) -> list[FailingJson]:
     found.sort(key=lambda each: (-each[0].timestamp(), each[1]["id"]))
     for _, each in found[:TRACED]:
         change = store.read(change_before_failures, each["id"])
-        each["change"] = None if change is None else cast("ChangeSinceJson", change.to_json())
+        each["change"] = needs.change_json(change)
     return [each for _, each in found]
 
 

@@ -227,11 +227,11 @@ class Passes:
             basis = store.read(syncs.basis)
             now = settled or self.clock.now()
             here, index = self._here(), self.index
-            known = index.load(store)
+            index.load(store)
             settings, _ = read_settings(here.place)
             if settings is None or settings != basis.settings or here.held(settings):
                 return None
-            index.begin(store, settings)
+            known = index.begin(store, settings)  # what another process has written since, as well
             looked = None
             if index.is_current:
                 looked = look_at_edits(

@@ -15,15 +15,10 @@ from scheduler.service.run import cancel_run
 from scheduler.web.api.asked import JobId, RunId, the_job, the_run, when
 from scheduler.web.api.edits import checked_version
 from scheduler.web.calls import Approver, Operator
-from scheduler.web.frame import zone_in
-from scheduler.web.links import Links
+from scheduler.web.frame import links_in
 
 router = APIRouter(include_in_schema=False)
 Written = Annotated[str, Form(max_length=1_000)]
-
-
-def _links(request: Request) -> Links:
-    return Links(zone_in(request.query_params))
 
 
 @router.post("/jobs/{job_id}/run")
@@ -32,7 +27,7 @@ def run(
 ) -> Response:
     """Start a run. key: made by the page, so that a button that is pressed twice starts one run."""
     started = request_run(call.root, the_job(call, job_id), key=key)
-    return RedirectResponse(_links(request).run(started.id), 303)
+    return RedirectResponse(links_in(request.query_params).run(started.id), 303)
 
 
 @router.post("/jobs/{job_id}/pause")
@@ -41,7 +36,7 @@ def pause(call: Operator, request: Request, job_id: JobId, reason: Written = "",
     named = the_job(call, job_id)
     end = when(call.root, until.strip() or None, "until", [named])
     pause_job(call.root, named, reason=reason.strip() or None, until=end)
-    return RedirectResponse(_links(request).job(named), 303)
+    return RedirectResponse(links_in(request.query_params).job(named), 303)
 
 
 @router.post("/jobs/{job_id}/resume")
@@ -49,7 +44,7 @@ def resume(call: Operator, request: Request, job_id: JobId) -> Response:
     """End a pause, or restart a stopped job."""
     named = the_job(call, job_id)
     resume_job(call.root, named)
-    return RedirectResponse(_links(request).job(named), 303)
+    return RedirectResponse(links_in(request.query_params).job(named), 303)
 
 
 @router.post("/runs/{run_id}/cancel")
@@ -57,7 +52,7 @@ def cancel(call: Operator, request: Request, run_id: RunId) -> Response:
     """Stop a run."""
     named = the_run(call, run_id)
     cancel_run(call.root, named)
-    return RedirectResponse(_links(request).run(named), 303)
+    return RedirectResponse(links_in(request.query_params).run(named), 303)
 
 
 @router.post("/jobs/{job_id}/versions/{sha256}/back")
@@ -68,4 +63,4 @@ def back(
     named = the_job(call, job_id)
     asked = checked_version(call, named, version)
     roll_back(call.root, named, to=f"text:{sha256}", if_version=asked, target=Target(commit=True))
-    return RedirectResponse(_links(request).job(named), 303)
+    return RedirectResponse(links_in(request.query_params).job(named), 303)

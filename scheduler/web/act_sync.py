@@ -11,8 +11,7 @@ from scheduler.core.values.problems import RefusedError
 from scheduler.service.sync import plan_sync, sync
 from scheduler.web.api.asked import whole
 from scheduler.web.calls import Approver, Operator
-from scheduler.web.frame import zone_in
-from scheduler.web.links import Links
+from scheduler.web.frame import links_in
 
 router = APIRouter(include_in_schema=False)
 _AGAIN = "open the Sync page again, and confirm what it shows now"
@@ -22,7 +21,7 @@ _AGAIN = "open the Sync page again, and confirm what it shows now"
 def sync_now(call: Operator, request: Request) -> Response:
     """Apply the files. What a guard holds stays held."""
     sync(whole(call))
-    return RedirectResponse(Links(zone_in(request.query_params)).sync, 303)
+    return RedirectResponse(links_in(request.query_params).sync, 303)
 
 
 @router.post("/sync/confirm")
@@ -34,4 +33,4 @@ def confirm(call: Approver, request: Request, token: Annotated[str, Form(max_len
         raise RefusedError("the guard holds no jobs now; nothing was archived", hint=_AGAIN)
     if guard["token"] != token or sync(root, confirmed=token).token_refused:
         raise RefusedError("other jobs would be archived now than you confirmed; nothing was archived", hint=_AGAIN)
-    return RedirectResponse(Links(zone_in(request.query_params)).sync, 303)
+    return RedirectResponse(links_in(request.query_params).sync, 303)

@@ -11,7 +11,7 @@ from scheduler.core.values.problems import UsageError
 from scheduler.core.values.texts import InputError, short
 from scheduler.service.frame import Standing, standing
 from scheduler.service.root import Root
-from scheduler.web.links import ZONE
+from scheduler.web.links import ZONE, Links
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +34,11 @@ def frame(root: Root, query: Mapping[str, str], *, whole: bool = True) -> Frame:
         query=dict(query),
         whole=whole,
     )
+
+
+def links_in(query: Mapping[str, str]) -> Links:
+    """Links that keep the zone of an address. Raises: UsageError for an unknown one."""
+    return Links(zone_in(query))
 
 
 def zone_in(query: Mapping[str, str]) -> str:

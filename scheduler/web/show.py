@@ -110,35 +110,24 @@ for _path, (_template, _page) in PAGES.items():
 _add("/review/{revisions:path}", *PAGES["/review"])
 
 
-@router.get("/jobs/{job_id}/versions/{sha256}/back")
-def show_rolling_back(call: Viewer, request: Request, job_id: JobId, sha256: str) -> Response:
-    return show(
-        call,
-        request,
-        "back",
-        lambda root, query: back.page(root, query, the_job(call, job_id), sha256),
-        of_one_job=True,
-    )
+def _add_of_job(path: str, template: str, page: Callable[[Root, Mapping[str, str], str], Any]) -> None:
+    """A page of one job. The other parameters of its path are among those of the query."""
+
+    def answer(call: Viewer, request: Request, job_id: JobId) -> Response:
+        return show(
+            call, request, template, lambda root, query: page(root, query, the_job(call, job_id)), of_one_job=True
+        )
+
+    for each in (f"{path}.json", path):
+        router.add_api_route(each, answer, methods=["GET"])
 
 
-@router.get("/jobs/{job_id}/versions/{sha256}")
-@router.get("/jobs/{job_id}/versions/{sha256}.json")  # registered first: the other one takes what ends in .json as well
-def show_one_version(call: Viewer, request: Request, job_id: JobId, sha256: str) -> Response:
-    return show(
-        call,
-        request,
-        "version",
-        lambda root, query: version.page(root, query, the_job(call, job_id), sha256),
-        of_one_job=True,
-    )
-
-
-@router.get("/jobs/{job_id}")
-@router.get("/jobs/{job_id}.json")
-def show_one_job(call: Viewer, request: Request, job_id: JobId) -> Response:
-    return show(call, request, "job", lambda root, query: job.page(root, query, the_job(call, job_id)), of_one_job=True)
+_add_of_job("/jobs/{job_id}/versions/{sha256}/back", "back", back.page)
+_add_of_job("/jobs/{job_id}/versions/{sha256}", "version", version.page)
+_add_of_job("/jobs/{job_id}", "job", job.page)
 
 
 @router.get("/runs/{run_id}")
+@router.get("/runs/{run_id}.json")
 def show_one_run(call: Viewer, request: Request, run_id: RunId) -> Response:
     return show(call, request, "run", lambda root, query: run.page(root, query, the_run(call, run_id)), of_one_job=True)

@@ -11,6 +11,7 @@ import pytest
 from playwright.sync_api import Browser, sync_playwright
 
 from tests.browser.chromium import HOW_TO_GET_IT, find_chromium, options
+from tests.browser.site import Site, logged_in, served
 from tests.browser.watched import Watched
 
 
@@ -41,3 +42,17 @@ def looked_at(browser: Browser) -> Iterator[Watched]:
     context = browser.new_context()
     yield Watched(context.new_page())
     context.close()
+
+
+@pytest.fixture(scope="module")
+def site(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    with served(browser, tmp_path_factory.mktemp("site")) as found:
+        yield found
+
+
+@pytest.fixture
+def inside(browser: Browser, site: Site) -> Iterator[Watched]:
+    """A page of somebody who has logged in. What goes wrong on it fails the test."""
+    with logged_in(browser, site) as found:
+        yield found
+    found.check()

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from playwright.sync_api import expect
 
-from tests.browser.test_flows import Site, inside, opened, site
+from tests.browser.site import Site, opened
 from tests.browser.watched import Watched, violations
-
-__all__ = ["inside", "site"]
 
 
 def test_a_run_is_started_followed_and_cancelled(inside: Watched, site: Site) -> None:

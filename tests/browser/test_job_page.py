@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from tests.browser.test_flows import Site, logged_in, opened, served, was_reloaded
+from tests.browser.site import Site, opened, served, was_reloaded
 from tests.browser.watched import Watched, overflow, violations
 
 
@@ -21,13 +21,6 @@ def site(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         found.cli("sync")
         found.cli("run", "report", "--wait", code=1)
         yield found
-
-
-@pytest.fixture
-def inside(browser: Browser, site: Site) -> Iterator[Watched]:
-    with logged_in(browser, site) as found:
-        yield found
-    found.check()
 
 
 def click_chart(page: Page, share: float) -> None:

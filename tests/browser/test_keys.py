@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 import pytest
 from playwright.sync_api import Browser, Page, Request, expect
 
-from tests.browser.test_flows import Site, logged_in, opened, served, was_reloaded
+from tests.browser.site import Site, opened, served, was_reloaded
 from tests.browser.watched import Watched, turn, violations
 from tests.helpers import until
 
@@ -26,13 +26,6 @@ def site(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         )
         found.cli("sync")
         yield found
-
-
-@pytest.fixture
-def inside(browser: Browser, site: Site) -> Iterator[Watched]:
-    with logged_in(browser, site) as found:
-        yield found
-    found.check()
 
 
 def focused(page: Page) -> str:

@@ -160,6 +160,20 @@ class Root:
     def json(self, *args: str) -> Any:
         return self.ok(*args, "--json").json
 
+    def break_flaky(self, *, after: int = 1) -> str:
+        """Commit a text of `flaky` that fails, after one that succeeded so many times. The id of its commit."""
+        self.write("scripts/flaky.sh", "echo fine\n")
+        self.commit()
+        self.sync()
+        for _ in range(after):
+            self.ok("run", "flaky", "--wait")
+            self.clock.advance(timedelta(minutes=1))
+        self.write("scripts/flaky.sh", "exit 4\n")
+        commit = self.commit()
+        self.sync()
+        assert self.cli("run", "flaky", "--wait").code == 1
+        return commit
+
     def sync(self) -> Any:
         return self.json("sync")
 

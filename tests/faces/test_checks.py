@@ -179,7 +179,7 @@ def test_a_check_takes_a_place(root: Root, serve: Serve) -> None:
 
 def test_a_daemon_that_stops_ends_the_check_and_the_next_one_repeats_it(root: Root, serve: Serve) -> None:
     job(root, "test ! -e ../done && sleep 300")
-    daemon = serve()
+    daemon = serve("--grace", "1")
     (run_id, pid), *_ = until(lambda: checks(root), "a check")
     assert daemon.stop() == 0, daemon.stderr
     assert not lives(pid)
@@ -192,7 +192,7 @@ def test_a_crash_repeats_the_check(root: Root, serve: Serve, point: str) -> None
     text = "sleep 300" if point == "in_check" else "exit 0"
     job(root, text)
     root.edit("jobs/mail.yaml", "catch_up: none", "catch_up: latest")
-    root.edit("jobs/mail.yaml", "{every: 1s}", "{every: 1m}")
+    root.edit("jobs/mail.yaml", "{every: 1s}", "{every: 20s}")
     root.sync()
     daemon = serve(SCHEDULER_CRASH_AT=point)
     assert daemon.ended() == -signal.SIGKILL, daemon.stderr

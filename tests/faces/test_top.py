@@ -13,7 +13,6 @@ import sys
 import termios
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import timedelta
 
 import pytest
 
@@ -131,15 +130,7 @@ def test_json_is_that_of_the_page_with_the_status_in_it(root: Root) -> None:
 
 
 def test_the_first_lines_name_the_job_that_is_broken_and_the_commit_that_broke_it(lived_in: Root) -> None:
-    lived_in.write("scripts/flaky.sh", "exit 0\n")
-    lived_in.commit()
-    lived_in.sync()
-    lived_in.ok("run", "flaky", "--wait")
-    lived_in.clock.advance(timedelta(minutes=1))
-    lived_in.write("scripts/flaky.sh", "exit 4\n")
-    commit = lived_in.commit()
-    lived_in.sync()
-    assert lived_in.cli("run", "flaky", "--wait").code == 1
+    commit = lived_in.break_flaky()
     lines = lived_in.ok("top", "--once").stdout.splitlines()
     failing = next(place for place, line in enumerate(lines) if line.startswith("✕ failing"))
     assert "flaky for 0s, just after" in lines[failing]

@@ -390,6 +390,20 @@ def test_an_edit_of_known_files_is_applied_without_a_look_at_others(
     assert [row.cause for row in here.store.read(audit.read_audit, "a")] == ["test", "watch"]
 
 
+@pytest.mark.parametrize("broken", ["", "id: [unclosed"])
+def test_a_file_that_another_process_found_broken_and_that_goes_after_an_edit_takes_its_job_along(
+    here: Files, broken: str
+) -> None:
+    here.sync()
+    here.path("a").write_text(broken)
+    here.sync(passes=here.process())
+    here.path("b").write_text(here.text("b", "second"))
+    assert edits(here, "jobs/b.yaml")
+    here.path("a").unlink()
+    here.sync()
+    assert here.job("a").archived
+
+
 @pytest.mark.usefixtures("trusting")
 def test_a_task_that_changed_beside_the_edit_of_one_of_its_jobs_reaches_all_its_jobs(here: Files) -> None:
     for name in "ab":

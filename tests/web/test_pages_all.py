@@ -46,15 +46,7 @@ def test_a_page_of_an_unknown_job_says_what_was_meant(client: TestClient) -> Non
 
 
 def test_a_failing_job_stands_beside_the_change_just_before(lived_in: Root, client: TestClient) -> None:
-    lived_in.write("scripts/flaky.sh", "echo fine\n")
-    lived_in.commit()
-    lived_in.sync()
-    lived_in.ok("run", "flaky", "--wait")
-    lived_in.clock.advance(timedelta(minutes=1))
-    lived_in.write("scripts/flaky.sh", "exit 4\n")
-    commit = lived_in.commit()
-    lived_in.sync()
-    assert lived_in.cli("run", "flaky", "--wait").code == 1
+    commit = lived_in.break_flaky()
     lived_in.sync()
     page = client.get("/", headers={"accept": "text/html"}).text
     assert "just after" in page

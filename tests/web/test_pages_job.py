@@ -38,16 +38,7 @@ def newest_text(root: Root, job_id: str) -> str:
 
 def broken(root: Root) -> str:
     """Ann's text succeeds twice, Ben's fails once. The id of Ben's commit."""
-    root.write("scripts/flaky.sh", "echo fine\n")
-    root.commit()
-    root.sync()
-    for _ in range(2):
-        root.ok("run", "flaky", "--wait")
-        root.clock.advance(timedelta(minutes=1))
-    root.write("scripts/flaky.sh", "exit 4\n")
-    commit = root.commit()
-    root.sync()
-    assert root.cli("run", "flaky", "--wait").code == 1
+    commit = root.break_flaky(after=2)
     root.clock.advance(timedelta(seconds=5))
     return commit
 

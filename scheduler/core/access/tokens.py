@@ -70,9 +70,9 @@ def lets_in(token: Token, now: datetime) -> bool:
     return token.revoked_at is None and not is_over(token.expires_at, now)
 
 
-def ends_soon(token: Token, now: datetime) -> bool:
-    """True if a token that lets somebody in will not do so in a week."""
-    return lets_in(token, now) and is_over(token.expires_at, now + ENDS_SOON)
+def ends_soon(token: Token, now: datetime, *, within: timedelta = ENDS_SOON) -> bool:
+    """True if a token that lets somebody in will not do so in a week, or in this time."""
+    return lets_in(token, now) and is_over(token.expires_at, now + within)
 
 
 def is_unused(token: Token, now: datetime) -> bool:

@@ -23,9 +23,12 @@ class View:
     parts: tuple[tuple[LineEdit, ...], ...]  # what would differ, word by word
 
 
-def page(root: Root, query: Mapping[str, str], job_id: str, sha256: str) -> View:
-    """Raises: UnknownError, UsageError; RefusedError if the text is in force or no longer kept."""
-    about, found = show_job(root, job_id)["job"], show_version(root, job_id, sha256, count=1)
+def page(root: Root, query: Mapping[str, str], job_id: str) -> View:
+    """query: `sha256` of the text.
+
+    Raises: UnknownError, UsageError; RefusedError if the text is in force or no longer kept.
+    """
+    about, found = show_job(root, job_id)["job"], show_version(root, job_id, query["sha256"], count=1)
     if found.text is None:
         raise RefusedError(f"the text {found.sha256[:7]} cannot come back: {found.no_text}")
     if found.current:

@@ -10,9 +10,9 @@ from scheduler.service.forge import forge_of_root
 from scheduler.service.root import Root
 from scheduler.service.version import NEWEST, ShownVersion, show_version
 from scheduler.web.api.asked import number_of
+from scheduler.web.pages.run import MOST_TEXT
 
 RUNS = 50
-MOST_TEXT = 64 * 1024  # characters of a text on a page; the API gives it whole
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,9 +26,12 @@ class View:
     newest: int = NEWEST  # runs of the text by which it is measured
 
 
-def page(root: Root, query: Mapping[str, str], job_id: str, sha256: str) -> View:
-    """query: `before`, the number of the run that the runs of a page come after. Raises: UnknownError, UsageError."""
-    found = show_version(root, job_id, sha256, count=RUNS, before=number_of(query.get("before") or None))
+def page(root: Root, query: Mapping[str, str], job_id: str) -> View:
+    """query: `sha256` of the text, or its beginning; `before`, the run that the runs of a page come after.
+
+    Raises: UnknownError, UsageError.
+    """
+    found = show_version(root, job_id, query["sha256"], count=RUNS, before=number_of(query.get("before") or None))
     job = root.known(job_id)
     text = found.text
     return View(
