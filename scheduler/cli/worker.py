@@ -29,7 +29,7 @@ from scheduler.machine.signals import leave_pid_1
               help="Format of log lines (default: text) [env: SCHEDULER_LOG_FORMAT].")  # fmt: skip
 @global_options
 def worker_command(given: Globals, config: str | None, grace: str, check: bool, log_format: str) -> None:
-    """Run jobs of other machines, taken from the queues of a Temporal server.
+    """Run jobs from the queues of a Temporal server.
 
     On SIGTERM or Ctrl-C, it takes no more runs, and running ones get the grace period to finish. A second signal ends
     them immediately.

@@ -74,7 +74,7 @@ def with_what_they_need(requirements: list[str]) -> set[str]:
 
 
 def test_what_the_program_imports_is_what_an_installation_brings() -> None:
-    """Tools of development are in nobody's way; what only the tool server, messages, workers or the web need, extras do."""
+    """Tools of development are in nobody's way; what only tools, messages, workers or the web need is an extra."""
     project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
     brought = [*project["dependencies"], *extras["mcp"], *extras["notify"], *extras["temporal"], *extras["web"]]
