@@ -41,13 +41,13 @@ ALONE = (
 SECOND = timedelta(seconds=1)
 
 
-def kills(folder: Path, *, seed: int, seconds: float) -> tuple[list[Plane], Counter[str]]:
+def kills(folder: Path, *, seed: int, seconds: float, workers: int) -> tuple[list[Plane], Counter[str]]:
     """Kill somebody every 1.5 to 4 seconds, and start it again soon. Returns the planes once everything has ended."""
     chance = random.Random(seed)
     server = Server(folder / "server")
     hosts = [
         WorkerHost(folder / "hosts", server.address, queue="gpu", name=f"w{n}", more="max_running: 8\n")
-        for n in range(3)
+        for n in range(workers)
     ]
     for host in hosts:
         host.start()
@@ -143,8 +143,8 @@ ZEROS = (
 )
 
 
-def check(folder: Path, *, seed: int, seconds: float) -> None:
-    planes, killed = kills(folder, seed=seed, seconds=seconds)
+def check(folder: Path, *, seed: int, seconds: float, workers: int) -> None:
+    planes, killed = kills(folder, seed=seed, seconds=seconds, workers=workers)
     found = judge(planes)
     print(f"seed {seed}: {dict(killed)} kills, {dict(found)}")
     assert {name: found[name] for name in ZEROS} == dict.fromkeys(ZEROS, 0)
@@ -153,9 +153,9 @@ def check(folder: Path, *, seed: int, seconds: float) -> None:
 
 
 def test_twenty_seconds_of_kills(tmp_path: Path) -> None:
-    check(tmp_path, seed=11, seconds=20)
+    check(tmp_path, seed=11, seconds=20, workers=2)
 
 
 @pytest.mark.long
 def test_ten_minutes_of_kills(tmp_path: Path) -> None:
-    check(tmp_path, seed=random.randrange(10**6), seconds=600)
+    check(tmp_path, seed=random.randrange(10**6), seconds=600, workers=3)

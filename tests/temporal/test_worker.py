@@ -12,7 +12,7 @@ import threading
 import time
 import uuid
 from collections.abc import Awaitable, Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
@@ -24,6 +24,7 @@ from scheduler.core.values.engines import EncryptionKey
 from scheduler.core.values.settings import RunnerSpec, TaskInput
 from scheduler.run.temporal.codec import converter
 from scheduler.run.temporal.spec import OUTPUT_WORKFLOW, Outcome, Piece, host_queue
+from scheduler.service.worker import check
 from tests.helpers import until
 from tests.temporal.hosts import WorkerHost, spec_of, started
 from tests.temporal.live import SERVER, Server
@@ -34,25 +35,16 @@ T = TypeVar("T")
 SHORT = timedelta(seconds=3)
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    found = Server(tmp_path_factory.mktemp("temporal"))
-    yield found
-    found.kill()
-
-
-@pytest.fixture
-def own_server(tmp_path: Path) -> Iterator[Server]:
-    """One that a test may kill."""
-    found = Server(tmp_path / "own")
-    yield found
-    found.kill()
-
-
 @dataclass
 class World:
     folder: Path
-    hosts: list[WorkerHost]
+    hosts: list[WorkerHost] = field(default_factory=list)
+    servers: list[Server] = field(default_factory=list)
+
+    def server(self) -> Server:
+        """One that a test may kill."""
+        self.servers.append(Server(self.folder / "own"))
+        return self.servers[-1]
 
     def host(self, server: Server | str, *, name: str = "w1", more: str = "", queue: str = "") -> WorkerHost:
         address = server if isinstance(server, str) else server.address
@@ -88,10 +80,12 @@ def alive(pid: int) -> bool:
 
 @pytest.fixture
 def world(tmp_path: Path) -> Iterator[World]:
-    found = World(tmp_path, [])
+    found = World(tmp_path)
     yield found
     for each in found.hosts:
         each.stop()
+    for own in found.servers:
+        own.kill()
 
 
 def play(work: Callable[[], Awaitable[T]]) -> T:
@@ -115,11 +109,15 @@ def ended(
     return play(work)
 
 
-def test_a_run_succeeds_and_says_where_it_was(world: World, server: Server) -> None:
-    host = world.host(server)
-    host.start()
+def test_a_run_succeeds_and_says_where_it_was(world: World, server: Server, shared: WorkerHost) -> None:
+    host = shared
     found = ended(server, host, b"echo $SCHEDULER_RUN_ID $SCHEDULER_ATTEMPT; echo no >&2", attempt=2)
-    assert (found.status, found.host, found.queue, found.stdout.head) == ("succeeded", "w1", host.queue, b"train:7 2\n")
+    assert (found.status, found.host, found.queue, found.stdout.head) == (
+        "succeeded",
+        "gpu-host",
+        "gpu",
+        b"train:7 2\n",
+    )
     assert found.stderr.head == b"no\n"
     assert found.spawned_at is not None
     assert found.finished_at is not None
@@ -127,16 +125,16 @@ def test_a_run_succeeds_and_says_where_it_was(world: World, server: Server) -> N
     assert list((host.state / "scratch").iterdir()) == []
 
 
-def test_the_end_of_a_run_is_forgotten_once_it_has_come_home(world: World, server: Server) -> None:
-    host = world.host(server)
-    host.start()
+def test_the_end_of_a_run_is_forgotten_once_it_has_come_home(world: World, server: Server, shared: WorkerHost) -> None:
+    host = shared
     ended(server, host, b"true")
     until(lambda: not list((host.state / "journal").iterdir()), "an empty journal")
 
 
-def test_a_failure_a_timeout_and_a_cancel_come_home_with_their_output(world: World, server: Server) -> None:
-    host = world.host(server)
-    host.start()
+def test_a_failure_a_timeout_and_a_cancel_come_home_with_their_output(
+    world: World, server: Server, shared: WorkerHost
+) -> None:
+    host = shared
     failed = ended(server, host, b"echo so; exit 3")
     assert (failed.status, failed.reason, failed.exit_code, failed.stdout.head) == ("failed", "exit_code", 3, b"so\n")
     late = ended(server, host, b"echo so; sleep 60", timeout=timedelta(seconds=1))
@@ -187,34 +185,24 @@ def test_a_worker_that_is_killed_and_comes_back_tells_that_its_run_died(world: W
     assert not world.lives()
 
 
-def test_a_run_outlives_a_server_that_is_away_for_longer_than_its_heartbeat(world: World, own_server: Server) -> None:
-    host = world.host(own_server)
+def test_runs_outlive_a_server_that_is_away_for_longer_than_their_heartbeat(world: World) -> None:
+    """One ends after the server is back, one before: that end comes home from the journal."""
+    server = world.server()
+    host = world.host(server)
     host.start()
 
-    def away() -> None:
-        world.pid()
-        own_server.kill()
-        time.sleep(3)  # longer than the heartbeat timeout: that is the point
-        own_server.start()
+    async def work() -> list[Outcome]:
+        client = await Client.connect(server.address)
+        handles = [await started(client, host.queue, world.text(f"sleep {seconds}")) for seconds in (1, 8)]
+        await asyncio.to_thread(lambda: until(lambda: len(world.marked()) == 2, "both children"))
+        server.kill()
+        await asyncio.to_thread(lambda: until(lambda: "end" in world.marked(), "the end of one"))
+        await asyncio.sleep(2.5)  # until their heartbeats have timed out: that is the point
+        server.start()
+        return [Outcome.from_json(await each.result()) for each in handles]
 
-    found = ended(own_server, host, world.text("sleep 8"), away)
-    assert found.status == "succeeded"
-    assert world.marked()[1:] == ["end"]
-
-
-def test_a_run_that_ends_while_the_server_is_away_comes_home_from_the_journal(world: World, own_server: Server) -> None:
-    host = world.host(own_server)
-    host.start()
-
-    def away() -> None:
-        world.pid()
-        own_server.kill()
-        until(lambda: "end" in world.marked(), "the end of the run")
-        time.sleep(2.5)  # until its heartbeat has timed out
-        own_server.start()
-
-    found = ended(own_server, host, world.text("sleep 1"), away)
-    assert (found.status, len(world.marked())) == ("succeeded", 2)
+    assert [each.status for each in play(work)] == ["succeeded", "succeeded"]
+    assert world.marked()[2:] == ["end", "end"]
 
 
 def test_a_worker_that_is_told_to_stop_lets_its_run_end_and_takes_no_other(world: World, server: Server) -> None:
@@ -247,9 +235,8 @@ def test_after_the_grace_period_a_stopping_worker_ends_its_run_and_its_end_comes
     assert not world.lives()
 
 
-def test_a_run_whose_workflow_is_terminated_is_ended(world: World, server: Server) -> None:
-    host = world.host(server)
-    host.start()
+def test_a_run_whose_workflow_is_terminated_is_ended(world: World, server: Server, shared: WorkerHost) -> None:
+    host = shared
 
     async def work() -> None:
         client = await Client.connect(server.address)
@@ -276,9 +263,10 @@ def test_a_run_that_nobody_took_in_time_does_not_start_late(world: World, server
     assert world.marked() == []
 
 
-def test_output_of_any_size_stays_on_the_host_and_its_ends_come_home(world: World, server: Server) -> None:
-    host = world.host(server)
-    host.start()
+def test_output_of_any_size_stays_on_the_host_and_its_ends_come_home(
+    world: World, server: Server, shared: WorkerHost
+) -> None:
+    host = shared
 
     async def work() -> tuple[Outcome, bytes]:
         client = await Client.connect(server.address)
@@ -323,9 +311,8 @@ def test_a_suspended_worker_loses_its_run_before_anybody_else_may_start_it(world
     assert "end" not in world.marked()
 
 
-def test_a_text_that_was_changed_on_the_way_is_not_run(world: World, server: Server) -> None:
-    host = world.host(server)
-    host.start()
+def test_a_text_that_was_changed_on_the_way_is_not_run(world: World, server: Server, shared: WorkerHost) -> None:
+    host = shared
     found = ended(server, host, world.text("true"), task_sha256="0" * 64)
     assert (found.status, found.reason) == ("unstarted", "runner_task_damaged")
     assert world.marked() == []
@@ -347,9 +334,10 @@ def test_a_host_runs_only_the_runners_of_its_list_with_its_own_command(world: Wo
     assert found.stdout.head == b"host\n"
 
 
-def test_a_worker_of_another_version_refuses_what_it_cannot_read(world: World, server: Server) -> None:
-    host = world.host(server)
-    host.start()
+def test_a_worker_of_another_version_refuses_what_it_cannot_read(
+    world: World, server: Server, shared: WorkerHost
+) -> None:
+    host = shared
 
     async def work() -> Outcome:
         client = await Client.connect(server.address)
@@ -402,9 +390,8 @@ def with_keys(host: WorkerHost, *names: str) -> None:
     host.write(host.file.read_text().replace("'}\n", f"', {encrypting(*names)}}}\n"))
 
 
-def test_the_server_can_read_neither_text_nor_answer_nor_error(
-    world: World, own_server: Server, tmp_path: Path
-) -> None:
+def test_the_server_can_read_neither_text_nor_answer_nor_error(world: World, tmp_path: Path) -> None:
+    own_server = world.server()
     host = world.host(own_server)
     with_keys(host, "k2", "k1")
     host.start()
@@ -432,45 +419,47 @@ def test_a_worker_with_another_key_starts_nothing_and_its_check_says_so(world: W
     async def work() -> None:
         client = await client_with(server, "k1")
         handle = await started(client, host.queue, world.text("true"))
-        done = await asyncio.to_thread(host_check, host)
-        assert done.returncode == 1
-        assert "another one than that of the sender" in done.stdout
+        content, said = await asyncio.to_thread(host_check, host)
+        assert not content
+        assert "another one than that of the sender" in said
         await handle.terminate(reason="test")
 
     play(work)
     assert world.marked() == []
 
 
-def host_check(host: WorkerHost) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "scheduler", "worker", "--check", "--config", str(host.file)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+def host_check(host: WorkerHost) -> tuple[bool, str]:
+    """Whether `scheduler worker --check` is content, and what it says."""
+    found = check(host.file, os.environ)
+    return all(each.ok for each in found), "\n".join(f"{each.message} {each.hint}" for each in found)
 
 
 def test_a_wrong_namespace_is_refused_and_the_check_names_it(world: World, server: Server) -> None:
     host = world.host(server)
     host.write(host.file.read_text().replace("'}\n", "', namespace: nowhere}\n"))
-    done = host_check(host)
-    assert done.returncode == 1
-    assert "has no namespace 'nowhere'" in done.stdout
-    worker = host.start(waits=False)
-    assert worker.ended() == 3
-    assert "has no namespace 'nowhere'" in worker.stderr
+    assert host_check(host)[0] is False
+    assert "has no namespace 'nowhere'" in host_check(host)[1]
+    refused = host.start(waits=False)
+    assert refused.ended() == 3
+    assert "has no namespace 'nowhere'" in refused.stderr
 
 
-def test_the_check_says_what_a_host_can_serve(world: World, own_server: Server) -> None:
+def test_the_check_says_what_a_host_can_serve(world: World) -> None:
+    own_server = world.server()
     host = world.host(own_server, more="runners: {sh: {command: [sh]}, no: {command: [no-such-program]}}\n")
-    done = host_check(host)
+    command = [sys.executable, "-m", "scheduler", "worker", "--check", "--config", str(host.file)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 1
     assert "no-such-program" in done.stdout
     host.write(host.file.read_text().replace(", no: {command: [no-such-program]}", ""))
-    done = host_check(host)
-    assert done.returncode == 0, done.stdout
-    assert "sh: /" in done.stdout
-    assert host.queue in done.stdout
+    content, said = host_check(host)
+    assert content, said
+    assert "sh: /" in said
+    assert host.queue in said
     play(lambda: begun_with_a_key(own_server))
-    done = host_check(host)
-    assert done.returncode == 1
-    assert "it is encrypted, and this host has no key" in done.stdout
+    content, said = host_check(host)
+    assert not content
+    assert "it is encrypted, and this host has no key" in said
 
 
 async def begun_with_a_key(server: Server) -> None:
