@@ -250,3 +250,22 @@ def test_engine_yaml_that_others_can_read_is_refused_and_its_jobs_wait(plane: Pl
     daemon = plane.serve()
     assert "chmod 600" in daemon.says(" engine_refused ")
     daemon.says(" place_lost ")
+
+
+def test_the_whole_output_of_a_run_comes_from_its_host_also_while_it_goes_on(plane: Plane) -> None:
+    lines = ("echo first", f"until [ -e '{plane.root}/go' ]; do sleep 0.05; done", "seq 100000", "echo last >&2")
+    plane.job("big", *lines, keys="schedule: {every: 1h}")
+    plane.serve()
+    plane.ask("big")
+    until(lambda: plane.rows("status = 'running'"), "a worker that has it")
+    argv = [sys.executable, "-m", "scheduler", "output", "big:1", "--follow"]
+    with subprocess.Popen(argv, cwd=plane.root, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as follows:
+        assert follows.stdout is not None
+        assert follows.stdout.readline() == b"first\n"
+        (plane.root / "go").touch()
+        followed, errors = follows.communicate(timeout=60)
+    assert (follows.returncode, errors) == (0, b"last\n")
+    whole = "\n".join(["first", *map(str, range(1, 100_001)), ""])
+    assert f"first\n{followed.decode()}" == whole
+    assert "bytes are on gpu-host: scheduler output big:1 --full ...]" in plane.screen("output", "big:1")
+    assert plane.screen("output", "big:1", "--full") == whole

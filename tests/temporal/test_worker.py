@@ -20,8 +20,10 @@ from typing import Any, TypeVar
 import pytest
 from temporalio.client import Client, WorkflowFailureError
 
-from scheduler.core.values.engines import EncryptionKey
+from scheduler.core.values.engines import EncryptionKey, EngineSettings
+from scheduler.core.values.problems import UnavailableError
 from scheduler.core.values.settings import RunnerSpec, TaskInput
+from scheduler.run.temporal import fetch
 from scheduler.run.temporal.codec import converter
 from scheduler.run.temporal.spec import OUTPUT_WORKFLOW, Outcome, Piece, host_queue
 from scheduler.service.worker import check
@@ -277,12 +279,12 @@ def test_output_of_any_size_stays_on_the_host_and_its_ends_come_home(
         while True:
             found = await client.execute_workflow(
                 OUTPUT_WORKFLOW,
-                args=[handle.id, "stdout", len(whole)],
+                args=[handle.id, {"stdout": len(whole), "stderr": 0}, 0],
                 id=str(uuid.uuid4()),
                 task_queue=host_queue(host.queue, host.name),
                 result_type=dict,
             )
-            piece = Piece.from_json(found)
+            piece = Piece.from_json(found["stdout"])
             assert (piece.size, piece.ended) == (3_000_008, True)
             whole += piece.data
             if not piece.data:
@@ -294,6 +296,18 @@ def test_output_of_any_size_stays_on_the_host_and_its_ends_come_home(
     assert whole.startswith(outcome.stdout.head)
     assert whole.endswith(outcome.stdout.tail)
     assert outcome.stdout.tail.endswith(b"the end\n")
+
+
+def test_a_host_that_is_gone_is_named_when_its_output_is_asked_for(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fetch, "ANSWER_S", 0.5)
+    settings, silent = (
+        EngineSettings(address=server.address),
+        pytest.raises(UnavailableError, match="host gone does not"),
+    )
+    with fetch.Fetcher(settings, {}) as fetcher, silent:
+        fetcher.pieces("run/r/train/x", "nobody", "gone", {"stdout": 0, "stderr": 0})
 
 
 def test_a_suspended_worker_loses_its_run_before_anybody_else_may_start_it(world: World, server: Server) -> None:

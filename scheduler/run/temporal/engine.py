@@ -478,7 +478,7 @@ class TemporalEngine:
         try:
             for name in ("stdout", "stderr"):
                 path = self.place.output(run.job_id, run.n, kept.attempt, name)
-                keep_output(path, getattr(outcome, name), outcome.host)
+                keep_output(path, getattr(outcome, name), outcome.host, run.id)
         except OSError as error:
             return f"output could not be saved: {error.strerror}"
         return ""

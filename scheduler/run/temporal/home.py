@@ -10,7 +10,7 @@ from pathlib import Path
 from scheduler.run.temporal.spec import Outcome, Stream
 
 
-def keep_output(path: Path, stream: Stream, host: str | None) -> None:
+def keep_output(path: Path, stream: Stream, host: str | None, run_id: str) -> None:
     """Write what came home of a stream. A silent one has no file. Raises: OSError."""
     with contextlib.suppress(FileNotFoundError):
         path.unlink()  # of a run that had this number before a restore
@@ -21,7 +21,8 @@ def keep_output(path: Path, stream: Stream, host: str | None) -> None:
     with open(handle, "wb") as file:  # noqa: PTH123
         file.write(stream.head)
         if stream.missing:
-            file.write(b"\n[... %d bytes are on %s ...]\n" % (stream.missing, (host or "the host").encode()))
+            where = f"{stream.missing} bytes are on {host or 'the host'}: scheduler output {run_id} --full"
+            file.write(f"\n[... {where} ...]\n".encode())
         file.write(stream.tail)
 
 

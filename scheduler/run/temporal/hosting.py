@@ -30,7 +30,7 @@ from scheduler.run.local.expectations import Expected
 from scheduler.run.local.prepare import Context, Invocation, Tools, cannot_start, prepare
 from scheduler.run.temporal.commits import Commits
 from scheduler.run.temporal.journal import key_of
-from scheduler.run.temporal.spec import HEAD_BYTES, Outcome, Spec, Stream
+from scheduler.run.temporal.spec import HEAD_BYTES, Outcome, Piece, Spec, Stream
 
 _MARKER = re.compile(rb"\n\[\.\.\. ([0-9]+) bytes not kept \.\.\.\]\n")
 
@@ -242,14 +242,15 @@ def ends_of(path: Path, most: int, output_limit: int) -> Stream:
         return Stream()
 
 
-def piece_of(path: Path, start: int, length: int) -> bytes:
+def piece_of(path: Path, start: int, length: int, ended: bool) -> Piece:
     """Bytes of a kept stream. Empty at its end, and if there is none."""
     try:
         with open(path, "rb") as file:  # noqa: PTH123
+            size = os.fstat(file.fileno()).st_size
             file.seek(start)
-            return file.read(length)
+            return Piece(data=file.read(length), size=size, ended=ended)
     except OSError:
-        return b""
+        return Piece(data=b"", size=0, ended=ended)
 
 
 def _entries(folder: Path) -> Iterator[Path]:

@@ -27,7 +27,7 @@ from scheduler.core.values.spec import ExpectSpec, JobSpec, Schedule
 from scheduler.core.values.usage import AgentResult, Price
 
 WORKFLOW: Final = "scheduler-run-1"  # frozen: a change of the workflow gets another name
-OUTPUT_WORKFLOW: Final = "scheduler-output-1"  # on a host queue: (workflow id, stream, start) -> a Piece
+OUTPUT_WORKFLOW: Final = "scheduler-output-1"  # on a host queue: (workflow id, start of each stream, wait) -> Pieces
 MOST_TASK_BYTES: Final = 1024 * 1024
 MOST_OUTCOME_BYTES: Final = 512 * 1024  # of its JSON
 HEAD_BYTES: Final = {"stdout": 64 * 1024, "stderr": 32 * 1024}  # and as much of the tail
@@ -354,7 +354,7 @@ def _unpacked(text: Any, most: int) -> bytes:
     return data
 
 
-PIECE_BYTES: Final = 1024 * 1024
+PIECE_BYTES: Final = 512 * 1024  # of each stream: both must fit into one payload of 2 MiB
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

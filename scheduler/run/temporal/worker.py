@@ -33,6 +33,7 @@ MOST_BEAT_S = 5.0  # a beat is a write of the server; a cancel comes with the an
 CONTACT_S = 5.0
 ASK = timedelta(seconds=5)
 CONNECT_S = 1.0
+MOST_WAIT_S, GROWN_S = 10.0, 0.1  # of a reader for more output, and between two looks whether there is more
 HOME_S = 5.0  # for the ends of a draining worker to come home
 _FOREVER = timedelta(days=365)
 _OURS = ("run", "attach")
@@ -72,12 +73,21 @@ class TemporalWorker:
         return dict(record.outcome)
 
     @activity.defn(name="output")
-    async def output_activity(self, handle: str, stream: str, start: int) -> dict[str, Any]:
-        path = self._host.output(key_of(handle), stream if stream in HEAD_BYTES else "stdout")
-        ended = handle not in self._lives.running  # asked before the look: what it adds in between is fetched next
-        data = await asyncio.to_thread(piece_of, path, max(0, start), PIECE_BYTES)
-        size = path.stat().st_size if path.exists() else 0
-        return Piece(data=data, size=size, ended=ended).to_json()
+    async def output_activity(self, handle: str, starts: dict[str, int], wait_s: float) -> dict[str, Any]:
+        """A piece of each stream, as soon as there is one, the run has ended, or the wait is over."""
+        key, until = key_of(handle), now() + min(wait_s, MOST_WAIT_S)
+        while True:
+            ended = handle not in self._lives.running  # asked before the look: what it adds meanwhile is fetched next
+            pieces = await asyncio.to_thread(self._pieces, key, starts, ended)
+            if ended or now() >= until or any(each.data for each in pieces.values()):
+                return {name: each.to_json() for name, each in pieces.items()}
+            await asyncio.sleep(GROWN_S)
+
+    def _pieces(self, key: str, starts: dict[str, int], ended: bool) -> dict[str, Piece]:
+        return {
+            name: piece_of(self._host.output(key, name), max(0, starts.get(name, 0)), PIECE_BYTES, ended)
+            for name in HEAD_BYTES
+        }
 
     async def _until_ended(self, live: Live) -> dict[str, Any]:
         beat_s = min(MOST_BEAT_S, live.spec.heartbeat.total_seconds() / 4)

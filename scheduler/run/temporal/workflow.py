@@ -114,13 +114,13 @@ def _outcome(status: str, reason: str, error: str, host: str = "") -> dict[str, 
 
 @workflow.defn(name="scheduler-output-1")
 class Output:
-    """Fetches a piece of output from the host that keeps it. It is started on that host's queue."""
+    """Fetches a piece of each stream from the host that keeps them. It is started on that host's queue."""
 
     @workflow.run
-    async def run(self, handle: str, stream: str, start: int) -> dict[str, Any]:
+    async def run(self, handle: str, starts: dict[str, int], wait_s: float) -> dict[str, Any]:
         found: dict[str, Any] = await workflow.execute_activity(
             "output",
-            args=[handle, stream, start],
+            args=[handle, starts, wait_s],
             result_type=dict,
             retry_policy=_ONCE,
             start_to_close_timeout=timedelta(seconds=30),
