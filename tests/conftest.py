@@ -32,10 +32,10 @@ def pytest_configure() -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The tests of a file share a worker where they share a browser and a daemon, or take a millisecond each."""
+    """The tests of a file share a worker where they share a browser, a daemon or a server, or take a millisecond."""
     for item in items:
         path = item.path.relative_to(TESTS)
-        if path.parts[0] in ("browser", "core"):
+        if path.parts[0] in ("browser", "core", "temporal"):
             item.add_marker(pytest.mark.xdist_group(path.as_posix()))
 
 

@@ -16,7 +16,7 @@ from scheduler.core.values.facts import Fault
 from scheduler.core.values.instants import instant
 from scheduler.core.values.last_lines import last_lines
 from scheduler.core.values.problems import RefusedError, Remedy, UnavailableError, UnknownError, UsageError
-from scheduler.core.values.runs import Run, RunStatus, Trigger
+from scheduler.core.values.runs import LOCAL, Run, RunStatus, Trigger
 from scheduler.core.values.settings import ROOT_JOB_ID, Settings
 from scheduler.ledger import budgets, lives, outbox, places, queries, runs, syncs
 from scheduler.ledger.audit import read_activity, read_audit
@@ -322,7 +322,7 @@ def _ledger(root: Root, store: Store, job: Job, moment: datetime, now: datetime)
     )
 
 
-_CUT = re.compile(rb"\n\[\.\.\. \d+ bytes not kept \.\.\.\]\n")  # capture.py
+CUT = re.compile(rb"\n\[\.\.\. \d+ bytes not kept \.\.\.\]\n")  # capture.py
 FOLLOW_S = 0.1  # between two reads of a growing output
 
 
@@ -397,10 +397,15 @@ def follow_output(
     attempt = _last_attempt(run)
     while True:
         run = run_of(root, run.id)
+        if run.engine != LOCAL:
+            from scheduler.service.away import follow_away
+
+            yield from follow_away(root, run.id, room)
+            return
         while run.attempts and attempt < run.attempts[-1].n:  # the rest of one attempt, and the next from its start
             for stream in done:
                 whole = _kept(root.place.output(run.job_id, run.n, attempt, stream))
-                cut = _CUT.search(whole) if len(whole) > room else None
+                cut = CUT.search(whole) if len(whole) > room else None
                 data = whole[min(done[stream], len(whole) if cut is None else cut.start()) :]
                 if data:
                     yield stream, data
@@ -408,7 +413,7 @@ def follow_output(
         for stream in done:
             path = root.place.output(run.job_id, run.n, attempt, stream)
             data = _kept(path, start=done[stream])
-            if run.truncated and run.status.finished and (cut := _CUT.search(whole := _kept(path))) is not None:
+            if run.truncated and run.status.finished and (cut := CUT.search(whole := _kept(path))) is not None:
                 data = whole[min(done[stream], cut.start()) :]
             elif not run.status.finished:
                 data = data[: max(0, room - done[stream])]
