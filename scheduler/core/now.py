@@ -61,6 +61,7 @@ class ChangedJson(TypedDict):
 
 class NowJson(TypedDict):
     status: StatusJson
+    timezone: str  # of the root
     counts: dict[str, int]  # jobs by the outcome of their latest run, or by what keeps them from running
     ribbon: RibbonJson
     spent: list[SpentTodayJson]

@@ -44,7 +44,15 @@ def now(root: Root) -> NowJson:
     store = root.store()
     if store is None:
         ribbon = _ribbon(at, seen, [], [])
-        return {"status": status, "counts": _counts(seen), "ribbon": ribbon, "spent": [], "changes": []}
+        zone = Settings().timezone
+        return {
+            "status": status,
+            "timezone": zone,
+            "counts": _counts(seen),
+            "ribbon": ribbon,
+            "spent": [],
+            "changes": [],
+        }
     with store:
         begin = _floor(at) - SIDE + PART
         ended = store.read(strips.ended_since, begin, at, MOST_ENDED)
@@ -59,11 +67,13 @@ def now(root: Root) -> NowJson:
             }
             for each in going
         ]
+        settings = store.read(syncs.settings) or Settings()
         return {
             "status": status,
+            "timezone": settings.timezone,
             "counts": _counts(seen),
             "ribbon": _ribbon(at, seen, ended, running),
-            "spent": _spent(store, at),
+            "spent": _spent(store, settings, at),
             "changes": _changes(store),
         }
 
@@ -127,9 +137,8 @@ def _part(at: datetime, found: Counter[str]) -> PartOfDayJson:
     }
 
 
-def _spent(store: Store, now: datetime) -> list[SpentTodayJson]:
+def _spent(store: Store, settings: Settings, now: datetime) -> list[SpentTodayJson]:
     """What all jobs have spent today in each currency, beside the limits of the root."""
-    settings = store.read(syncs.settings) or Settings()
     day = day_of(now, settings.timezone)
     amounts = {each.currency: each.amount for each in store.read(spent_by.spent_of, ROOT_JOB_ID, day.start, day.end)}
     limits = [views.limit_json(each) for each in store.read(spent_by.limits, now)]

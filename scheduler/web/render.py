@@ -98,6 +98,15 @@ def since(context: Context, text: str | None) -> Markup:
     )
 
 
+@pass_context
+def lasting(context: Context, text: str) -> Markup:
+    """How long something has lasted that began at an instant; the script keeps it up to date."""
+    words = ago(text, context["frame"].now).removesuffix(" ago")
+    return Markup('<time data-ago data-lasting datetime="{}" title="{}">{}</time>').format(
+        text, _in_zone(context, text), words
+    )
+
+
 def clock(counts: tuple[int, ...], both: Iterable[tuple[int, ...] | None], label: str) -> Markup:
     """The strip of one side of a clock, in the scale of both."""
     most = max((max(side) for side in both if side), default=0)
@@ -155,7 +164,7 @@ def environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.filters |= {"when": when, "since": since, "told": told, "instant": instant}
+    made.filters |= {"when": when, "since": since, "lasting": lasting, "told": told, "instant": instant}
     made.filters |= {"duration": duration, "clean": clean, "value": value}
     made.globals |= {
         "links": Links(),

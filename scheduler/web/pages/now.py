@@ -25,6 +25,7 @@ class View:
     """What `top` shows as well."""
 
     status: StatusJson
+    timezone: str  # of the root
     counts: dict[str, int]  # of jobs, by the outcome of the latest run
     ribbon: RibbonJson
     spent: list[SpentTodayJson]  # today

@@ -11,6 +11,7 @@ from scheduler.core.plan.clocks import Clocks
 from scheduler.core.plan.headline import Power, headline, powers
 from scheduler.core.plan.textdiff import LineEdit, by_words
 from scheduler.core.values.problems import UnavailableError, UsageError
+from scheduler.service.forge import forge_of_root
 from scheduler.service.review.review import review
 from scheduler.service.root import Root
 
@@ -39,6 +40,7 @@ class View:
     powers: tuple[Power, ...]  # what jobs could not do before
     texts: tuple[Text, ...]
     clocks: Clocks
+    forge: str | None  # the address of the revision on its forge
 
 
 def page(root: Root, query: Mapping[str, str], at_work: threading.Semaphore = _AT_WORK) -> View:
@@ -58,12 +60,14 @@ def page(root: Root, query: Mapping[str, str], at_work: threading.Semaphore = _A
         found = review(root, base=base, head=head, priced=True, drawn=MOST_CLOCKS)
     finally:
         at_work.release()
+    forge, commit = forge_of_root(root), (found.json["head"] or {}).get("revision")
     return View(
         review=found.json,
         headline=headline(found.json, read=found.read, name=str, strong=str),
         powers=tuple(powers(found.json)),
         texts=tuple(map(_text, found.diffs)),
         clocks=found.clocks,
+        forge=None if forge is None or commit is None else forge.commit(commit),
     )
 
 
