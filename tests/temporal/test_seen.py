@@ -13,7 +13,8 @@ from scheduler.core.values.facts import Job
 from scheduler.core.values.problems import RefusedError
 from scheduler.root.place import Place
 from scheduler.run.temporal.setup import read_engine, secret
-from scheduler.service.doctor.engine import judge_queues, judge_retention
+from scheduler.run.temporal.spec import worker_identity
+from scheduler.service.doctor.engine import judge_keys, judge_queues, judge_retention
 from tests.helpers import git
 from tests.temporal.test_engine import World
 
@@ -54,6 +55,25 @@ def test_a_queue_that_nobody_polls_is_named_with_its_jobs_however_many_dead_work
         "no worker has asked for runs of queue 'gpu' since 2026-03-02T11:55:00Z; its jobs: j",
         "no worker has asked for runs of queue 'tpu'; its jobs: j",
     ]
+
+
+@pytest.mark.parametrize(
+    ("marks", "said"),
+    [
+        (("k2-b", "k1-a"), ""),
+        (("k1-a", "k2-b"), ""),  # while keys change, each decrypts with all of its own
+        ((), "worker w1 cannot read what is sent with key k2: it has no key"),
+        (("k1-a",), "worker w1 cannot read what is sent with key k2: it has k1"),
+        (("k2-c",), "it has k2, of another content"),
+        (("k3-d", "k2-b"), "worker w1 encrypts outcomes with key k3, which engine.yaml does not have"),
+    ],
+)
+def test_a_worker_whose_keys_differ_is_named(marks: tuple[str, ...], said: str) -> None:
+    dead = {worker_identity("w1", ("k9-z",)): NOW - timedelta(seconds=60)}  # before its restart
+    gone = {worker_identity("w0", ()): NOW - timedelta(minutes=3), "7@laptop": NOW}
+    asked = {"gpu": {worker_identity("w1", marks): NOW, **dead, **gone}}
+    found = list(judge_keys(asked, ("k2-b", "k1-a"), NOW))
+    assert [said in each.message for each in found] == ([True] if said else [])
 
 
 def test_engine_yaml_says_how_the_server_is_reached() -> None:

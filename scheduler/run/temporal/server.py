@@ -116,8 +116,8 @@ class TemporalServer:
         kept: Duration = found.config.workflow_execution_retention_ttl
         return float(kept.ToTimedelta().total_seconds()) or None
 
-    async def asked_at(self, queue: str) -> datetime | None:
-        """When a worker last asked for runs of a queue. None: none has."""
+    async def pollers(self, queue: str) -> dict[str, datetime]:
+        """Who has asked for runs of a queue, and when last: workers by their identity, dead ones of a while ago too."""
         asked = DescribeTaskQueueRequest(
             namespace=self._client.namespace,
             task_queue=TaskQueue(name=queue),
@@ -127,7 +127,7 @@ class TemporalServer:
             found = await self._client.workflow_service.describe_task_queue(asked, timeout=RPC)
         except RPCError as error:
             raise _unreachable(error) from error
-        return max((each.last_access_time.ToDatetime(tzinfo=UTC) for each in found.pollers), default=None)
+        return {each.identity: each.last_access_time.ToDatetime(tzinfo=UTC) for each in found.pollers}
 
 
 def _host(identity: str) -> str | None:

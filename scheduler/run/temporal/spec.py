@@ -11,7 +11,7 @@ import re
 import uuid
 import zlib
 from base64 import b64decode, b64encode
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -63,6 +63,18 @@ def workflow_id(root_id: str, job_id: str, slot: datetime | uuid.UUID, attempt: 
 def host_queue(queue: str, host: str) -> str:
     """The queue that only the worker of one host polls: for questions about its runs."""
     return f"{queue}@{host}"
+
+
+def worker_identity(host: str, marks: Sequence[str]) -> str:
+    """What a worker calls itself at the server. marks: of its encryption keys."""
+    return f"worker {' '.join(marks)}@{host}"
+
+
+def of_identity(identity: str) -> tuple[str, tuple[str, ...]] | None:
+    """The host of a worker, and the marks of its keys. None for a stranger."""
+    said, _, host = identity.rpartition("@")
+    kind, _, marks = said.partition(" ")
+    return (host, tuple(marks.split())) if kind == "worker" and host else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -21,12 +21,13 @@ from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
 from scheduler.core.values.problems import SchedulerError, UnavailableError
 from scheduler.machine.log import Log
+from scheduler.run.temporal.codec import marks
 from scheduler.run.temporal.connect import connect
 from scheduler.run.temporal.hosting import Host, piece_of
 from scheduler.run.temporal.journal import Record, key_of
 from scheduler.run.temporal.lifeline import now
 from scheduler.run.temporal.lives import Live, Lives, beat_of
-from scheduler.run.temporal.spec import HEAD_BYTES, HEARTBEAT, PIECE_BYTES, Piece, host_queue
+from scheduler.run.temporal.spec import HEAD_BYTES, HEARTBEAT, PIECE_BYTES, Piece, host_queue, worker_identity
 from scheduler.run.temporal.workflow import Output, Run
 
 MOST_BEAT_S = 5.0  # a beat is a write of the server; a cancel comes with the answer to one
@@ -301,7 +302,9 @@ async def connected(host: Host, stop: asyncio.Event) -> Client | None:
     said = ""
     while not stop.is_set():
         try:
-            return await connect(host.settings.server, host.environ, identity=f"worker@{host.name}")
+            server = host.settings.server
+            identity = worker_identity(host.name, marks(server.keys, host.environ))
+            return await connect(server, host.environ, identity=identity)
         except UnavailableError as error:
             if str(error) != said:
                 said = str(error)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -15,6 +15,7 @@ from scheduler.core.values.texts import names
 from scheduler.core.values.units import format_duration
 from scheduler.root.place import Place
 from scheduler.run.temporal.setup import engine_file, has_library, read_engine
+from scheduler.run.temporal.spec import of_identity
 from scheduler.service.doctor.checks import Check
 
 if TYPE_CHECKING:
@@ -49,9 +50,11 @@ def _check_server(
     found: EngineSettings, queues: Mapping[str, list[Job]], environ: Mapping[str, str]
 ) -> Iterator[Check]:
     from scheduler.run.temporal.client import UnreachableError
+    from scheduler.run.temporal.codec import marks
 
     where = f"{found.address}, namespace {found.namespace!r}"
     try:
+        ours = marks(found.keys, environ)
         retention, asked = asyncio.run(asyncio.wait_for(_asked(found, sorted(queues), environ), LIMIT_S))
     except (UnreachableError, TimeoutError, SchedulerError) as error:
         why = str(error) or f"no answer within {LIMIT_S:.0f} seconds"
@@ -60,16 +63,18 @@ def _check_server(
         return
     yield Check("engine", "ok", f"{where} is reached")
     yield from judge_retention(retention, [job for each in queues.values() for job in each])
-    yield from judge_queues(asked, queues, datetime.now(UTC))
+    now = datetime.now(UTC)
+    yield from judge_queues({queue: max(each.values(), default=None) for queue, each in asked.items()}, queues, now)
+    yield from judge_keys(asked, ours, now)
 
 
 async def _asked(
     found: EngineSettings, queues: Iterable[str], environ: Mapping[str, str]
-) -> tuple[float | None, dict[str, datetime | None]]:
+) -> tuple[float | None, dict[str, dict[str, datetime]]]:
     from scheduler.run.temporal.server import connect
 
     server = await connect(found, "", environ)
-    return await server.health(), {queue: await server.asked_at(queue) for queue in queues}
+    return await server.health(), {queue: await server.pollers(queue) for queue in queues}
 
 
 def judge_retention(retention_s: float | None, jobs: Iterable[Job]) -> Iterator[Check]:
@@ -99,3 +104,26 @@ def judge_queues(
             since = "" if at is None else f" since {at:%Y-%m-%dT%H:%M:%SZ}"
             message = f"no worker has asked for runs of queue {queue!r}{since}; its jobs: {waiting}"
             yield Check("engine", "warning", message, "start `scheduler worker` on a host that serves it")
+
+
+def judge_keys(asked: Mapping[str, Mapping[str, datetime]], ours: Sequence[str], now: datetime) -> Iterator[Check]:
+    """asked: when each worker last asked, by queue and identity. ours: marks of our keys; the first encrypts."""
+    keys: dict[str, tuple[str, ...]] = {}
+    for each in asked.values():
+        for identity, at in sorted(each.items(), key=lambda item: item[1]):  # after a restart, the newer one counts
+            if (found := of_identity(identity)) is not None and now - at <= LIVING:
+                keys[found[0]] = found[1]
+    hint = "give engine.yaml and every worker.yaml the same encryption.keys, and restart"
+    for host, theirs in sorted(keys.items()):
+        if ours and ours[0] not in theirs:
+            has = f"has {', '.join(map(_id, theirs))}" if theirs else "has no key"
+            same = ", of another content" if _id(ours[0]) in map(_id, theirs) else ""
+            message = f"worker {host} cannot read what is sent with key {_id(ours[0])}: it {has}{same}"
+            yield Check("engine", "error", f"{message}; runs that it takes hang until they are too late", hint)
+        elif theirs and theirs[0] not in ours:
+            message = f"worker {host} encrypts outcomes with key {_id(theirs[0])}, which engine.yaml does not have"
+            yield Check("engine", "error", message, hint)
+
+
+def _id(mark: str) -> str:
+    return mark.rpartition("-")[0]
