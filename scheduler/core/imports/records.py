@@ -158,6 +158,16 @@ def json_value(text: str) -> Any:
         raise TextError("json", "it is nested too deeply") from None
 
 
+def json_objects(text: str, name: str) -> list[Mapping[str, Any]]:
+    """The objects in a list, which is the JSON text itself or field `name` of it; none if it is something else.
+
+    Raises: TextError if it begins like JSON and is none.
+    """
+    value = json_value(text) if text.lstrip().startswith(("{", "[")) else None
+    found = value.get(name) if isinstance(value, dict) else value
+    return [each for each in found if isinstance(each, dict)] if isinstance(found, list) else []
+
+
 def json_items(text: str, name: str) -> Iterator[tuple[int, Any]]:
     """The elements of a list, each with its line: the list itself, or field `name` of an object.
 

@@ -325,10 +325,12 @@ def _made(job: Incoming, path: str, stem: str, tasks: Tasks, settings: Settings)
     keys: dict[str, Any] = dict(job.keys)
     text = job.text or ""
     task_path, task = None, None
-    if secret := secret_in(text):
-        why = f"{job.id}: its task contains {secret}, and the files of a root are committed; it was left out"
-        hint = f"put it in the environment of the daemon and its name in env_from of runners.{tasks.runner.name}"
-        return [of_job(job, "secret", why, f"{hint} in {ROOT_FILE}, refer to it as $NAME, and import again")]
+    parts = {"task": text, "description": f"{keys.get('name', '')}\n{keys.get('description', '')}"}
+    for part, words in {**parts, "comment": "\n".join(job.comments)}.items():
+        if secret := secret_in(words):
+            why = f"{job.id}: its {part} contains {secret}, and the files of a root are committed; it was left out"
+            hint = f"put it in the environment of the daemon and its name in env_from of runners.{tasks.runner.name}"
+            return [of_job(job, "secret", why, f"{hint} in {ROOT_FILE}, refer to it as $NAME, and import again")]
     if tasks.folder is None:
         keys["task"] = text.rstrip("\n") if text.count("\n") <= 1 else text
     else:

@@ -104,8 +104,10 @@ def test_a_prompt_of_a_megabyte_is_left_out_and_no_other(root: Root, tmp_path: P
         {"prompt": "-----BEGIN OPENSSH PRIVATE KEY-----\nhunter2hunter2\n"},
         {"cwd": "/srv/ghp_hunter2hunter2hunter2hunter2hunter2"},
         {"name": "xoxb-hunter2hunter2"},
+        {"model": "xoxb-hunter2hunter2"},
+        {"description": "the PASSWORD=hunter2hunter2"},
     ],
-    ids=["an API key", "assigned", "in a URL", "a private key", "in a folder", "in a name"],
+    ids=["an API key", "assigned", "in a URL", "a private key", "a folder", "a name", "a model", "a description"],
 )
 def test_a_secret_is_never_written_and_it_is_told_where_to_put_it(
     root: Root, tmp_path: Path, task: dict[str, Any]
@@ -136,10 +138,11 @@ def test_a_secret_in_a_crontab_is_not_written_either(root: Root, tmp_path: Path)
     (tmp_path / "crontab").write_text(
         'API_TOKEN=hunter2hunter2\n0 1 * * * curl -H "X: $API_TOKEN" example.com\n'
         "0 2 * * * curl -u me --password hunter2hunter2 example.com\n"
+        "# The password is PASSWORD=hunter2hunter2.\n0 3 * * * echo hi\n"
     )
     done = root.cli("import", "crontab", str(tmp_path / "crontab"), "--no-system", "--json")
     assert len(done.json["jobs"]) == 1
-    assert problems_of(done.json) == [
+    assert problems_of(done.json)[:4] == [
         ("timeout", "warning"),
         ("secret", "warning"),
         ("secret", "error"),
