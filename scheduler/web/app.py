@@ -17,6 +17,7 @@ from starlette.routing import Match
 
 from scheduler import __version__
 from scheduler.core.values.problems import RefusedError, SchedulerError, UnavailableError, UnknownError, UsageError
+from scheduler.core.values.texts import short
 from scheduler.service.root import Root
 from scheduler.web import act, act_sync, events, health, hooks, jump, login, mcp, show
 from scheduler.web.api import edits, jobs, runs, whole
@@ -92,7 +93,7 @@ def _scheduler_error(request: Request, error: Exception) -> Response:
         case _:
             status = 500
     if show.is_browser(request):
-        return show.error_page(message, hint, status, headers)
+        return show.error_page(request, message, hint, status, headers)
     return problem(status, message, hint=hint, headers=headers)
 
 
@@ -105,12 +106,17 @@ def _invalid(request: Request, error: Exception) -> JSONResponse:
 
 def _http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    headers = dict(error.headers or {})
-    if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:  # the router names only those of the first route
-        headers["Allow"] = ", ".join(_allowed(request))
+    headers, detail, hint = dict(error.headers or {}), str(error.detail), ""
+    match error.status_code:
+        case HTTPStatus.NOT_FOUND:
+            detail = f"there is nothing at {short(request.url.path)}"
+            hint = "a job is at /jobs/ID, a run at /runs/JOB:N; /openapi.json describes the API"
+        case HTTPStatus.METHOD_NOT_ALLOWED:  # the router names only the methods of the first route
+            allowed = headers["Allow"] = ", ".join(_allowed(request))
+            detail, hint = f"{short(request.url.path)} does not take {short(request.method)}", f"it takes {allowed}"
     if show.is_browser(request):
-        return show.error_page(str(error.detail), "", error.status_code, headers)
-    return problem(error.status_code, str(error.detail), headers=headers)
+        return show.error_page(request, detail, hint, error.status_code, headers)
+    return problem(error.status_code, detail, hint=hint, headers=headers)
 
 
 def _allowed(request: Request) -> Sequence[str]:

@@ -195,3 +195,28 @@ def test_error_pages_and_the_login_load_no_script(lived_in: Root) -> None:
         assert "<script" not in text
         assert text.count("<h1") == 1
         assert '<html lang="en">' in text
+
+
+def test_an_error_page_keeps_the_zone_of_the_address(lived_in: Root) -> None:
+    client = asking(served(lived_in))
+    for path in ("/nothing", "/jobs/nobody", "/explain", "/activity?before=x"):
+        text = client.get(path, params={"tz": ZONE, **({"before": "x"} if "before" in path else {})}).text
+        assert [link for link in Read(text).links if "tz=Asia%2FTokyo" not in link] == [], path
+
+
+def test_an_address_without_a_page_is_named_with_those_that_there_are(lived_in: Root) -> None:
+    answer = asking(served(lived_in)).get("/job/heartbeat<b>")
+    assert answer.status_code == 404
+    assert "there is nothing at &#39;/job/heartbeat&lt;b&gt;&#39;" in answer.text
+    assert "a job is at /jobs/ID" in answer.text
+    told = asking(served(lived_in)).get("/api/nothing", headers={"accept": "application/json"}).json()
+    assert told["detail"] == "there is nothing at '/api/nothing'"
+
+
+def test_an_unknown_job_is_not_looked_for_in_the_files(lived_in: Root, monkeypatch: pytest.MonkeyPatch) -> None:
+    lived_in.write("jobs/later.yaml", "id: later\nschedule: manual\ntask: Nothing.\n")
+    monkeypatch.setattr("scheduler.root.desired.read_desired", lambda *_, **__: pytest.fail("reads all files"))
+    client = asking(served(lived_in))
+    for path in ("/jobs/later", "/api/jobs/later", "/explain?job=later", "/api/jobs/later/runs"):
+        assert client.get(path).status_code == 404, path
+    assert "did you mean &#39;flaky&#39;" in client.get("/jobs/flakey").text
