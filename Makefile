@@ -23,8 +23,8 @@ $(READY): $(RUNS)
 run: $(RUNS)  ## set up without development tools, and serve jobs.living, a copy of jobs.example, until Ctrl-C
 	@exec env BIN=$(BIN) sh .ci/tour
 
-test: $(READY)  ## set up with development tools, and run the tests, two processes a core, each file on one of them
-	$(BIN)/pytest -n auto --dist loadfile
+test: $(READY)  ## set up with development tools, and run the tests, two processes a core
+	$(BIN)/pytest -n auto --dist loadgroup
 
 test-long: $(READY)  ## what takes too long for every commit: 1,000 kills, 100,000 fires, three years
 	$(BIN)/pytest -m long

@@ -19,6 +19,7 @@ from tests.helpers import settle_environment
 settings.register_profile("untimed", deadline=None)  # how long an example takes says how busy the machine is
 settings.load_profile("untimed")
 
+TESTS = Path(__file__).parent
 MEMORY, ROOM = Path("/dev/shm"), 4 * 2**30
 
 
@@ -28,6 +29,14 @@ def pytest_configure() -> None:
         return
     if not os.statvfs(MEMORY).f_flag & os.ST_NOEXEC:
         os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The tests of a file share a worker where they share a browser and a daemon, or take a millisecond each."""
+    for item in items:
+        path = item.path.relative_to(TESTS)
+        if path.parts[0] in ("browser", "core"):
+            item.add_marker(pytest.mark.xdist_group(path.as_posix()))
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -87,6 +87,14 @@ def newest_started(sql: Connection, job_id: str) -> Run | None:
     return found[0] if found else None
 
 
+def success_before(sql: Connection, run: Run) -> Run | None:
+    """The newest run of the same job that had succeeded when this one began, or was asked for."""
+    began = stamp(run.started_at or run.requested_at)
+    newest = "job_id = ? AND status = 'succeeded' AND finished_at <= ? AND n <> ? ORDER BY finished_at DESC LIMIT 1"
+    found = find_runs(sql, newest, run.job_id, began, run.n)
+    return found[0] if found else None
+
+
 _ENDED = "coalesce(finished_at, '9')"  # what has not ended is newer than anything that has
 # As the indexes runs_failed and runs_failed_of have it, word for word; `Run.failed` says the same.
 FAILED = (

@@ -342,7 +342,7 @@ def output(root: Root, run_id: str, *, prefix: bool = False) -> tuple[Run, bytes
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OutputPart:
-    """A part of one stream of a run's last attempt."""
+    """A part of one stream of an attempt."""
 
     run: Run
     data: bytes
@@ -351,11 +351,23 @@ class OutputPart:
 
 
 def output_part(
-    root: Root, run_id: str, stream: Literal["stdout", "stderr"], *, start: int | None, most: int
+    root: Root,
+    run_id: str,
+    stream: Literal["stdout", "stderr"],
+    *,
+    start: int | None,
+    most: int,
+    attempt: int | None = None,
 ) -> OutputPart:
-    """At most `most` bytes of a stream, from `start` on, or its end: a long output is never read whole."""
+    """At most `most` bytes of a stream, from `start` on, or its end: a long output is never read whole.
+
+    attempt: by default the last one. Raises: UnknownError for a run or an attempt that is not there.
+    """
     run = run_of(root, run_id)
-    path = root.place.output(run.job_id, run.n, _last_attempt(run), stream)
+    last = _last_attempt(run)
+    if attempt is not None and attempt > last:
+        raise UnknownError(f"{run.id} has had no attempt {attempt}", hint=f"its last attempt is {last}")
+    path = root.place.output(run.job_id, run.n, attempt or last, stream)
     try:
         total = path.stat().st_size
     except FileNotFoundError:

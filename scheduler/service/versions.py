@@ -154,6 +154,17 @@ def diff(root: Root, before: str, after: str | None = None, *, prefix: bool = Fa
         return _compared(store, old, new)
 
 
+def since_success(root: Root, run_id: str, *, prefix: bool = False) -> Comparison | None:
+    """The differences between the newest success before a run and that run. None if it was given no text, or if
+    nothing had succeeded before."""
+    run = run_of(root, run_id, prefix=prefix)
+    if run.started_at is None:
+        return None
+    with root.job(run.job_id) as (store, _):
+        before = store.read(queries.success_before, run)
+        return None if before is None else _compared(store, _side_of(store, before), _side_of(store, run))
+
+
 def _last_success(store: Store, job: Job) -> Run:
     found = store.read(queries.runs, job.id, limit=1, status=RunStatus.SUCCEEDED)
     if not found:
@@ -244,7 +255,7 @@ def _compared(store: Store, old: Side, new: Side) -> Comparison:
     programs = _changed_files(old.runner_files, new.runner_files)
     if programs is not None:  # the runs know more than the syncs between them
         settings = {name: change for name, change in settings.items() if runner_file_of(name) is None}
-    told = [row for row in _told(store.read(read_audit, new.job.id), store, new.job) if start < row.at <= end]
+    told = [row for row in _told(_changes(store, new.job, end), store, new.job) if start < row.at <= end]
     both = old.text is not None and new.text is not None
     names_of = [side.run.id if side.run is not None else "now" for side in (old, new)]
     words: answers.BeforeAfterJson | None = None
@@ -270,6 +281,11 @@ def _compared(store: Store, old: Side, new: Side) -> Comparison:
     return Comparison(json=json, hunks=hunks(old.text or "", new.text or "") if both else ())
 
 
+def _changes(store: Store, job: Job, end: datetime) -> list[AuditRow]:
+    """All changes of a job up to an instant; what its runs have caused, which may be far more, is not read."""
+    return store.read(changes_until, job.id, end + TICK, most=-1)
+
+
 def _changed_files(
     old: Sequence[RunnerFile] | None, new: Sequence[RunnerFile] | None
 ) -> dict[str, answers.BeforeAfterJson] | None:
@@ -289,7 +305,7 @@ def _changed_files(
 
 def _side_json(store: Store, side: Side) -> comparisons.SideJson:
     run = side.run
-    changes = Changes(store.read(read_audit, side.job.id))
+    changes = Changes(_changes(store, side.job, side.at))
     return {
         "run": None if run is None else run.id,
         "at": instant(side.at),

@@ -74,8 +74,9 @@ def test_a_daemon_that_was_killed_is_the_evidence_of_what_was_missed(root: Root,
 def test_a_daemon_that_only_observed_says_so(root: Root, serve: Serve) -> None:
     root.edit("jobs/tick.yaml", "id: tick", "id: tick\ncatch_up: none")
     daemon = serve("--observe")
-    until(lambda: explained(root)["why"] == "daemon_down", "a slot that passes")
-    assert "--observe" in explained(root)["evidence"][0]["text"]
+    daemon.says(" serving root=")
+    until(lambda: "--observe" in str(explained(root)["evidence"]), "a slot that passes while it only observes")
+    assert explained(root)["why"] == "daemon_down"
     assert explained(root, "--at", "2100-01-01T00:00:00Z")["why"] == "will_not_fire_here"
     assert daemon.stop() == 0
 

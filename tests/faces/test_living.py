@@ -121,7 +121,8 @@ def test_make_run_serves_the_copy_with_a_paused_job_and_ends_with_its_signal(
     daemon.says(" serving root=")
     root = tmp_path / "jobs.living"
     until(lambda: "Ben" in git(root, "log", "--format=%an"), "the commit of Ben")
-    daemon.says(" task_changed=1")  # by the first pass, if the commit came before it
+    ben = git(root, "rev-parse", "HEAD")
+    until(lambda: ben in call("--root", str(root), "versions", "links-report", "--json").stdout, "his text in force")
     states = {each["id"]: each for each in call("--root", str(root), "list", "--json").json["jobs"]}
     assert "paused" in json.dumps(states["season"])
     assert daemon.stop() == 0

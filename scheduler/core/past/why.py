@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from scheduler.core.values.instants import instant
-from scheduler.core.values.runs import Run, Trigger
+from scheduler.core.values.runs import Run, RunStatus, Trigger
+from scheduler.core.values.usage import EndClass
 
 WHY_SKIPPED = {  # by reason
     "missed": "no daemon was running to start it in time",
@@ -14,6 +15,27 @@ WHY_SKIPPED = {  # by reason
     "superseded": "an edit removed the slot before it could run",
     "nothing_to_do": "its check found nothing to do",
 }
+
+
+WHOSE_FAULT = {  # by the class of the end
+    EndClass.TASK: "the task: it ran, and failed",
+    EndClass.QUOTA: "the account: its limit is reached",
+    EndClass.CREDENTIAL: "the credential: it is missing, has expired, or was rejected",
+    EndClass.TRANSIENT: "the service or the network: the same run may succeed later",
+    EndClass.BUDGET: "the limit on what one run may spend",
+    EndClass.REFUSED: "the permissions: the agent was denied what it needed",
+    EndClass.TIMEOUT: "the task or its timeout: it took longer than the job allows",
+    EndClass.CANCELLED: "nobody: a person or an edit ended it",
+    EndClass.INTERRUPTED: "the machine: the process that ran it was ended",
+}
+_OF_FILES = {"source": "the file of its task", "runner": "the runner", "check": "its check"}  # by the word of a reason
+
+
+def whose_fault(status: str, reason: str | None, end_class: str | None) -> str:
+    """Who or what has to change before such a run can succeed; empty if nothing has gone wrong."""
+    if end_class is not None:
+        return WHOSE_FAULT.get(EndClass(end_class), "")
+    return _OF_FILES.get((reason or "").partition("_")[0], "") if status == RunStatus.SKIPPED else ""
 
 
 def who(actor: str | None) -> str:

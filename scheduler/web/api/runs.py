@@ -36,9 +36,10 @@ def run_output(
         int | None, Query(ge=0, le=2**40, description="First byte. Default: the end of the output.")
     ] = None,
     most: Annotated[int, Query(ge=1, le=MOST_BYTES, description="At most so many bytes.")] = MOST_BYTES,
+    attempt: Annotated[int | None, Query(ge=1, le=2**31, description="Default: the last one.")] = None,
 ) -> Any:
     """A part of the captured output; as JSON with `Accept: application/json`. `next` is the byte after it."""
-    part = output_part(call.root, the_run(call, run_id), stream, start=start, most=most)
+    part = output_part(call.root, the_run(call, run_id), stream, start=start, most=most, attempt=attempt)
     text, end = part.data.decode(errors="replace"), part.start + len(part.data)
     if "application/json" in request.headers.get("accept", ""):
         told = {"run_id": part.run.id, "stream": stream, "text": text, "start": part.start, "next": end}
