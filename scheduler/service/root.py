@@ -27,6 +27,7 @@ from scheduler.root.settings import read_settings
 
 if TYPE_CHECKING:  # the file readers: only commands that read files load them
     from scheduler.control.daemon_lock import Holder
+    from scheduler.service.kept import Kept
     from scheduler.sync.passes import Passes
 
 GLANCE_S = 2.0  # for a daemon to report its state to a command about something else
@@ -43,6 +44,7 @@ class Root:
     tell: Callable[[str], None] = lambda _: None  # tells the caller something in addition to the answer
     absent_grace: timedelta = timedelta(seconds=10)  # F1
     scans: bool = True  # an unknown job is looked for in the files, to say why it is not there
+    kept: Kept | None = None  # in a process that lives long
     reads: str = ""  # the zone in which the caller reads and writes times; empty: that of the root, or of a job
 
     def store(self) -> Store | None:

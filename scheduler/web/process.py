@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sys
@@ -10,9 +11,10 @@ from dataclasses import replace
 
 from scheduler.core.access.requests import PROXY_SECRET_VARIABLE
 from scheduler.core.values.access import AccessSettings
-from scheduler.core.values.problems import UnavailableError
+from scheduler.core.values.problems import SchedulerError, UnavailableError
 from scheduler.machine.garbage import collect_seldom
 from scheduler.machine.log import Log, write_log
+from scheduler.service.kept import Kept
 from scheduler.service.listening import Address, listen, read_address, served_root
 from scheduler.service.login import note_served
 from scheduler.service.root import Root
@@ -27,13 +29,22 @@ _log = Log(__name__)
 
 def serve_web(root: Root, address: Address, settings: AccessSettings) -> None:
     """Serve until a signal. Raises: UnavailableError if the address cannot be had."""
+    root = replace(root, kept=Kept())
     settings = replace(settings, listen_host=address.host, proxy_secret=root.environ.get(PROXY_SECRET_VARIABLE, ""))
     with listen(address) as listener:
         host, port = listener.getsockname()[:2]
         where = f"http://{Address(host=host, port=port)}"
         note_served(root, settings.url or where)  # for `scheduler login`
         _log.info("web_serving", address=where)
+        threading.Thread(target=_warm_up, args=(root,), name="warm_up", daemon=True).start()
         Server(build_app(root, AccessGuard(root, settings))).run(sockets=[listener])
+
+
+def _warm_up(root: Root) -> None:
+    """Look at all jobs once, so that the first page need not."""
+    with contextlib.suppress(SchedulerError), root.store() or contextlib.nullcontext() as store:
+        if store is not None and root.kept is not None:
+            root.kept.overdue(store, root.clock.now())
 
 
 def main() -> None:

@@ -12,6 +12,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from scheduler.service.frame import standing
+from scheduler.service.kept import Kept
 from scheduler.service.root import Root as ServiceRoot
 from scheduler.service.status import status
 from scheduler.web.links import Links
@@ -138,8 +139,10 @@ def test_a_caller_of_some_jobs_gets_no_suggestions_and_no_number(lived_in: Root)
 
 
 def needing(root: ServiceRoot) -> tuple[int, int]:
-    """The number around a page, and how many lines of Now are for a person."""
-    return standing(root).attention, sum(each["urgent"] for each in status(root)["needs"])
+    """The number around a page, and how many things on Now are for a person."""
+    kept = standing(replace(root, kept=Kept())).attention
+    assert kept == standing(root).attention
+    return kept, sum(each["count"] for each in status(root)["needs"] if each["urgent"])
 
 
 def test_the_number_is_that_of_the_lines_on_now(lived_in: Root) -> None:
@@ -163,7 +166,13 @@ def test_the_number_is_that_of_the_lines_on_now(lived_in: Root) -> None:
     same("overdue jobs")
     lived_in.ok("pause", "heartbeat")
     same("paused")
-    assert len(seen) > 3
+    for n in range(25):
+        lived_in.write(f"jobs/more{n}.yaml", f"id: more-{n}\nschedule: manual\ntask: Nothing.\n")
+    lived_in.cli("sync")
+    lived_in.sql("UPDATE jobs SET consecutive_errors = 2, last_run_status = 'failed' WHERE id GLOB 'more-*'")
+    same("more failing jobs than Now has lines for")
+    assert max(seen) > 25
+    assert len(seen) > 4
 
 
 def test_a_root_that_was_never_synced_says_so(root: Root) -> None:
