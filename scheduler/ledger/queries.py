@@ -43,8 +43,10 @@ def jobs(sql: Connection) -> list[Job]:
 
 def summaries(sql: Connection, ids: Sequence[str] | None = None) -> list[JobSummary]:
     """What a table shows of these jobs, or of all, including archived ones; by id."""
-    where = "" if ids is None else f" WHERE jobs.id IN ({', '.join('?' * len(ids))})"
-    return [to_summary(row) for row in sql.execute(f"{SUMMARIES}{where} ORDER BY id", ids or ())]
+    where, values = (
+        ("", ()) if ids is None else (" WHERE jobs.id IN (SELECT value FROM json_each(?))", (json.dumps(list(ids)),))
+    )
+    return [to_summary(row) for row in sql.execute(f"{SUMMARIES}{where} ORDER BY id", values)]
 
 
 def sketches(sql: Connection) -> list[JobSummary]:
