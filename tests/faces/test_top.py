@@ -126,6 +126,8 @@ def test_json_is_that_of_the_page_with_the_status_in_it(root: Root) -> None:
     root.ok("sync")
     found = root.json("top", "--once")
     assert found["status"] == root.json("status")
+    assert found["ribbon"]["often"] == 1, "tick, every ten seconds, fills no part of the ribbon"
+    assert sum(each["coming"] for each in found["ribbon"]["parts"]) < 10
     assert found.keys() == {"status", "timezone", "counts", "ribbon", "spent", "changes"}
 
 
