@@ -74,6 +74,7 @@ class Brought:
     schedule: tuple[Mapping[str, Any], ...]
     jitter: timedelta | None = None
     work: Work
+    wish: str = ""  # the name of a runner that would suit it best, if the root has one
     task: str
     shell: str = ""  # of commands: the shell that ran them, as `sh -c` does: a path. Empty: any, whatever its options
     keys: Mapping[str, Any] = field(default_factory=dict)  # other keys of the job file
@@ -99,7 +100,7 @@ class Here:
     channels: Collection[str] = ()
     usual: timedelta  # the timeout of a job that names none
     prefix: str = ""
-    runners: Mapping[Work, RunnerSpec]
+    runners: Mapping[tuple[Work, str], RunnerSpec]  # by what the jobs are and wish
     lacking: Mapping[Work, tuple[str, str]] = field(default_factory=dict)  # why there is no runner for it, and a hint
 
 
@@ -165,14 +166,14 @@ def _of_all(in_zone: Sequence[Incoming], endless: Sequence[Incoming], here: Here
 def _bare(job: Brought, here: Here, stems: set[str]) -> Incoming:
     job_id = mapped_id(here.prefix + job.id)
     stem = free(slug(job.name) or job_id, stems, job_id)
-    return Incoming(id=job_id, stem=stem, keys={}, work=job.work, path=job.path, line=job.line)
+    return Incoming(id=job_id, stem=stem, keys={}, work=job.work, wish=job.wish, path=job.path, line=job.line)
 
 
 def _job(job: Brought, bare: Incoming, here: Here) -> tuple[Incoming, list[Problem]]:
-    if job.work not in here.runners:
+    runner = here.runners.get((job.work, job.wish))
+    if runner is None:
         raise LeftOutError("runner", *here.lacking[job.work])
     told: list[Problem] = []
-    runner = here.runners[job.work]
 
     def warn(code: str, message: str, hint: str = "") -> None:
         told.append(of_job(bare, code, f"{bare.id}: {message}", hint, error=False))

@@ -38,6 +38,7 @@ class Incoming:
     comments: tuple[str, ...] = ()  # lines above the keys
     text: str | None = None  # the task
     work: Work = Work.PROMPT  # what that text is
+    wish: str = ""  # the name of a runner that would suit it best, if the root has one
     path: str = ""  # the file that it is from, if the source has several
     line: int  # where it is in that file
     past: Past | None = None

@@ -43,6 +43,11 @@ class Record:
         found: list[str] = [value for name in names if (value := self._take(name, str)) is not None and value.strip()]
         return found[0] if found else None
 
+    def peek(self, name: str) -> str:
+        """A text that stays unread; empty if there is none."""
+        value = self._values.get(name)
+        return value if isinstance(value, str) else ""
+
     def flag(self, name: str) -> bool | None:
         found: bool | None = self._take(name, bool)
         return found

@@ -70,6 +70,7 @@ def import_source(root: Root, word: str, name: str, stdin: BinaryIO, options: Op
         environ=root.environ,
         now=root.clock.now(),
         folder=folder_for(options, tree.settings),
+        mixed=word == AUTO,
     )
     if word == AUTO:
         found, told = gather_told(reading, name, stdin)
@@ -119,13 +120,13 @@ def _write(
             taken.add(path.lower())
         else:
             stem = posixpath.splitext(posixpath.basename(path))[0]
-        files = _made(job, path, stem, reading.runners[job.work], tree.settings)
+        files = _made(job, path, stem, reading.runners[job.work, job.wish], tree.settings)
         if isinstance(files, Made):
             made[job.id] = files
         else:
             problems += files
     pasts = {job.id: job.past for job in found.jobs if job.past is not None}
-    runners = {each.job.id: reading.runners[each.job.work].runner.name for each in made.values()}
+    runners = {each.job.id: reading.runners[each.job.work, each.job.wish].runner.name for each in made.values()}
     return _carry_out(root, tree, [*made.values()], problems, name, reading.options, pasts, runners=runners, told=told)
 
 

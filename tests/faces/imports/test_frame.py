@@ -209,6 +209,35 @@ def test_a_model_and_a_folder_that_the_runner_allows_are_keys_of_the_job(root: R
     assert problems_of(found, "t2: ") == [("model", "warning")]
 
 
+def test_a_runner_that_is_called_like_the_source_gets_its_prompts(root: Root, tmp_path: Path) -> None:
+    root.edit("scheduler.yaml", "  shell:\n", "  claude: {command: [cat], input: stdin}\n  shell:\n")
+    found = root.json("import", "claude", listed(tmp_path, {}))
+    assert [(each["name"], each["jobs"]) for each in found["runners"]] == [("claude", ["t1"])]
+    found = root.json("import", "claude", listed(tmp_path, {}, {}), "--runner", "agent")
+    assert [(each["name"], each["jobs"]) for each in found["runners"]] == [("agent", ["t2"])]
+    root.edit("scheduler.yaml", "input: stdin}\n", "input: stdin, jobs: ['tag:mine']}\n")
+    found = root.json("import", "claude", listed(tmp_path, {}, {}, {}), "--dry-run")
+    assert [(each["name"], each["jobs"]) for each in found["runners"]] == [("agent", ["t3"])]
+
+
+def test_an_asked_for_runner_gets_the_jobs_that_it_fits(root: Root, tmp_path: Path) -> None:
+    every = {"kind": "interval", "minutes": 60}
+    jobs = [
+        {"id": "a", "prompt": "Go.", "schedule": every},
+        {"id": "b", "script": "x.sh", "no_agent": True, "schedule": every},
+    ]
+    (tmp_path / "jobs.json").write_text(json.dumps({"jobs": jobs}))
+    root.edit("scheduler.yaml", "  shell:\n", "  other: {command: [cat], input: stdin}\n  shell:\n")
+    found = root.json("import", "hermes", str(tmp_path), "--runner", "other")
+    assert [(each["name"], each["jobs"]) for each in found["runners"]] == [("other", ["a"]), ("shell", ["b"])]
+    (tmp_path / "x.timer").write_text("[Timer]\nOnCalendar=daily\n")
+    (tmp_path / "x.service").write_text("[Service]\nExecStart=/bin/true\n")
+    assert root.cli("import", "systemd", str(tmp_path / "x.timer"), "--runner", "other").code == 2
+    found = root.json("import", "auto", str(tmp_path / "x.timer"), "--runner", "other")
+    assert [(each["name"], each["jobs"]) for each in found["runners"]] == [("shell", ["x"])]
+    assert root.cli("import", "auto", str(tmp_path / "x.timer"), "--runner", "othre").code == 2
+
+
 def test_paused_jobs_wait_until_they_are_resumed(root: Root, tmp_path: Path) -> None:
     found = root.json("import", "claude", listed(tmp_path, {"createdAt": 1772323200000}), "--paused")
     assert found["paused"] == ["t1"]

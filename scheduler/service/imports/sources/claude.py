@@ -121,6 +121,7 @@ def _job(
         description=task.text("description") or head.text("description") or "",
         schedule=schedule,
         work=Work.PROMPT,
+        wish="claude",
         task=prompt,
         keys={"enabled": False if task.flag("enabled") is False else None},
         model=task.text("model"),

@@ -78,6 +78,7 @@ def _job(file: SourceFile, line: int, job_id: str, job: Record, zone: str, *, na
         name=job.text("name") or "",
         schedule=(entry,),
         work=Work.PROMPT if script is None else Work.COMMANDS,
+        wish="hermes" if script is None else "",
         task=(prompt or "") if script is None else _command(script),
         keys=keys,
         model=job.text("model"),

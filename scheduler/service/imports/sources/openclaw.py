@@ -20,7 +20,7 @@ _MS = timedelta(milliseconds=1)
 _OWN = "a run here starts a conversation of its own"
 _INSTEAD = {
     "payload.thinking": "give it in the runner's command",
-    "agentId": "choose a runner with --runner",
+    "agentId": "a runner of that name gets its jobs, and --runner chooses another",
     "failureAlert": "write `deliver_on` and `alerts`",
 }
 _BOOKKEEPING = ("nextRunAtMs", "runningAtMs", "scheduleErrorCount", "lastStatus", "lastDelivered", "lastDeliveryError")
@@ -94,6 +94,7 @@ def _job(file: SourceFile, line: int, job_id: str, job: Record, past: Record) ->
         schedule=(entry,),
         jitter=schedule.duration("staggerMs", _MS),
         work=Work.PROMPT,
+        wish=job.peek("agentId") or "openclaw",
         task=payload.text("message", "text") or "",
         keys=keys,
         model=payload.text("model"),
