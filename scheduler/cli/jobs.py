@@ -136,6 +136,7 @@ def show_command(given: Globals, job: str) -> None:
         "model": about["model"],
         "args": shlex.join(about["args"]) if about["args"] else None,
         "workdir": about["workdir"],
+        "task queue": about["task_queue"],
         "timeout": render.duration(about["timeout_ms"]),
         "check": _check_text(about["check"]) if about["check"] else None,
         "env": ", ".join(f"{name}={value}" for name, value in about["env"].items()),
