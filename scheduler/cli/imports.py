@@ -74,9 +74,8 @@ def import_command(
 ) -> None:
     """Import jobs, with their history if the source has it.
 
-    KIND says which scheduler SOURCE is from; `auto` tells it from the contents. SOURCE is a file or a folder; - is
-    standard input, as in `crontab -l | scheduler import crontab -`. Overwrites nothing; a second import of the same
-    source changes nothing.
+    The first argument says which scheduler SOURCE is from; `auto` tells it from the contents. SOURCE is a file, a
+    folder, or - for standard input. Overwrites nothing; a second import changes nothing. Lists what it cannot import.
     """
     from scheduler.service.imports.importing import import_export, import_source, read_source_file
     from scheduler.service.imports.options import Options

@@ -625,6 +625,7 @@ class NeedJson(TypedDict):
 
     kind: str  # stopped, failing, overdue, invalid, ...
     urgent: bool  # False: it ends by itself
+    count: int  # of things: more than one if the line stands for further ones of its kind
     job_id: str | None
     run: str | None  # that shows it
     since: Instant | None

@@ -39,6 +39,7 @@ RibbonJson = TypedDict(
         "parts": list[PartOfDayJson],
         "running": list[OnRibbonJson],
         "more_coming": bool,  # than are counted: of some jobs, only the first fires are
+        "often": int,  # jobs that fire every five minutes or more often: none of their fires to come are counted
     },
 )
 

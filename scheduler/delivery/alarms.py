@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 from scheduler.core.due.events import Streak, gone_well, gone_wrong, is_told, steady
@@ -19,9 +19,9 @@ from scheduler.core.values.events import EventKind, Phase
 from scheduler.core.values.facts import JobSummary
 from scheduler.core.values.instants import instant, milliseconds
 from scheduler.core.values.runs import AuditRow
-from scheduler.ledger import evidence, queries, told
+from scheduler.ledger import told
 from scheduler.ledger.audit import append_audit
-from scheduler.ledger.cursor import current_ticket
+from scheduler.ledger.overdue import Watch
 from scheduler.ledger.pool import Lend
 from scheduler.ledger.rows import stamp
 from scheduler.ledger.store import Store
@@ -33,9 +33,7 @@ if TYPE_CHECKING:
     from sqlite3 import Connection
 
 LOOK_S = 15.0
-WHOLE = timedelta(hours=1)  # then every job is looked at, whatever an earlier look said
-SLICE = 100  # jobs at a time: some milliseconds, for which the firing thread may have to wait
-REST_S = 0.02  # after each
+REST_S = 0.02  # between two slices of jobs
 BATCH = 500  # audit rows in one transaction: a claim never waits for more
 
 _log = Log(__name__)
@@ -52,12 +50,7 @@ class Alarms:
     troubles: Callable[[Store], Sequence[Trouble]] = lambda _: ()  # what is wrong with the root now
 
     def __post_init__(self) -> None:
-        self._ringing: dict[tuple[str, str], tuple[JobSummary, Alarm]] = {}  # at the last look
-        self._again: dict[str, datetime] = {}  # when each job must be looked at again, unless it changes
-        self._soonest = _NEVER  # the first of these
-        self._ticket = 0  # of the newest change of a job that a look has seen
-        self._looked_at = _NEVER
-        self._whole_at: datetime | None = None  # when all jobs were looked at
+        self._overdue = Watch()
         self.loop = Loop("alarms", self._turns, _log, "alarms_not_looked_at", level=logging.WARNING)
 
     def _turns(self) -> Iterator[float]:
@@ -72,10 +65,10 @@ class Alarms:
         self._look_at_root(store)
         if self.doubt() or not self.fires():
             return
-        before = self._ringing.keys()
-        if not self._judge(store, self.clock.now()):
+        before = self._overdue.ringing.keys()
+        if not self._overdue.look(store, self.clock.now(), stop=lambda: self.loop.stopping.wait(REST_S)):
             return
-        ringing, now = self._ringing, self.clock.now()
+        ringing, now = self._overdue.ringing, self.clock.now()
         known = store.read(told.streaks, _ALARM)
         keys = {key: _key(*key) for key in ringing}
         # At the second look: after a sleep, the firing thread may not have had its turn yet.
@@ -103,37 +96,7 @@ class Alarms:
         if news or over or calm:
             store.write(_tell_root, [wrong[key] for key in news], sorted(over), calm, now)
 
-    def _judge(self, store: Store, now: datetime) -> bool:
-        """Look at the jobs that have changed or can have become overdue; at all of them once an hour.
 
-        New rows only end alarms; a clock that has gone back may begin some. False if told to stop meanwhile.
-        """
-        ticket = store.read(current_ticket)
-        whole = self._whole_at is None or not self._whole_at <= self._looked_at <= now < self._whole_at + WHOLE
-        if whole:
-            ids = store.read(queries.job_ids)
-        else:
-            due = {job_id for job_id, at in self._again.items() if at <= now} if self._soonest <= now else set[str]()
-            changed = () if ticket == self._ticket else store.read(queries.job_ids, since=self._ticket)
-            ids = sorted(due.union(changed))
-        ringing = dict(self._ringing)
-        for first in range(0, len(ids), SLICE):
-            if first and self.loop.stopping.wait(REST_S):
-                return False
-            for job, overdue, again in store.read(evidence.look, now, ids[first : first + SLICE]):
-                for kind in Kind:
-                    ringing.pop((job.id, kind.value), None)
-                ringing |= {(job.id, alarm.kind.value): (job, alarm) for alarm in overdue}
-                self._again[job.id] = _NEVER if again is None else again
-        if ids:
-            self._soonest = min(self._again.values())
-        if whole:
-            self._whole_at = now
-        self._ringing, self._ticket, self._looked_at = ringing, ticket, now
-        return True
-
-
-_NEVER = datetime.max.replace(tzinfo=UTC)
 _ALARM = "alarm/"
 
 

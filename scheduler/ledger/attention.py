@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
 from sqlite3 import Connection
 
-from scheduler.core.due.expected import LATE
 from scheduler.core.values.facts import SyncState
-from scheduler.ledger.rows import stamp
 
-_SUSPECT = "(consecutive_errors > 0 OR stopped_at NOTNULL OR sync_state <> :synced OR next_run_at < :late)"
+_SUSPECT = "(consecutive_errors > 0 OR stopped_at NOTNULL OR sync_state <> :synced)"
 _DIFFERS = "(dirty IN ('modified', 'untracked') OR task_dirty IN ('modified', 'untracked'))"
 # All jobs that are not suspect are one row, with the id NULL, which comes first.
 _WALK = f"""SELECT iif({_SUSPECT}, id, NULL) AS suspect, max(coalesce({_DIFFERS}, 0)) AS differs FROM jobs
     WHERE archived_at IS NULL AND ({_SUSPECT} OR {_DIFFERS}) GROUP BY suspect LIMIT :most"""
-_ALARMED = "SELECT key FROM streaks WHERE key > 'alarm/' AND key < 'alarm0' AND open LIMIT ?"  # as the daemon told
 _PAUSED = "SELECT id FROM jobs WHERE (paused_at NOTNULL OR stopped_at NOTNULL) AND archived_at IS NULL LIMIT ?"
 _EXPECTING = """SELECT EXISTS (SELECT 1 FROM jobs WHERE archived_at IS NULL AND next_run_at NOTNULL
     AND stopped_at IS NULL AND (paused_at IS NULL OR paused_until NOTNULL))"""
@@ -23,24 +19,19 @@ _EXPECTING = """SELECT EXISTS (SELECT 1 FROM jobs WHERE archived_at IS NULL AND 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Glance:
-    """suspects: jobs that may be stopped, failing, overdue or not as their files say; all others are neither."""
+    """suspects: jobs that may be stopped, failing or not as their files say; all others are neither."""
 
     revision: str | None  # of the last pass
     dirty: bool  # a file that it applied differs from that
     suspects: list[str]
 
 
-def glance(sql: Connection, now: datetime, *, most: int) -> Glance:
+def glance(sql: Connection, *, most: int) -> Glance:
     (revision,) = sql.execute("SELECT files_commit FROM root").fetchone()
-    values = {"synced": SyncState.SYNCED, "late": stamp(now - LATE), "most": most + 1}
+    values = {"synced": SyncState.SYNCED, "most": most + 1}
     rows = sql.execute(_WALK, values).fetchall()
     found = [row["suspect"] for row in rows if row["suspect"] is not None]
-    told = [row["key"].split("/", 1)[1].rpartition("/")[0] for row in sql.execute(_ALARMED, (most,))]
-    return Glance(
-        revision=revision,
-        dirty=any(row["differs"] for row in rows),
-        suspects=list(dict.fromkeys([*found, *told]))[:most],
-    )
+    return Glance(revision=revision, dirty=any(row["differs"] for row in rows), suspects=found[:most])
 
 
 def paused(sql: Connection, *, most: int) -> list[str]:

@@ -43,13 +43,32 @@ def jobs(sql: Connection) -> list[Job]:
 
 def summaries(sql: Connection, ids: Sequence[str] | None = None) -> list[JobSummary]:
     """What a table shows of these jobs, or of all, including archived ones; by id."""
-    where = "" if ids is None else f" WHERE jobs.id IN ({', '.join('?' * len(ids))})"
-    return [to_summary(row) for row in sql.execute(f"{SUMMARIES}{where} ORDER BY id", ids or ())]
+    where, values = (
+        ("", ()) if ids is None else (" WHERE jobs.id IN (SELECT value FROM json_each(?))", (json.dumps(list(ids)),))
+    )
+    return [to_summary(row) for row in sql.execute(f"{SUMMARIES}{where} ORDER BY id", values)]
 
 
 def sketches(sql: Connection) -> list[JobSummary]:
     """The summaries of all jobs, but for their newest slots and skips, which are None: to choose those to show."""
     return [to_summary(row) for row in sql.execute(f"{SKETCHES} ORDER BY id")]
+
+
+def newest_skip_is(sql: Connection, reason: str) -> list[str]:
+    """The ids of unarchived jobs whose newest skip has this reason."""
+    rows = sql.execute(
+        "SELECT id FROM jobs WHERE archived_at IS NULL AND (SELECT reason FROM runs WHERE job_id = jobs.id"
+        " AND status = 'skipped' AND reason <> 'void' ORDER BY n DESC LIMIT 1) = ? ORDER BY id",
+        (reason,),
+    )
+    return [row["id"] for row in rows]
+
+
+def newest_failures(sql: Connection, ids: Sequence[str]) -> dict[str, Run]:
+    """The newest run of each of these jobs that failed or could not start, by job."""
+    newest = f"SELECT max(n) FROM runs WHERE job_id = ids.value AND {FAILED}"
+    some = f"SELECT runs.rowid FROM json_each(?) AS ids JOIN runs ON job_id = ids.value AND n = ({newest})"
+    return {run.job_id: run for run in find_runs(sql, f"rowid IN ({some}) ORDER BY job_id", json.dumps(list(ids)))}
 
 
 def job(sql: Connection, job_id: str) -> Job | None:

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime
 from sqlite3 import Connection
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from scheduler.ledger.rows import moment
 
 SyncResult = Literal["changed", "unchanged", "failed"]
 
 
-@dataclass(frozen=True, slots=True)
-class RunTally:
+class RunTally(NamedTuple):
     """Ended runs of a job that are alike."""
 
     job_id: str
@@ -26,18 +24,17 @@ class RunTally:
     delay_ms: int
 
 
-@dataclass(frozen=True, slots=True)
-class Tally:
+class Tally(NamedTuple):
     """label: the reason of skips, the model of a cost, the kind of tokens; the result of syncs, which have no job."""
 
     job_id: str
     label: str
-    count: int
+    count: int  # type: ignore[assignment]  # tuples have a method of that name
 
 
 def run_tallies(sql: Connection) -> list[RunTally]:
     return [
-        RunTally(*row)
+        RunTally._make(row)
         for row in sql.execute(
             'SELECT job_id, status, "trigger", runs, started, duration_ms, punctual, delay_ms FROM run_tallies'
             ' ORDER BY job_id, status, "trigger"'
@@ -47,17 +44,17 @@ def run_tallies(sql: Connection) -> list[RunTally]:
 
 def skip_tallies(sql: Connection) -> list[Tally]:
     """Skipped slots, by reason."""
-    return [Tally(*row) for row in sql.execute("SELECT job_id, reason, slots FROM skip_tallies ORDER BY 1, 2")]
+    return [Tally._make(row) for row in sql.execute("SELECT job_id, reason, slots FROM skip_tallies ORDER BY 1, 2")]
 
 
 def cost_tallies(sql: Connection) -> list[Tally]:
     """Billionths of a US dollar, by model. The model is empty if it is unknown."""
-    return [Tally(*row) for row in sql.execute("SELECT job_id, model, nano FROM cost_tallies ORDER BY 1, 2")]
+    return [Tally._make(row) for row in sql.execute("SELECT job_id, model, nano FROM cost_tallies ORDER BY 1, 2")]
 
 
 def token_tallies(sql: Connection) -> list[Tally]:
     """Tokens, by kind. The kinds do not overlap."""
-    return [Tally(*row) for row in sql.execute("SELECT job_id, kind, tokens FROM token_tallies ORDER BY 1, 2")]
+    return [Tally._make(row) for row in sql.execute("SELECT job_id, kind, tokens FROM token_tallies ORDER BY 1, 2")]
 
 
 def sync_tallies(sql: Connection) -> list[Tally]:

@@ -25,6 +25,7 @@ LINK_FOR = timedelta(minutes=10)
 SESSION_FOR = timedelta(days=30)
 IDLE_FOR = timedelta(days=7)
 SEEN_EVERY = timedelta(minutes=1)
+NOTE_WAITS = timedelta(milliseconds=50)  # for other writers
 _ID_LETTERS = "abcdefghijklmnopqrstuvwxyz234567"
 
 
@@ -146,8 +147,8 @@ def caller_of_session(root: Root, secret: str) -> Caller | None:
 
 
 def _note(store: Store, *write: Any) -> None:
-    """Write down that something was used. A full disk or a lock keeps nobody out."""
-    with contextlib.suppress(UnavailableError):
+    """Write down that something was used. A full disk or a lock keeps nobody out, and nobody waiting."""
+    with contextlib.suppress(UnavailableError), store.hurried(NOTE_WAITS):
         store.write(*write)
 
 

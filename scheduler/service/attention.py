@@ -1,4 +1,4 @@
-"""How many things need a person: what `needs` has a line for, counted without looking at each job."""
+"""How many things need a person: the lines that Now has for them, told by the jobs that may need one."""
 
 from __future__ import annotations
 
@@ -6,19 +6,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from scheduler.core.access.tokens import ends_soon
-from scheduler.core.due.expected import Kind
-from scheduler.core.past.presence import DaemonState
-from scheduler.core.values.facts import JobSummary, Status, SyncState
-from scheduler.ledger import access, attention, evidence, places, queries, syncs
+from scheduler.core.due.place import holding
+from scheduler.core.values.facts import JobSummary
+from scheduler.ledger import attention, places, queries, syncs
 from scheduler.ledger.reach import dead_channels
-from scheduler.ledger.standing import ProblemsByJob
 from scheduler.ledger.store import Store
-from scheduler.service.needs import TOKEN_ENDS, outlasts
+from scheduler.service import needs
+from scheduler.service.jobs import held_in
 from scheduler.service.presence import FoundDaemon
+from scheduler.service.root import Root
+from scheduler.service.status import failing_json, overdue_json
 
 MOST = 200  # jobs that are looked at
-_GONE = (DaemonState.DEAD, DaemonState.STOPPED, DaemonState.NEVER)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,44 +26,31 @@ class Attention:
     more: bool  # things than that
 
 
-def count_needs(store: Store, suspects: Sequence[str], daemon: FoundDaemon, now: datetime) -> Attention:
-    """suspects: at least the jobs that may need a person. daemon: as it was found for no jobs."""
-    jobs = _jobs(store, suspects[:MOST])
-    stopped = {job.id for job in jobs if job.status(now) is Status.STOPPED}
-    failing = {job.id for job in jobs if job.consecutive_errors}
-    overdue = store.read(evidence.alarms, now, jobs) if jobs else []
-    faults = [each for each in store.read(places.open_faults) if each.needs_a_person]
-    tokens = [each for each in store.read(access.tokens) if ends_soon(each, now, within=TOKEN_ENDS)]
-    count = (
-        _of_daemon(store, daemon)
-        + len(stopped | failing)
-        + sum(alarm.kind is not Kind.ROW or not daemon.observes for _, alarm in overdue)
-        + len(faults)
-        + _of_files(store, jobs)
-        + sum(outlasts(job, now) for job in _jobs(store, store.read(attention.paused, most=MOST)))
-        + len(store.read(dead_channels))
-        + len(tokens)
+def count_needs(root: Root, store: Store, suspects: Sequence[str], daemon: FoundDaemon, now: datetime) -> Attention:
+    """suspects: at least the jobs that may need a person, but for overdue ones. daemon: as it was found for no jobs."""
+    lost = store.read(places.open_faults)
+    jobs = _jobs(store, suspects[:MOST], every=bool(lost))
+    late = jobs if root.kept is not None else store.read(queries.summaries)
+    seen = needs.Evidence(
+        daemon=daemon,
+        expected=store.read(attention.expects_daemon),
+        jobs=jobs,
+        statuses=[job.status(now, waits=bool(lost) and holding(lost, job) is not None) for job in jobs],
+        held=held_in(root, store),
+        troubles=[*daemon.troubles, *([store.read_only] if store.read_only else [])],
+        failing=failing_json(store, jobs, traced=0),
+        overdue=overdue_json(root, store, late, daemon, now),
+        lost=lost,
+        problems=store.read(syncs.problems),
+        channels=store.read(dead_channels),
     )
+    count = sum(each["count"] for each in needs.listed(store, seen, now) if each["urgent"])
     return Attention(count=count, more=len(suspects) > MOST)
 
 
-def _jobs(store: Store, ids: Sequence[str]) -> list[JobSummary]:
+def _jobs(store: Store, suspects: Sequence[str], *, every: bool) -> list[JobSummary]:
+    """every: any job may wait for a place that is gone."""
+    if every:
+        return [job for job in store.read(queries.sketches) if not job.archived]
+    ids = list(dict.fromkeys([*suspects, *store.read(attention.paused, most=MOST)]))
     return [job for job in store.read(queries.summaries, ids) if not job.archived] if ids else []
-
-
-def _of_daemon(store: Store, daemon: FoundDaemon) -> int:
-    """Its own absence; otherwise what it reports. A held sync counts besides."""
-    state = daemon.presence.state
-    gone = state is DaemonState.SILENT or (state in _GONE and store.read(attention.expects_daemon))
-    troubles = len(daemon.troubles) + bool(store.read_only)
-    return (1 if gone else troubles) + bool(daemon.says.get("held_long"))
-
-
-def _of_files(store: Store, jobs: list[JobSummary]) -> int:
-    """Each job on its last good definition, each other error in the files, and the guard."""
-    errors = [each for each in store.read(syncs.problems) if each.is_error]
-    wrong = [job for job in jobs if job.sync_state in (SyncState.INVALID, SyncState.CONFLICT)]
-    of_jobs = ProblemsByJob(errors)
-    told = {each for job in wrong for each in of_jobs.of(job)}
-    held = any(job.sync_state is SyncState.HELD for job in jobs)
-    return len(wrong) + sum(each not in told for each in errors) + held

@@ -51,8 +51,8 @@ def _standing(root: Root, store: Store) -> Standing:
     now = root.clock.now()
     position = store.read(hints.position)  # first: what changes meanwhile is hinted at
     daemon = find_daemon(root, store, (), now, limit=ANSWER_S)
-    seen = store.read(attention.glance, now, most=MOST + 1)
-    found = count_needs(store, seen.suspects, daemon, now)
+    seen = store.read(attention.glance, most=MOST + 1)
+    found = count_needs(root, store, seen.suspects, daemon, now)
     forge = forge_of_root(root)
     return Standing(
         branch=_branch(root),

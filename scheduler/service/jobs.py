@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, cast
 
 from scheduler.core import views
-from scheduler.core.due.expected import Alarm, Kind, alarm_texts, starved_texts
+from scheduler.core.due.expected import NO_CAPACITY, Alarm, Kind, alarm_texts, starved_texts
 from scheduler.core.due.place import holding, place_texts
 from scheduler.core.past.outcome import state_of
 from scheduler.core.times.fires import coming
@@ -36,6 +36,7 @@ from scheduler.service.root import Root
 
 if TYPE_CHECKING:
     from scheduler.core.answers import FiresJson, JobJson, JobRowJson, ListJson, ShowJson
+    from scheduler.service.kept import Kept
 
 UNSYNCED = "unsynced"  # the sync state of a job that only a file names
 MOST_FIRES = 100_000  # of a range without a count: a hundred megabytes
@@ -71,9 +72,11 @@ def list_jobs(
         if is_new(store):
             return _unsynced_list(root, statuses, tag, problems=problems, only=only, after=after, limit=limit)
         known: list[Job] = store.read(queries.jobs) if full else []
-        summaries = list(map(summary_of, known)) if full else store.read(queries.summaries)
+        narrow = root.kept is not None and not full  # rows are made of the jobs on the page alone
+        rows_of_all = queries.sketches if narrow else queries.summaries
+        summaries = list(map(summary_of, known)) if full else store.read(rows_of_all)
         table = Table(root, store, summaries, now)
-        overdue = table.look_for_alarms(store, summaries)
+        overdue = table.look_for_alarms(store, summaries, root.kept)
         wanted = [
             job
             for job in summaries
@@ -83,6 +86,10 @@ def list_jobs(
             and (tag is None or tag in job.tags)
             and (not problems or table.is_wrong(job))
         ][:limit]
+        starved = summaries
+        if narrow:
+            wanted = store.read(queries.summaries, [job.id for job in wanted])
+            starved = store.read(queries.summaries, store.read(queries.newest_skip_is, NO_CAPACITY))
         other = store.read(other_models, agents_among(store, wanted))
         rows = [table.row(job, other.get(job.id)) for job in wanted]
         if full:
@@ -92,7 +99,7 @@ def list_jobs(
         dead = store.read(dead_channels)
     # A daemon that is gone comes first: everything below it is a consequence or out of date.
     troubles = [*table.daemon.troubles, *troubles, *place_texts(table.lost), *alarm_texts(overdue)]
-    troubles += [*starved_texts(summaries), *(f"{each.dead_text}; {each.hint}" for each in dead)]
+    troubles += [*starved_texts(starved), *(f"{each.dead_text}; {each.hint}" for each in dead)]
     return {
         "jobs": rows,
         "problems": views.problems_json(table.problems),
@@ -120,9 +127,12 @@ class Table:
             job_id for job_id, runs in self._going.items() if any(run.status is not RunStatus.QUEUED for run in runs)
         }
 
-    def look_for_alarms(self, store: Store, jobs: Sequence[JobSummary]) -> list[tuple[JobSummary, Alarm]]:
-        """What is overdue of these jobs. Rows have only the alarms that were looked for."""
-        overdue = store.read(evidence.alarms, self._now, jobs)
+    def look_for_alarms(
+        self, store: Store, jobs: Sequence[JobSummary], kept: Kept | None = None
+    ) -> list[tuple[JobSummary, Alarm]]:
+        """What is overdue of these jobs, or of all if it is kept. Rows have only the alarms that were looked for."""
+        found = store.read(evidence.alarms, self._now, jobs) if kept is None else kept.overdue(store, self._now)
+        overdue = list(found)
         if self.daemon.observes:
             overdue = [each for each in overdue if each[1].kind is not Kind.ROW]
         for _, alarm in overdue:
@@ -279,7 +289,7 @@ def next_fires(
         return {"fires": []}
     with store:
         named = [summary_of(root.find_job(store, each, prefix=prefix)) for each in job_ids]
-        jobs = named or store.read(queries.summaries)
+        jobs = named or store.read(queries.sketches)
     counted = count is not None or until is None
     limit = (views.NEXT_FIRES if count is None else count) if counted else MOST_FIRES + 1
     known: dict[Schedule, list[datetime]] = {}  # jobs with the same schedule have the same fires

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
@@ -52,7 +53,7 @@ def metrics(root: Root, *, jobs: bool = True, patterns: Sequence[str] = ()) -> s
 
 
 def _of_store(store: Store, now: datetime, *, jobs: bool, patterns: Sequence[str]) -> Iterator[str]:
-    seen = [job for job in store.read(queries.summaries) if not patterns or matches_job(job.id, job.tags, patterns)]
+    seen = [job for job in store.read(queries.sketches) if not patterns or matches_job(job.id, job.tags, patterns)]
     ids = {job.id for job in seen}
     present = [job for job in seen if not job.archived]
     active = [run for run in store.read(queries.active_runs) if run.job_id in ids]
@@ -113,17 +114,17 @@ def _of_jobs(jobs: Sequence[JobSummary], successes: Mapping[str, datetime]) -> I
 
 
 def _of_runs(found: Sequence[RunTally], *, jobs: bool) -> Iterator[str]:
-    runs, durations, delays = Counter[str](), Counter[str](), Counter[str]()
+    runs, durations, delays = Counter[tuple[str, str, str]](), Counter[str](), Counter[str]()
     timed, punctual = Counter[str](), Counter[str]()
     for each in found:
-        job = {"job": each.job_id} if jobs else {}
-        label = _labels(**job)
-        runs[_labels(**job, status=each.status, trigger=each.trigger)] += each.runs
-        durations[label] += each.duration_ms
-        timed[label] += each.started
-        delays[label] += each.delay_ms
-        punctual[label] += each.punctual
-    yield from _counter("scheduler_runs_total", "Runs that have ended.", runs)
+        job = each.job_id if jobs else ""
+        runs[job, each.status, each.trigger] += each.runs
+        durations[job] += each.duration_ms
+        timed[job] += each.started
+        delays[job] += each.delay_ms
+        punctual[job] += each.punctual
+    ended = {_labels(job=job, status=status, trigger=trigger): n for (job, status, trigger), n in runs.items()}
+    yield from _counter("scheduler_runs_total", "Runs that have ended.", ended)
     yield from _summary("scheduler_run_duration_seconds", "How long ended runs took.", durations, timed)
     words = "From the slot to the start of ended runs that were not caught up."
     yield from _summary("scheduler_start_delay_seconds", words, delays, punctual)
@@ -131,19 +132,32 @@ def _of_runs(found: Sequence[RunTally], *, jobs: bool) -> Iterator[str]:
 
 def _summed(found: Iterable[Tally], label: str, *, unit: int, jobs: bool) -> Mapping[str, float]:
     """By labels. unit: how many of what was counted are 1."""
-    sums = Counter[str]()
-    for each in found:
-        sums[_labels(**({"job": each.job_id} if jobs else {}), **{label: each.label})] += each.count
-    return {labels: count if unit == 1 else count / unit for labels, count in sums.items()}
+    if jobs:  # each row has labels of its own
+        told = {f"{{{_pair('job', job)},{_pair(label, of)}}}": count for job, of, count in found}
+    else:
+        sums = Counter[str]()
+        for each in found:
+            sums[each.label] += each.count
+        told = {_labels(**{label: of}): count for of, count in sums.items()}
+    return told if unit == 1 else {labels: count / unit for labels, count in told.items()}
 
 
 def _by(label: str, values: Mapping[str, float]) -> Mapping[str, float]:
     return {_labels(**{label: name}): value for name, value in sorted(values.items())}
 
 
-def _labels(**values: str) -> str:
-    inner = ",".join(f'{name}="{value.translate(_ESCAPES)}"' for name, value in values.items())
-    return f"{{{inner}}}" if inner else ""
+def _labels(*, job: str = "", **values: str) -> str:
+    """job: empty for all of them, which has no label."""
+    of_job = _pair("job", job) if job else ""
+    for name, value in values.items():
+        of_job += f",{_pair(name, value)}" if of_job else _pair(name, value)
+    return f"{{{of_job}}}" if of_job else ""
+
+
+@functools.lru_cache(maxsize=20_000)
+def _pair(name: str, value: str) -> str:
+    """Cached: each job has a dozen values."""
+    return f'{name}="{value.translate(_ESCAPES)}"'
 
 
 def _gauge(name: str, words: str, values: Mapping[str, float]) -> Iterator[str]:
@@ -157,10 +171,12 @@ def _counter(name: str, words: str, values: Mapping[str, float]) -> Iterator[str
 
 
 def _summary(name: str, words: str, sums_ms: Mapping[str, int], counts: Mapping[str, int]) -> Iterator[str]:
+    """By job."""
     yield from _head(name, words, "summary")
-    for labels, count in counts.items():
+    for job, count in counts.items():
         if count:
-            yield f"{name}_sum{labels} {sums_ms[labels] / 1000}"
+            labels = _labels(job=job)
+            yield f"{name}_sum{labels} {sums_ms[job] / 1000}"
             yield f"{name}_count{labels} {count}"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, cast
 
@@ -11,6 +12,7 @@ from scheduler.core.access.tokens import ends_soon
 from scheduler.core.due.budgets import OVER
 from scheduler.core.due.place import PlaceFault
 from scheduler.core.due.reach import Reach
+from scheduler.core.past.presence import DaemonState
 from scheduler.core.values.facts import JobSummary, Status, SyncState
 from scheduler.core.values.instants import instant, parse_instant
 from scheduler.core.values.problems import Problem
@@ -19,6 +21,7 @@ from scheduler.core.values.usage import EndClass
 from scheduler.ledger import access, budgets, queries
 from scheduler.ledger.standing import ProblemsByJob, first_failure, newest_change
 from scheduler.ledger.store import Store
+from scheduler.service.presence import FoundDaemon
 
 if TYPE_CHECKING:
     from scheduler.core.answers import ChangeSinceJson, FailingJson, NeedJson, OverdueJson
@@ -38,10 +41,12 @@ def need(
     until: datetime | None = None,
     change: ChangeSinceJson | None = None,
     urgent: bool = True,
+    count: int = 1,
 ) -> NeedJson:
     return {
         "kind": kind,
         "urgent": urgent,
+        "count": count,
         "job_id": job_id,
         "run": run,
         "since": instant(since) if isinstance(since, datetime) else since,
@@ -51,18 +56,54 @@ def need(
     }
 
 
-def of_jobs(
-    store: Store | None,
-    jobs: Sequence[JobSummary],
-    statuses: Sequence[Status],
-    *,
-    failing: Sequence[FailingJson],
-    overdue: Sequence[OverdueJson],
-    lost: Sequence[PlaceFault],
-    problems: Sequence[Problem],
-    now: datetime,
-) -> Iterator[NeedJson]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evidence:
+    """By what it is decided who needs a person. The jobs are at least those that may; none of them is archived."""
+
+    daemon: FoundDaemon
+    expected: bool  # jobs that need a daemon
+    jobs: Sequence[JobSummary]
+    statuses: Sequence[Status]
+    held: str | None = None
+    troubles: Sequence[str] = ()
+    never_synced: bool = False
+    failing: Sequence[FailingJson] = ()
+    overdue: Sequence[OverdueJson] = ()
+    lost: Sequence[PlaceFault] = ()
+    problems: Sequence[Problem] = ()
+    channels: Sequence[Reach] = ()
+
+
+def listed(store: Store | None, seen: Evidence, now: datetime) -> list[NeedJson]:
+    """Everything that needs a person or waits for an instant, worst first."""
+    of_all = () if store is None else _of_root(store, seen.jobs, seen.channels, now)
+    return [*_of_daemon(seen), *_of_jobs(store, seen, now), *of_all]
+
+
+def is_gone(daemon: FoundDaemon, *, expected: bool) -> bool:
+    """True if there is no daemon that answers, though jobs need one."""
+    state = daemon.presence.state
+    gone = state in (DaemonState.DEAD, DaemonState.STOPPED, DaemonState.NEVER)
+    return state is DaemonState.SILENT or (gone and expected)
+
+
+def _of_daemon(seen: Evidence) -> Iterator[NeedJson]:
+    """What keeps all jobs from firing, or the files from being applied."""
+    daemon, presence = seen.daemon, seen.daemon.presence
+    if is_gone(daemon, expected=seen.expected):
+        hint = f"; {presence.hint}" if presence.hint else ""
+        yield need("daemon", f"{presence.message}{hint}", since=presence.seen_at)
+    else:
+        yield from (need("trouble", each) for each in seen.troubles)
+    if seen.held and daemon.says.get("held_long"):
+        yield need("held", f"sync is held: {seen.held}", since=daemon.says.get("held_since"))
+    if seen.never_synced:
+        yield need("unsynced", "this root has never been synced; run `scheduler sync`")
+
+
+def _of_jobs(store: Store | None, seen: Evidence, now: datetime) -> Iterator[NeedJson]:
     """What concerns jobs and their files."""
+    jobs, statuses, failing, overdue = seen.jobs, seen.statuses, seen.failing, seen.overdue
     stopped = [job for job, each in zip(jobs, statuses, strict=True) if each is Status.STOPPED]
     failed = {each["id"]: each for each in failing}
     for job in stopped[:MOST]:
@@ -90,8 +131,8 @@ def of_jobs(
         changed = None if store is None else store.read(newest_change, late["id"], since_then)
         yield need("overdue", late["message"], job_id=late["id"], since=late["since"], change=change_json(changed))
     yield from _more("overdue", overdue)
-    yield from _places(lost, jobs, statuses)
-    yield from _files(jobs, problems)
+    yield from _places(seen.lost, jobs, statuses)
+    yield from _files(jobs, seen.problems)
     yield from _guarded(jobs)
     paused = [job for job in jobs if outlasts(job, now)]
     for job in paused[:MOST]:
@@ -116,7 +157,8 @@ def change_json(found: ChangeSince | None) -> ChangeSinceJson | None:
 
 def _more(kind: str, all_of_it: Sequence[object]) -> Iterator[NeedJson]:
     if len(all_of_it) > MOST:
-        yield need(kind, f"and {len(all_of_it) - MOST} more")
+        more = len(all_of_it) - MOST
+        yield need(kind, f"and {more} more", urgent=kind != "budget", count=more)
 
 
 def _places(lost: Sequence[PlaceFault], jobs: Sequence[JobSummary], statuses: Sequence[Status]) -> Iterator[NeedJson]:
@@ -181,7 +223,7 @@ def outlasts(job: JobSummary, now: datetime) -> bool:
     return job.pause is not None and (job.pause.until is None or job.pause.until > end)
 
 
-def of_root(store: Store, jobs: Sequence[JobSummary], channels: Sequence[Reach], now: datetime) -> Iterator[NeedJson]:
+def _of_root(store: Store, jobs: Sequence[JobSummary], channels: Sequence[Reach], now: datetime) -> Iterator[NeedJson]:
     """Budgets, channels and tokens."""
     from scheduler.core.views import amount_json
     from scheduler.ledger.spent_by import limits
@@ -190,12 +232,12 @@ def of_root(store: Store, jobs: Sequence[JobSummary], channels: Sequence[Reach],
         if limit.spent + limit.reserved >= limit.limit:
             text = f"budget.{limit.key} of scheduler.yaml is reached: {amount_json(limit.spent)} spent"
             yield need("budget", text, until=limit.frees_at, urgent=False)
+    present = {job.id for job in jobs}
+    ids = [each for each in store.read(queries.newest_skip_is, OVER) if each in present]
     refused = [
         job
-        for job in jobs
-        if job.last_skip_reason == OVER
-        and job.last_skip_at is not None
-        and (job.last_run_at is None or job.last_run_at <= job.last_skip_at)
+        for job in store.read(queries.summaries, ids)
+        if job.last_skip_at is not None and (job.last_run_at is None or job.last_run_at <= job.last_skip_at)
     ]
     for job in refused[:MOST]:
         its = store.read(queries.job, job.id)

@@ -27,6 +27,7 @@ from scheduler.root.settings import read_settings
 
 if TYPE_CHECKING:  # the file readers: only commands that read files load them
     from scheduler.control.daemon_lock import Holder
+    from scheduler.service.kept import Kept
     from scheduler.sync.passes import Passes
 
 GLANCE_S = 2.0  # for a daemon to report its state to a command about something else
@@ -42,6 +43,8 @@ class Root:
     clock: Clock = field(default_factory=SystemClock)
     tell: Callable[[str], None] = lambda _: None  # tells the caller something in addition to the answer
     absent_grace: timedelta = timedelta(seconds=10)  # F1
+    scans: bool = True  # an unknown job is looked for in the files, to say why it is not there
+    kept: Kept | None = None  # in a process that lives long
     reads: str = ""  # the zone in which the caller reads and writes times; empty: that of the root, or of a job
 
     def store(self) -> Store | None:
@@ -102,6 +105,9 @@ class Root:
 
     def _unknown_job(self, job_id: str, known: Iterable[str]) -> UnknownError:
         """The error for an id without a row. It distinguishes a typo from a file that was not synced yet."""
+        ids = list(known)
+        if ids and not self.scans:
+            return UnknownError(f"there is no job {job_id!r}", hint=did_you_mean(job_id, ids))
         from scheduler.core.plan.claimants import across_files
         from scheduler.git.tree import Tree
         from scheduler.root.desired import read_desired
@@ -125,7 +131,7 @@ class Root:
                 f"job {job_id!r} is in {document.path}:{document.line} but has not been synced",
                 hint="run `scheduler sync`",
             )
-        ids = {*known, *(document.id for document in documents if document.id is not None)}
+        ids += [document.id for document in documents if document.id is not None]
         return UnknownError(
             f"there is no job {job_id!r}",
             hint=did_you_mean(job_id, ids)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -31,15 +31,7 @@ from scheduler.service.presence import FoundDaemon, find_daemon
 from scheduler.service.root import Root
 
 if TYPE_CHECKING:
-    from scheduler.core.answers import (
-        FailingJson,
-        NeedJson,
-        NextFireJson,
-        OverdueJson,
-        ReachJson,
-        StatusJson,
-        StatusRunJson,
-    )
+    from scheduler.core.answers import FailingJson, NextFireJson, OverdueJson, ReachJson, StatusJson, StatusRunJson
 
 COMING = 5  # next fires
 TRACED = 20  # failing jobs whose cause is looked for; the ones that failed last
@@ -73,7 +65,8 @@ def look(root: Root) -> Look:
     with store:
         if is_new(store):
             return _unsynced(root, now)
-        jobs = [job for job in store.read(queries.summaries) if not job.archived]
+        rows = queries.summaries if root.kept is None else queries.sketches
+        jobs = [job for job in store.read(rows) if not job.archived]
         daemon = find_daemon(root, store, jobs, now)
         lost = store.read(places.open_faults)
         problems, channels = store.read(syncs.problems), store.read(reach)
@@ -85,8 +78,8 @@ def look(root: Root) -> Look:
             troubles=[*daemon.troubles, *([store.read_only] if store.read_only else [])],
             jobs=jobs,
             going=store.read(queries.active_runs),
-            failing=_failing(store, jobs),
-            overdue=_overdue(store, jobs, now, fires=not daemon.observes),
+            failing=failing_json(store, jobs, traced=TRACED),
+            overdue=overdue_json(root, store, jobs, daemon, now),
             lost=lost,
             problems=problems,
             channels=channels,
@@ -141,10 +134,11 @@ def _told(
             for job, each in zip(jobs, statuses, strict=True)
         ),
     }
+    expected = expecting(jobs, now) > 0
     attention = _attention(
         daemon,
         counts,
-        expected=expecting(jobs, now),
+        expected=expected,
         wrong=wrong,
         guarded=guarded,
         errors=sum(problem.is_error for problem in problems),
@@ -154,11 +148,21 @@ def _told(
     )
     if never_synced:
         attention.append("never synced")
-    listed = [
-        *_of_daemon(daemon, attention, troubles, held, never_synced=never_synced),
-        *needs.of_jobs(store, jobs, statuses, failing=failing, overdue=overdue, lost=lost, problems=problems, now=now),
-        *(() if store is None else needs.of_root(store, jobs, channels, now)),
-    ]
+    seen = needs.Evidence(
+        daemon=daemon,
+        expected=expected,
+        jobs=jobs,
+        statuses=statuses,
+        held=held,
+        troubles=troubles,
+        never_synced=never_synced,
+        failing=failing,
+        overdue=overdue,
+        lost=lost,
+        problems=problems,
+        channels=channels,
+    )
+    listed = needs.listed(store, seen, now)
     ending = needs.counted_kinds(listed, "paused", "token")
     if ending["paused"]:
         attention.append(f"{ending['paused']} paused beyond the end of the schedule")
@@ -212,7 +216,7 @@ def _attention(
     daemon: FoundDaemon,
     counts: Mapping[str, int],
     *,
-    expected: int,
+    expected: bool,
     wrong: int,
     guarded: int,
     errors: int,
@@ -245,22 +249,6 @@ def _attention(
     return found
 
 
-def _of_daemon(
-    daemon: FoundDaemon, attention: Sequence[str], troubles: Sequence[str], held: str | None, *, never_synced: bool
-) -> Iterator[NeedJson]:
-    """What keeps all jobs from firing, or the files from being applied."""
-    presence = daemon.presence
-    if any("daemon" in each for each in attention):
-        hint = f"; {presence.hint}" if presence.hint else ""
-        yield needs.need("daemon", f"{presence.message}{hint}", since=presence.seen_at)
-    else:
-        yield from (needs.need("trouble", each) for each in troubles)
-    if held and daemon.says.get("held_long"):
-        yield needs.need("held", f"sync is held: {held}", since=daemon.says.get("held_since"))
-    if never_synced:
-        yield needs.need("unsynced", "this root has never been synced; run `scheduler sync`")
-
-
 def _reach_json(channels: Sequence[Reach]) -> ReachJson:
     oldest = min((each.oldest_at for each in channels if each.oldest_at is not None), default=None)
     return {
@@ -282,14 +270,16 @@ def _reach_json(channels: Sequence[Reach]) -> ReachJson:
     }
 
 
-def _failing(store: Store, jobs: Iterable[JobSummary]) -> list[FailingJson]:
-    """Jobs whose last run failed or could not start, latest failure first, with the run that explains it."""
+def failing_json(store: Store, jobs: Iterable[JobSummary], *, traced: int) -> list[FailingJson]:
+    """Jobs whose last run failed or could not start, latest failure first, with the run that explains it.
+
+    traced: of so many, what changed before the first failure is looked for.
+    """
+    wrong = [job for job in jobs if job.consecutive_errors]
+    newest = store.read(queries.newest_failures, [job.id for job in wrong]) if wrong else {}
     found: list[tuple[datetime, FailingJson]] = []
-    for job in jobs:
-        if not job.consecutive_errors:
-            continue
-        newest = store.read(queries.recent_runs, job_id=job.id, failed=True, limit=1)
-        run = newest[0] if newest else None
+    for job in wrong:
+        run = newest.get(job.id)
         at = job.updated_at if run is None else run.finished_at or run.requested_at
         found.append(
             (
@@ -307,19 +297,23 @@ def _failing(store: Store, jobs: Iterable[JobSummary]) -> list[FailingJson]:
             )
         )
     found.sort(key=lambda each: (-each[0].timestamp(), each[1]["id"]))
-    for _, each in found[:TRACED]:
+    for _, each in found[:traced]:
         change = store.read(change_before_failures, each["id"])
         each["change"] = needs.change_json(change)
     return [each for _, each in found]
 
 
-def _overdue(store: Store, jobs: Sequence[JobSummary], now: datetime, *, fires: bool) -> list[OverdueJson]:
+def overdue_json(
+    root: Root, store: Store, jobs: Sequence[JobSummary], daemon: FoundDaemon, now: datetime
+) -> list[OverdueJson]:
+    """What is overdue of all jobs, or of these if nothing is kept."""
     from scheduler.core.due.expected import Kind
 
+    found = store.read(evidence.alarms, now, jobs) if root.kept is None else root.kept.overdue(store, now)
     return [
         {"id": job.id, "kind": alarm.kind.value, "since": instant(alarm.since), "message": alarm.text(job)}
-        for job, alarm in store.read(evidence.alarms, now, jobs)
-        if fires or alarm.kind is not Kind.ROW  # a daemon that only observes creates no row
+        for job, alarm in found
+        if not daemon.observes or alarm.kind is not Kind.ROW  # a daemon that only observes creates no row
     ]
 
 

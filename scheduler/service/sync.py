@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from scheduler.core.values.problems import Problem, RefusedError, UsageError, did_you_mean
 from scheduler.core.values.settings import ROOT_FILE
-from scheduler.ledger import clock_steps
+from scheduler.ledger import clock_steps, syncs
 from scheduler.ledger.store import Store
 from scheduler.root.files import WorkingTree
 from scheduler.root.followed import Followed, state_of
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from scheduler.core.changes import CostChangeJson
     from scheduler.core.plan.plan import Plan
     from scheduler.scaffold import Scaffold
-    from scheduler.sync.synced import SyncReport
+    from scheduler.sync.synced import Synced, SyncReport
 
 
 def init(folder: Path) -> Scaffold:
@@ -106,10 +106,17 @@ def plan_sync(root: Root, *, confirmed: str | None = None, now_anyway: bool = Fa
     """What a sync would change now. Writes nothing."""
     from scheduler.core.plan.costs import costs_json
 
-    found = root.passes().plan(root.observed(), confirmed=confirmed, now_anyway=now_anyway)
+    found = _planned(root, confirmed=confirmed, now_anyway=now_anyway)
     report = found.report()
     report = replace(report, json={**report.json, **costs_json(cost_changes(root, found.plan))})
     return _with_way_back(root, report)
+
+
+def _planned(root: Root, *, confirmed: str | None, now_anyway: bool) -> Synced:
+    with root.store() or contextlib.nullcontext() as store:
+        if store is None:
+            return root.passes().plan(root.observed(), confirmed=confirmed, now_anyway=now_anyway)
+        return root.passes().plan_changes(store, confirmed=confirmed, now_anyway=now_anyway)
 
 
 def cost_changes(root: Root, plan: Plan) -> list[CostChangeJson]:
@@ -133,8 +140,9 @@ def _with_way_back(root: Root, found: SyncReport) -> SyncReport:
     from scheduler.core.plan.put_back import way_back
     from scheduler.git.tree import read_tree
 
-    jobs = root.observed().jobs
-    paths = sorted({jobs[job_id].file.path for job_id in guard["ids"] if job_id in jobs})
+    with root.store() or contextlib.nullcontext() as store:
+        jobs = {} if store is None else store.read(syncs.observed_of, guard["ids"], ())[0].jobs
+    paths = sorted({job.file.path for job in jobs.values()})
     lost = [path for path in paths if not (root.place.root / path).exists()]
     tree = read_tree(root.place.root, *lost) if lost else None
     committed = tree.blobs.keys() if tree is not None and tree.in_repository else None

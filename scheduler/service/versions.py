@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from scheduler.core import answers, comparisons
 
 COUNT = 50  # default number of log entries and texts
+NEWEST = 10_000  # rows of a job by which its texts are measured where that must not take longer with its history
 _ROWS_OF_AN_EDIT = 20
 _TOLD_BY_RUNS = ("failure", "recovery", "cancel")  # audit rows for what the ledger shows too
 

@@ -100,6 +100,40 @@ class Passes:
         held = here.held(observed.settings, now_anyway=now_anyway)
         return self._synced(found, problems, started, confirmed, silence, held, jobs=observed.jobs.values())
 
+    def plan_changes(self, store: Store, *, confirmed: str | None = None, now_anyway: bool = False) -> Synced:
+        """As `plan`, but only files that have changed since they were applied are read, as by a pass. Writes nothing.
+
+        Raises: UnavailableError if the root or the database cannot be used.
+        """
+        started, index = self.clock.now(), self.index
+
+        def turn() -> Synced:
+            basis = store.read(syncs.basis)
+            here = self._here()  # after reading the database, as in `sync`
+            index.load(store)
+            settings, root_problems = read_settings(here.place)
+            held = here.held(basis.settings, now_anyway=now_anyway)
+            if settings is None:
+                if not here.place.root.is_dir():
+                    raise UnavailableError(f"the root {here.place.root} is gone; nothing was applied")
+                return self._synced(None, root_problems, started, confirmed, "", held)
+            known = index.begin(store, settings)
+            again = self._again(here.place, "all unless local")
+            changes = find_changes(here.place, index, known, store, settings, here.tree, again=again)
+            looked = look(
+                here.place, index, known, store, settings, changes, basis, here.tree,
+                problems=root_problems, parsed=self.parsed, shared=self.shared,
+            )  # fmt: skip
+            found = plan(
+                looked.desired, looked.observed.jobs, previous=basis.settings, now=started, confirmed=confirmed,
+                rest=looked.rest,
+            )  # fmt: skip
+            jobs = store.read(syncs.not_firing)
+            silence = looked.silence(here.place.root)
+            return self._synced(found, found.problems, started, confirmed, silence, held, jobs=jobs)
+
+        return until_fresh(turn, "nothing was planned")
+
     def sync(
         self,
         store: Store,

@@ -10,13 +10,16 @@ from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
+from starlette.datastructures import Headers as RequestHeaders
 from starlette.exceptions import HTTPException
 from starlette.middleware.body_limit import RequestBodyLimitMiddleware
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Match
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from scheduler import __version__
 from scheduler.core.values.problems import RefusedError, SchedulerError, UnavailableError, UnknownError, UsageError
+from scheduler.core.values.texts import short
 from scheduler.service.root import Root
 from scheduler.web import act, act_sync, events, health, hooks, jump, login, mcp, show
 from scheduler.web.api import edits, jobs, runs, whole
@@ -25,6 +28,7 @@ from scheduler.web.document import document
 from scheduler.web.guard import Headers
 
 MOST_BODY = 1024 * 1024  # bytes
+TOO_LARGE = f"a request has at most {MOST_BODY:,} bytes in its body"
 MOST_DETAIL = 1_000  # characters
 RETRY_AFTER_S = 10  # for a client of a database or a daemon that does not answer
 
@@ -53,12 +57,27 @@ def build_app(root: Root, guard: Guard) -> FastAPI:
         app.include_router(router)
     app.openapi = functools.cache(lambda: document(app, ROUTERS))  # type: ignore[method-assign]
     app.add_middleware(RequestBodyLimitMiddleware, max_body_size=MOST_BODY)
+    app.add_middleware(_AnnouncedBody)
     app.add_middleware(Headers)
     app.add_exception_handler(SchedulerError, _scheduler_error)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(Exception, _unexpected)
     return app
+
+
+class _AnnouncedBody:
+    """Refuses a body by its Content-Length, whatever would have been answered without reading it."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        length = "" if scope["type"] != "http" else RequestHeaders(scope=scope).get("content-length", "")
+        if length.isdigit() and int(length[:20]) > MOST_BODY:
+            await problem(413, TOO_LARGE)(scope, receive, send)
+        else:
+            await self._app(scope, receive, send)
 
 
 def problem(
@@ -92,7 +111,7 @@ def _scheduler_error(request: Request, error: Exception) -> Response:
         case _:
             status = 500
     if show.is_browser(request):
-        return show.error_page(message, hint, status, headers)
+        return show.error_page(request, message, hint, status, headers)
     return problem(status, message, hint=hint, headers=headers)
 
 
@@ -105,12 +124,19 @@ def _invalid(request: Request, error: Exception) -> JSONResponse:
 
 def _http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    headers = dict(error.headers or {})
-    if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:  # the router names only those of the first route
-        headers["Allow"] = ", ".join(_allowed(request))
+    headers, detail, hint = dict(error.headers or {}), str(error.detail), ""
+    match error.status_code:
+        case HTTPStatus.NOT_FOUND:
+            detail = f"there is nothing at {short(request.url.path)}"
+            hint = "a job is at /jobs/ID, a run at /runs/JOB:N; /openapi.json describes the API"
+        case HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
+            detail = TOO_LARGE
+        case HTTPStatus.METHOD_NOT_ALLOWED:  # the router names only the methods of the first route
+            allowed = headers["Allow"] = ", ".join(_allowed(request))
+            detail, hint = f"{short(request.url.path)} does not take {short(request.method)}", f"it takes {allowed}"
     if show.is_browser(request):
-        return show.error_page(str(error.detail), "", error.status_code, headers)
-    return problem(error.status_code, str(error.detail), headers=headers)
+        return show.error_page(request, detail, hint, error.status_code, headers)
+    return problem(error.status_code, detail, hint=hint, headers=headers)
 
 
 def _allowed(request: Request) -> Sequence[str]:

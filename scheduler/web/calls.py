@@ -55,7 +55,8 @@ def _calling(needed: Role) -> Callable[[Request], Call]:
                 f"{caller.actor} has the role {caller.role.value}; this needs {needed.value}",
                 hint="`scheduler token create --role` makes a token with another role",
             )
-        return Call(root=replace(root, actor=caller.actor, place=root.place.now()), caller=caller)
+        root = replace(root, actor=caller.actor, place=root.place.now(), scans=False)
+        return Call(root=root, caller=caller)
 
     _NEEDED[calling] = needed
     return calling

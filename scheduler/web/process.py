@@ -2,75 +2,49 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sys
 import threading
 from dataclasses import replace
-from types import FrameType
-
-import anyio.to_thread
-import uvicorn
-from fastapi import FastAPI
 
 from scheduler.core.access.requests import PROXY_SECRET_VARIABLE
 from scheduler.core.values.access import AccessSettings
-from scheduler.core.values.problems import UnavailableError
+from scheduler.core.values.problems import SchedulerError, UnavailableError
 from scheduler.machine.garbage import collect_seldom
 from scheduler.machine.log import Log, write_log
+from scheduler.service.kept import Kept
 from scheduler.service.listening import Address, listen, read_address, served_root
 from scheduler.service.login import note_served
 from scheduler.service.root import Root
 from scheduler.web.app import build_app
-from scheduler.web.events import end_streams
 from scheduler.web.guard import AccessGuard
+from scheduler.web.server import Server
 
 CANNOT_LISTEN = 3  # exit code
-THREADS = 8  # for routes: more would only wait for the database
-MOST_CONNECTIONS = 200
-IDLE_S = 30
-DRAIN_S = 5
 
 _log = Log(__name__)
 
 
-class _Server(uvicorn.Server):
-    def __init__(self, app: FastAPI) -> None:
-        super().__init__(
-            uvicorn.Config(
-                app,
-                proxy_headers=False,
-                server_header=False,
-                access_log=False,
-                log_config=None,
-                ws="none",
-                http="h11",
-                h11_max_incomplete_event_size=32 * 1024,
-                limit_concurrency=MOST_CONNECTIONS,
-                timeout_keep_alive=IDLE_S,
-                timeout_graceful_shutdown=DRAIN_S,
-            )
-        )
-        self._app = app
-
-    async def startup(self, sockets: list[object] | None = None) -> None:  # type: ignore[override]
-        anyio.to_thread.current_default_thread_limiter().total_tokens = THREADS
-        await super().startup(sockets)  # type: ignore[arg-type]
-
-    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        end_streams(self._app)  # they would go on for as long as their clients
-        super().handle_exit(sig, frame)
-
-
 def serve_web(root: Root, address: Address, settings: AccessSettings) -> None:
     """Serve until a signal. Raises: UnavailableError if the address cannot be had."""
+    root = replace(root, kept=Kept())
     settings = replace(settings, listen_host=address.host, proxy_secret=root.environ.get(PROXY_SECRET_VARIABLE, ""))
     with listen(address) as listener:
         host, port = listener.getsockname()[:2]
         where = f"http://{Address(host=host, port=port)}"
         note_served(root, settings.url or where)  # for `scheduler login`
         _log.info("web_serving", address=where)
-        _Server(build_app(root, AccessGuard(root, settings))).run(sockets=[listener])
+        threading.Thread(target=_warm_up, args=(root,), name="warm_up", daemon=True).start()
+        Server(build_app(root, AccessGuard(root, settings))).run(sockets=[listener])
+
+
+def _warm_up(root: Root) -> None:
+    """Look at all jobs once, so that the first page need not."""
+    with contextlib.suppress(SchedulerError), root.store() or contextlib.nullcontext() as store:
+        if store is not None and root.kept is not None:
+            root.kept.overdue(store, root.clock.now())
 
 
 def main() -> None:

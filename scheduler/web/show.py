@@ -16,7 +16,7 @@ from scheduler.service.root import Root
 from scheduler.web.api.asked import JobId, RunId, the_job, the_run
 from scheduler.web.assets import router as static_router
 from scheduler.web.calls import AccessError, Call, Viewer
-from scheduler.web.frame import frame
+from scheduler.web.frame import frame, zone_in
 from scheduler.web.pages import activity, back, explain, health, job, jobs, now, review, run, spend, sync, version
 from scheduler.web.render import render
 
@@ -64,11 +64,18 @@ def show(
         if wants_json(request):
             raise
         message, hint = error.told(lambda argument: argument, lambda name, value: f"{name}={value}")
-        return error_page(message, hint, _status(error))
+        return error_page(request, message, hint, _status(error))
 
 
-def error_page(message: str, hint: str, status: int, headers: Mapping[str, str] | None = None) -> Response:
-    return HTMLResponse(render("error", {"message": message, "hint": hint}), status, headers)
+def error_page(
+    request: Request, message: str, hint: str, status: int, headers: Mapping[str, str] | None = None
+) -> Response:
+    """An error in words. Its links keep the zone of the address."""
+    try:
+        zone = zone_in(request.query_params)
+    except UsageError:  # possibly the error itself
+        zone = ""
+    return HTMLResponse(render("error", {"message": message, "hint": hint}, zone=zone), status, headers)
 
 
 def wants_json(request: Request) -> bool:

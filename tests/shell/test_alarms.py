@@ -14,7 +14,7 @@ import pytest
 from scheduler.core.times.fires import span
 from scheduler.delivery import alarms as delivery
 from scheduler.delivery.alarms import Alarms
-from scheduler.ledger import evidence, queries
+from scheduler.ledger import evidence, overdue, queries
 from scheduler.ledger.rows import insert
 from scheduler.ledger.store import Store
 from scheduler.root.place import Place
@@ -154,7 +154,7 @@ def test_a_look_at_what_can_have_changed_finds_what_a_look_at_all_finds(
     world: World, monkeypatch: pytest.MonkeyPatch, seed: int
 ) -> None:
     monkeypatch.setattr(delivery, "REST_S", 0)
-    monkeypatch.setattr(delivery, "SLICE", 2)
+    monkeypatch.setattr(overdue, "SLICE", 2)
     drawn = random.Random(seed)
     files = {
         "often": "schedule: {every: 5m}\n",
@@ -196,6 +196,6 @@ def test_a_look_at_what_can_have_changed_finds_what_a_look_at_all_finds(
         world.look(alarms)
         with world.lend() as store:
             whole = store.read(evidence.alarms, world.clock.now(), store.read(queries.summaries))
-        assert alarms._ringing.keys() == {(job.id, alarm.kind.value) for job, alarm in whole}
-        rang |= alarms._ringing.keys()
+        assert alarms._overdue.ringing.keys() == {(job.id, alarm.kind.value) for job, alarm in whole}
+        rang |= alarms._overdue.ringing.keys()
     assert len(rang) > 3

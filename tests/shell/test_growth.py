@@ -155,6 +155,8 @@ QUERIES: dict[str, Callable[[sqlite3.Connection], object]] = {
     "metrics: last successes": tallies.last_successes,
     "now: what ended lately": lambda sql: strips.ended_since(sql, _end(sql) - timedelta(hours=6), _end(sql), 5_000),
     "now: usual durations": lambda sql: strips.usual_ms(sql, JOBS),
+    "now: newest failures": lambda sql: queries.newest_failures(sql, JOBS),
+    "now: newest skips": lambda sql: queries.newest_skip_is(sql, "over_budget"),
     "now: first failure": lambda sql: standing.first_failure(sql, "j"),
     "now: what was spent": lambda sql: spent_by.spent_of(sql, "@root", _end(sql) - timedelta(days=1), _end(sql)),
     "jobs: all of them": queries.sketches,

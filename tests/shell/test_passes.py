@@ -14,6 +14,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -22,6 +23,7 @@ from scheduler.core.values.facts import Job, Pause
 from scheduler.core.values.runs import AuditRow, Run
 from scheduler.ledger import audit, queries, syncs
 from scheduler.ledger.store import Store
+from scheduler.root.files import WorkingTree
 from scheduler.root.place import Place
 from scheduler.run.local.cancel import Cancel
 from scheduler.service.root import Root
@@ -29,6 +31,7 @@ from scheduler.service.run import run_job
 from scheduler.service.sync import plan_sync, sync
 from scheduler.sync.passes import Deep
 from tests.fakes import FakeClock
+from tests.web.bare import service_root
 
 IDS = ("ada", "bob", "cyd", "dot", "eve", "fay", "gil")
 PATHS = tuple(f"jobs/{name}.yaml" for name in ("one", "two", "three", "four", "five"))
@@ -252,8 +255,12 @@ class SyncMachine(RuleBasedStateMachine):
     )
     def sync(self, confirm: bool, lives_on: bool = False, deep: Deep = "") -> None:
         before = self.seen()
+        whole = self.caller.passes().plan(self.caller.observed()).report().json  # reads every file
         plan = plan_sync(self.caller).json
         assert self.seen() == before, "a plan writes nothing"
+        for name in whole.keys() - {"duration_ms", "guard"}:
+            assert whole[name] == plan[name], name  # type: ignore[literal-required]
+        assert _held(whole["guard"]) == _held(plan["guard"])
         token = plan["guard"]["token"] if confirm and plan["guard"] else None
         guarded = self.expect_pass(confirmed=token is not None)
         if lives_on:
@@ -261,7 +268,7 @@ class SyncMachine(RuleBasedStateMachine):
                 found = self.passes.sync(store, actor="test:machine", cause="test", confirmed=token, deep=deep).report()
         else:
             found = sync(self.caller, confirmed=token)
-        if token is None:  # what is planned reads every file; what is applied, only those that have changed
+        if token is None:
             assert {**found.json, "duration_ms": 0} == {**plan, "duration_ms": 0, "guard": found.json["guard"]}
             assert _held(found.json["guard"]) == _held(plan["guard"])
         assert (found.json["guard"] is not None) == guarded
@@ -410,3 +417,24 @@ TestSyncMachine.settings = settings(
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
+
+
+def test_a_plan_reads_no_file_that_has_not_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "jobs").mkdir()
+    (tmp_path / "scheduler.yaml").write_text("version: 1\nrunners: {cat: {command: [cat]}}\ndefaults: {runner: cat}\n")
+    for n in range(20):
+        (tmp_path / f"jobs/j{n}.yaml").write_text(f"id: j{n}\nschedule: {{every: 1h}}\ntask: x\n")
+        os.utime(tmp_path / f"jobs/j{n}.yaml", (1_000_000_000, 1_000_000_000))  # a file that is young is read again
+    root = service_root(tmp_path)
+    sync(root)
+    read, of_tree = list[str](), WorkingTree.read
+
+    def noted(tree: WorkingTree, path: str, **how: Any) -> Any:
+        read.append(path)
+        return of_tree(tree, path, **how)
+
+    monkeypatch.setattr(WorkingTree, "read", noted)
+    assert plan_sync(root).json["unchanged"] == 20
+    (tmp_path / "jobs/j7.yaml").write_text("id: j7\nschedule: {every: 2h}\ntask: x\n")
+    assert [each["id"] for each in plan_sync(root).json["updated"]] == ["j7"]
+    assert set(read) <= {"jobs/j7.yaml", "scheduler.yaml"}

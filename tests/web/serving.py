@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
 from pathlib import Path
 
-import uvicorn
-
 from scheduler.service.listening import Address, listen
 from scheduler.web import events, hooks, mcp
-from scheduler.web.process import MOST_CONNECTIONS
+from scheduler.web.server import Server
 from tests.web.bare import bare_app, service_root
 
 
@@ -18,9 +15,7 @@ def main(folder: str) -> None:
     app = bare_app(service_root(Path(folder), SCHEDULER_HOOK_SECRET="0123456789abcdef"), *ROUTERS)
     listening = listen(Address(host="127.0.0.1", port=0))
     print(listening.getsockname()[1], flush=True)
-    asyncio.run(
-        uvicorn.Server(uvicorn.Config(app, log_level="critical", limit_concurrency=MOST_CONNECTIONS)).serve([listening])
-    )
+    Server(app).run([listening])
 
 
 ROUTERS = (events.router, hooks.router, mcp.router)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,8 @@ from scheduler.core.values.access import Caller, Role
 from scheduler.ledger import gc, requested
 from scheduler.ledger.store import Store
 from scheduler.run.local.cancel import Cancel
+from scheduler.service.jobs import list_jobs
+from scheduler.service.kept import Kept
 from scheduler.service.root import Root
 from scheduler.service.run import run_job
 from scheduler.service.sync import sync
@@ -294,3 +297,21 @@ def test_the_openapi_document_changes_only_on_purpose(folder: Path) -> None:
     if os.environ.get("GOLDEN") == "write":
         golden.write_text(text)
     assert text == golden.read_text()
+
+
+def test_a_list_of_a_process_that_lives_long_is_that_of_any_other(folder: Path) -> None:
+    """It reads no more than the rows of the page, and what is kept of overdue jobs."""
+    root = service_root(folder)
+    with Store.open(root.place.db) as store, store.writing() as sql:
+        sql.execute("UPDATE jobs SET activated_at = '2020-01-01T00:00:00.000000Z' WHERE id = 'other'")
+        sql.execute(
+            'INSERT INTO runs (job_id, n, "trigger", status, reason, fire_time, requested_at, finished_at, generation)'
+            " VALUES ('other', 1, 'schedule', 'skipped', 'capacity', '2020-01-01T01:00:00.000000Z',"
+            " '2020-01-01T01:00:00.000000Z', '2020-01-01T01:00:00.000000Z', 1)"
+        )
+    kept = replace(root, kept=Kept())
+    found = list_jobs(kept, full=False)
+    assert any("other" in each for each in found["troubles"])
+    for how in ({}, {"status": "active"}, {"after": "heartbeat"}, {"tag": "calm"}, {"problems": True}, {"limit": 1}):
+        found, other = (list_jobs(each, full=False, **how) for each in (kept, root))
+        assert found == other, how

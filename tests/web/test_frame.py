@@ -12,6 +12,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from scheduler.service.frame import standing
+from scheduler.service.kept import Kept
 from scheduler.service.root import Root as ServiceRoot
 from scheduler.service.status import status
 from scheduler.web.links import Links
@@ -138,8 +139,10 @@ def test_a_caller_of_some_jobs_gets_no_suggestions_and_no_number(lived_in: Root)
 
 
 def needing(root: ServiceRoot) -> tuple[int, int]:
-    """The number around a page, and how many lines of Now are for a person."""
-    return standing(root).attention, sum(each["urgent"] for each in status(root)["needs"])
+    """The number around a page, and how many things on Now are for a person."""
+    kept = standing(replace(root, kept=Kept())).attention
+    assert kept == standing(root).attention
+    return kept, sum(each["count"] for each in status(root)["needs"] if each["urgent"])
 
 
 def test_the_number_is_that_of_the_lines_on_now(lived_in: Root) -> None:
@@ -163,7 +166,13 @@ def test_the_number_is_that_of_the_lines_on_now(lived_in: Root) -> None:
     same("overdue jobs")
     lived_in.ok("pause", "heartbeat")
     same("paused")
-    assert len(seen) > 3
+    for n in range(25):
+        lived_in.write(f"jobs/more{n}.yaml", f"id: more-{n}\nschedule: manual\ntask: Nothing.\n")
+    lived_in.cli("sync")
+    lived_in.sql("UPDATE jobs SET consecutive_errors = 2, last_run_status = 'failed' WHERE id GLOB 'more-*'")
+    same("more failing jobs than Now has lines for")
+    assert max(seen) > 25
+    assert len(seen) > 4
 
 
 def test_a_root_that_was_never_synced_says_so(root: Root) -> None:
@@ -195,3 +204,28 @@ def test_error_pages_and_the_login_load_no_script(lived_in: Root) -> None:
         assert "<script" not in text
         assert text.count("<h1") == 1
         assert '<html lang="en">' in text
+
+
+def test_an_error_page_keeps_the_zone_of_the_address(lived_in: Root) -> None:
+    client = asking(served(lived_in))
+    for path in ("/nothing", "/jobs/nobody", "/explain", "/activity?before=x"):
+        text = client.get(path, params={"tz": ZONE, **({"before": "x"} if "before" in path else {})}).text
+        assert [link for link in Read(text).links if "tz=Asia%2FTokyo" not in link] == [], path
+
+
+def test_an_address_without_a_page_is_named_with_those_that_there_are(lived_in: Root) -> None:
+    answer = asking(served(lived_in)).get("/job/heartbeat<b>")
+    assert answer.status_code == 404
+    assert "there is nothing at &#39;/job/heartbeat&lt;b&gt;&#39;" in answer.text
+    assert "a job is at /jobs/ID" in answer.text
+    told = asking(served(lived_in)).get("/api/nothing", headers={"accept": "application/json"}).json()
+    assert told["detail"] == "there is nothing at '/api/nothing'"
+
+
+def test_an_unknown_job_is_not_looked_for_in_the_files(lived_in: Root, monkeypatch: pytest.MonkeyPatch) -> None:
+    lived_in.write("jobs/later.yaml", "id: later\nschedule: manual\ntask: Nothing.\n")
+    monkeypatch.setattr("scheduler.root.desired.read_desired", lambda *_, **__: pytest.fail("reads all files"))
+    client = asking(served(lived_in))
+    for path in ("/jobs/later", "/api/jobs/later", "/explain?job=later", "/api/jobs/later/runs"):
+        assert client.get(path).status_code == 404, path
+    assert "did you mean &#39;flaky&#39;" in client.get("/jobs/flakey").text

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 import sqlite3
+import time
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -330,3 +332,14 @@ def test_over_https_the_cookie_is_sent_over_https_alone(door: ServiceRoot) -> No
     cookie = client.post("/login", data={"t": login_secret(door)}, headers=headers).headers["set-cookie"]
     assert cookie.startswith("__Host-")
     assert "Secure" in cookie
+
+
+def test_a_token_lets_in_while_another_process_locks_the_database(door: ServiceRoot) -> None:
+    _, token = create_token(door, "ci", Role.VIEWER)
+    client = browser(door)
+    with closing(sqlite3.connect(door.place.db, isolation_level=None)) as sql:
+        sql.execute("BEGIN IMMEDIATE")
+        began = time.monotonic()
+        assert client.get("/api/jobs", headers=bearer(token)).status_code == 200
+        assert time.monotonic() - began < 5, "when it was used cannot be noted"
+        assert client.get("/livez").status_code == 200

@@ -24,7 +24,7 @@ from tests.helpers import REPOSITORY, until
 
 pytestmark = pytest.mark.long
 root, serve = served.root, served.serve  # the fixtures
-REQUESTS, STREAMS, SLOW = 100_000, 10_000, 150  # fewer slow ones than connections are allowed
+REQUESTS, STREAMS, SLOW = 100_000, 10_000, 400  # more slow ones than connections are allowed
 WARM = 10_000  # requests, after which memory has to be flat
 
 
@@ -48,12 +48,12 @@ class Web:
     def connect(self) -> http.client.HTTPConnection:
         return http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
 
-    def alive_s(self, *, full: bool = False) -> float:
-        """How long /livez takes. full: the limit of connections may be reached, and then it says so."""
+    def alive_s(self) -> float:
+        """How long /livez takes."""
         began, connection = time.monotonic(), self.connect()
         try:
             connection.request("GET", "/livez")
-            assert connection.getresponse().status in ((200, 503) if full else (200,))
+            assert connection.getresponse().status == 200
         finally:
             connection.close()
         return time.monotonic() - began
@@ -127,14 +127,13 @@ def test_ten_thousand_streams_that_never_read_do_no_harm(root: Root, web: Web) -
                 each = opened.enter_context(socket.create_connection(("127.0.0.1", web.port), timeout=30))
                 each.sendall(b"GET /api/events HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
                 if number % 500 == 0:
-                    slowest = max(slowest, web.alive_s(full=True))
+                    slowest = max(slowest, web.alive_s())
             with_them = web.rss_mb()
-            slowest = max(slowest, web.alive_s(full=True))
-        until(lambda: (web.alive_s(full=True) and web.alive_s()) or None, "it answers again")
+            slowest = max(slowest, web.alive_s())
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     print(f"memory {before:.1f} MB, with streams {with_them:.1f} MB; /livez took {slowest * 1000:.0f} ms at most")
-    assert with_them - before < 100
+    assert with_them - before < 60
     assert slowest < 5
 
 
@@ -146,7 +145,8 @@ def test_clients_that_send_a_byte_at_a_time_hold_up_nobody(web: Web) -> None:
         slowest = 0.0
         for byte in b"POST /hooks/git HTTP/1.1\r\n":
             for each in slow:
-                each.send(bytes([byte]))
+                with contextlib.suppress(ConnectionError):  # it had to make room
+                    each.send(bytes([byte]))
             slowest = max(slowest, web.alive_s())
     print(f"/livez took {slowest * 1000:.0f} ms at most")
     assert slowest < 2

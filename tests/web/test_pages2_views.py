@@ -94,8 +94,11 @@ def test_no_name_becomes_markup(asked: ServiceRoot) -> None:
 
 
 def test_health_shows_every_check_and_how_long_it_took(asked: ServiceRoot) -> None:
-    view = health.page(asked, {}, Lately())
+    lately = Lately()
+    lately.examine(asked)
+    view = health.page(asked, {}, lately)
     shown = html("health", view)
+    assert view.doctor
     assert view.doctor["checks"]
     assert shown.count("</b></td>") == len(view.doctor["checks"])
     assert f"in {view.took_ms} ms" in shown
@@ -116,6 +119,34 @@ def test_doctor_examines_at_most_once_in_some_seconds(asked: ServiceRoot) -> Non
     assert len(calls) == 1
     now[0] += LASTS_S
     lately.examine(asked)
+    assert len(calls) == 2
+
+
+def test_a_page_does_not_wait_for_a_long_examination_and_shows_the_last_one_until_it_ends(asked: ServiceRoot) -> None:
+    now, may_end, calls = [100.0], threading.Event(), list[int]()
+
+    def examine(root: ServiceRoot) -> Any:
+        calls.append(1)
+        assert may_end.wait(60)
+        now[0] += 4
+        return {"checks": [], "errors": len(calls), "warnings": 0}
+
+    lately = Lately(examine, lambda: now[0])
+    first = [health.page(asked, {}, lately) for _ in range(3)]
+    assert [(each.doctor, each.again) for each in first] == [(None, True)] * 3
+    assert "Everything is being examined;" in html("health", first[0])
+    may_end.set()
+    found, _ = lately.examine(asked)
+    assert found is not None
+    now[0] += 30
+    assert health.page(asked, {}, lately).again is False, "it took long, so it lasts long"
+    may_end.clear()
+    now[0] += 40
+    later = health.page(asked, {}, lately)
+    assert (later.doctor, later.again) == (found.doctor, True)
+    assert "1 error" in html("health", later)
+    may_end.set()
+    assert lately.examine(asked)[0] != found
     assert len(calls) == 2
 
 

@@ -20,6 +20,7 @@ from scheduler.core.values.units import format_duration
 LATE = timedelta(minutes=1)  # a slot must have a row this long after its start
 SOON = timedelta(hours=1)  # how far back to look for the newest slot at first
 FURTHER = 8
+NO_CAPACITY = "capacity"  # the reason of a skip
 _LAST = datetime.max.replace(tzinfo=UTC)
 NEAR = timedelta(days=3)  # looked at in one piece
 
@@ -142,7 +143,7 @@ def _newest(job: Watched, now: datetime) -> datetime | None:
 
 def finds_no_place(job: Watched) -> bool:
     """True if the newest slots of a job were all skipped because no capacity became free in time."""
-    if job.archived or job.last_skip_at is None or job.last_skip_reason != "capacity":
+    if job.archived or job.last_skip_at is None or job.last_skip_reason != NO_CAPACITY:
         return False
     return job.last_run_at is None or job.last_run_at < job.last_skip_at
 

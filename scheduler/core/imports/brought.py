@@ -14,7 +14,17 @@ from typing import Any
 
 from scheduler.core.formats.asked import allowing_folder
 from scheduler.core.imports.commands import shell_options, undone
-from scheduler.core.imports.incoming import Gathered, Incoming, Work, channel_names, free, mapped_id, of_job, slug
+from scheduler.core.imports.incoming import (
+    Gathered,
+    Incoming,
+    Work,
+    channel_names,
+    free,
+    mapped_id,
+    of_job,
+    slug,
+    whole_seconds,
+)
 from scheduler.core.imports.secrets import is_secret, secret_in
 from scheduler.core.past.past import Past
 from scheduler.core.times.cron import ScheduleError, parse_cron
@@ -64,6 +74,7 @@ class Brought:
     schedule: tuple[Mapping[str, Any], ...]
     jitter: timedelta | None = None
     work: Work
+    wish: str = ""  # the name of a runner that would suit it best, if the root has one
     task: str
     shell: str = ""  # of commands: the shell that ran them, as `sh -c` does: a path. Empty: any, whatever its options
     keys: Mapping[str, Any] = field(default_factory=dict)  # other keys of the job file
@@ -89,7 +100,7 @@ class Here:
     channels: Collection[str] = ()
     usual: timedelta  # the timeout of a job that names none
     prefix: str = ""
-    runners: Mapping[Work, RunnerSpec]
+    runners: Mapping[tuple[Work, str], RunnerSpec]  # by what the jobs are and wish
     lacking: Mapping[Work, tuple[str, str]] = field(default_factory=dict)  # why there is no runner for it, and a hint
 
 
@@ -155,20 +166,20 @@ def _of_all(in_zone: Sequence[Incoming], endless: Sequence[Incoming], here: Here
 def _bare(job: Brought, here: Here, stems: set[str]) -> Incoming:
     job_id = mapped_id(here.prefix + job.id)
     stem = free(slug(job.name) or job_id, stems, job_id)
-    return Incoming(id=job_id, stem=stem, keys={}, work=job.work, path=job.path, line=job.line)
+    return Incoming(id=job_id, stem=stem, keys={}, work=job.work, wish=job.wish, path=job.path, line=job.line)
 
 
 def _job(job: Brought, bare: Incoming, here: Here) -> tuple[Incoming, list[Problem]]:
-    if job.work not in here.runners:
+    runner = here.runners.get((job.work, job.wish))
+    if runner is None:
         raise LeftOutError("runner", *here.lacking[job.work])
     told: list[Problem] = []
-    runner = here.runners[job.work]
 
     def warn(code: str, message: str, hint: str = "") -> None:
         told.append(of_job(bare, code, f"{bare.id}: {message}", hint, error=False))
 
     if bare.id != here.prefix + job.id:
-        why = f"{job.id!r} is not a valid id; it becomes {bare.id!r}, at every import"
+        why = f"{short(job.id)} is not a valid id; it becomes {bare.id!r}, at every import"
         told.append(of_job(bare, "id-mapped", why, "ids hold a-z, 0-9, . _ and -", error=False))
     if not job.task.strip():
         raise LeftOutError("task", "its task is blank")
@@ -218,7 +229,8 @@ def _job(job: Brought, bare: Incoming, here: Here) -> tuple[Incoming, list[Probl
 
 def _refuse_secrets(job: Brought, runner: RunnerSpec) -> None:
     """Raises: LeftOutError if a secret would get into a file of the repository."""
-    texts = {"task": job.task, "name": job.name, "description": job.description, "folder": job.workdir or ""}
+    texts = {"task": job.task, "name": job.name, "description": job.description}
+    texts |= {"folder": job.workdir or "", "model": job.model or ""}
     for what, text in {**texts, "comment": "\n".join(job.comments)}.items():
         if found := secret_in(text):
             hint = f"put it in the environment of the daemon and its name in env_from of runners.{runner.name}"
@@ -254,7 +266,7 @@ def _schedule(job: Brought, here: Here, warn: Any) -> Any:
                 entry["timezone"] = zone
         if job.jitter:
             if _fits(entry, job.jitter, here):
-                entry["jitter"] = format_duration(job.jitter)
+                entry["jitter"] = whole_seconds(job.jitter)
             else:
                 why = f"a random delay of {format_duration(job.jitter)} is not under half the time between two fires"
                 warn("jitter", f"{why}; left out")
@@ -378,6 +390,8 @@ def _past(job: Brought, here: Here) -> Past | None:
     """The history: what is known of it under the names that it has here, and the pause."""
     facts = {name: instant(each) if isinstance(each, datetime) else each for name, each in job.facts.items()}
     facts = {name: each for name, each in facts.items() if each is not None}
+    if facts.get("consecutive_errors") and "last_run_status" not in facts:
+        facts["last_run_status"] = "failed"
     audit: tuple[Mapping[str, Any], ...] = ()
     if job.paused is not None:
         by = slug(here.called)

@@ -17,6 +17,7 @@ from scheduler.core.values.problems import Problem, Severity
 from scheduler.core.values.units import format_duration
 
 _LONGEST_STEM = 60
+_SECOND = timedelta(seconds=1)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -37,6 +38,7 @@ class Incoming:
     comments: tuple[str, ...] = ()  # lines above the keys
     text: str | None = None  # the task
     work: Work = Work.PROMPT  # what that text is
+    wish: str = ""  # the name of a runner that would suit it best, if the root has one
     path: str = ""  # the file that it is from, if the source has several
     line: int  # where it is in that file
     past: Past | None = None
@@ -104,8 +106,13 @@ def either_day(fields: Sequence[str]) -> str:
 def every_from(every: timedelta, first: datetime | None) -> dict[str, str]:
     """The entry of a schedule that fires at `first` and then at this interval. No first: at whole multiples of it."""
     phase = timedelta(0) if first is None else (first - _EPOCH) % every
-    phase -= phase % timedelta(seconds=1)
+    phase -= phase % _SECOND
     return {"every": format_duration(every), **({"phase": format_duration(phase)} if phase else {})}
+
+
+def whole_seconds(duration: timedelta) -> str:
+    """A duration as a job file has it: at least a second, without its fraction."""
+    return format_duration(max(duration - duration % _SECOND, _SECOND))
 
 
 def short_digest(*parts: object) -> str:

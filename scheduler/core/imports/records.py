@@ -43,6 +43,11 @@ class Record:
         found: list[str] = [value for name in names if (value := self._take(name, str)) is not None and value.strip()]
         return found[0] if found else None
 
+    def peek(self, name: str) -> str:
+        """A text that stays unread; empty if there is none."""
+        value = self._values.get(name)
+        return value if isinstance(value, str) else ""
+
     def flag(self, name: str) -> bool | None:
         found: bool | None = self._take(name, bool)
         return found
@@ -156,6 +161,16 @@ def json_value(text: str) -> Any:
         raise TextError("json", why, line=error.lineno, column=error.colno, hint=hint) from None
     except RecursionError:
         raise TextError("json", "it is nested too deeply") from None
+
+
+def json_objects(text: str, name: str) -> list[Mapping[str, Any]]:
+    """The objects in a list, which is the JSON text itself or field `name` of it; none if it is something else.
+
+    Raises: TextError if it begins like JSON and is none.
+    """
+    value = json_value(text) if text.lstrip().startswith(("{", "[")) else None
+    found = value.get(name) if isinstance(value, dict) else value
+    return [each for each in found if isinstance(each, dict)] if isinstance(found, list) else []
 
 
 def json_items(text: str, name: str) -> Iterator[tuple[int, Any]]:

@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import Any
 
 from scheduler.core.imports.brought import Brought, LeftOutError, Lost
-from scheduler.core.imports.incoming import Work, every_from
+from scheduler.core.imports.incoming import Work, every_from, whole_seconds
 from scheduler.core.imports.oncalendar import calendar_entries
 from scheduler.core.imports.unitfiles import Unit, commands, span, words_of
 from scheduler.core.values.texts import InputError, counted
@@ -69,7 +69,7 @@ def timer_job(name: str, timer: Unit, service_name: str, service: Unit, *, path:
         task="\n".join([*missing, task]),
         keys={
             "catch_up": catch_up if timer.all("Timer.OnCalendar") else None,
-            "timeout": None if limit is None else format_duration(limit),
+            "timeout": None if limit is None else whole_seconds(limit),
         },
         workdir=workdir,
         env=environment,
@@ -147,7 +147,7 @@ def _limit(service: Unit) -> timedelta | None:
     names = ("TimeoutStartSec", "TimeoutSec", "RuntimeMaxSec") if oneshot else ("RuntimeMaxSec",)
     limits = [span(text) for each in names if (text := service.last(f"Service.{each}"))]
     known = [each for each in limits if each]
-    return max(min(known) - min(known) % timedelta(seconds=1), timedelta(seconds=1)) if known else None
+    return min(known) if known else None
 
 
 def _lost(unit: Unit) -> Iterator[Lost]:

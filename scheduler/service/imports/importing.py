@@ -70,6 +70,7 @@ def import_source(root: Root, word: str, name: str, stdin: BinaryIO, options: Op
         environ=root.environ,
         now=root.clock.now(),
         folder=folder_for(options, tree.settings),
+        mixed=word == AUTO,
     )
     if word == AUTO:
         found, told = gather_told(reading, name, stdin)
@@ -119,13 +120,13 @@ def _write(
             taken.add(path.lower())
         else:
             stem = posixpath.splitext(posixpath.basename(path))[0]
-        files = _made(job, path, stem, reading.runners[job.work], tree.settings)
+        files = _made(job, path, stem, reading.runners[job.work, job.wish], tree.settings)
         if isinstance(files, Made):
             made[job.id] = files
         else:
             problems += files
     pasts = {job.id: job.past for job in found.jobs if job.past is not None}
-    runners = {each.job.id: reading.runners[each.job.work].runner.name for each in made.values()}
+    runners = {each.job.id: reading.runners[each.job.work, each.job.wish].runner.name for each in made.values()}
     return _carry_out(root, tree, [*made.values()], problems, name, reading.options, pasts, runners=runners, told=told)
 
 
@@ -325,10 +326,12 @@ def _made(job: Incoming, path: str, stem: str, tasks: Tasks, settings: Settings)
     keys: dict[str, Any] = dict(job.keys)
     text = job.text or ""
     task_path, task = None, None
-    if secret := secret_in(text):
-        why = f"{job.id}: its task contains {secret}, and the files of a root are committed; it was left out"
-        hint = f"put it in the environment of the daemon and its name in env_from of runners.{tasks.runner.name}"
-        return [of_job(job, "secret", why, f"{hint} in {ROOT_FILE}, refer to it as $NAME, and import again")]
+    parts = {"task": text, "description": f"{keys.get('name', '')}\n{keys.get('description', '')}"}
+    for part, words in {**parts, "comment": "\n".join(job.comments)}.items():
+        if secret := secret_in(words):
+            why = f"{job.id}: its {part} contains {secret}, and the files of a root are committed; it was left out"
+            hint = f"put it in the environment of the daemon and its name in env_from of runners.{tasks.runner.name}"
+            return [of_job(job, "secret", why, f"{hint} in {ROOT_FILE}, refer to it as $NAME, and import again")]
     if tasks.folder is None:
         keys["task"] = text.rstrip("\n") if text.count("\n") <= 1 else text
     else:

@@ -24,8 +24,15 @@ class Tasks:
     suffix: str = ""
 
 
-def runner_for(settings: Settings, work: Work, name: str | None) -> RunnerSpec:
-    """name: what --runner says. Raises: UsageError if no runner can be chosen, or the one named does not fit."""
+def runner_for(settings: Settings, work: Work, name: str | None, wish: str) -> RunnerSpec:
+    """name: what --runner says. wish: the name of one that is preferred to the default runner, if it fits.
+
+    Raises: UsageError if no runner can be chosen, or the one named does not fit.
+    """
+    wished = settings.runners.get(wish) if name is None else None
+    takes_all = wished is not None and wished.jobs is None and wished.tasks is None
+    if wished is not None and takes_all and is_shell(wished) is (work is Work.COMMANDS):
+        return wished
     return shell_runner(settings, name) if work is Work.COMMANDS else agent_runner(settings, name)
 
 

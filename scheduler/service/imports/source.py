@@ -65,39 +65,48 @@ class Reading:
     environ: Mapping[str, str]
     now: datetime
     folder: str  # of the job files
-    runners: dict[Work, Tasks] = field(default_factory=dict)  # those asked for so far
+    mixed: bool = False  # there may be jobs of both kinds
+    runners: dict[tuple[Work, str], Tasks] = field(default_factory=dict)  # those asked for so far
     refusals: dict[Work, UsageError] = field(default_factory=dict)
 
     @property
     def zone(self) -> str:
         return zone_for(self.options, self.environ)
 
-    def runner(self, work: Work) -> RunnerSpec:
-        """Raises: UsageError if no runner of the root can carry it out."""
-        if work not in self.runners:
-            found = runner_for(self.settings, work, self.options.runner)
-            self.runners[work] = tasks_for(found, work, self.folder)
-        return self.runners[work].runner
+    def runner(self, work: Work, wish: str = "", *, alone: bool = True) -> RunnerSpec:
+        """wish: the one to take if the root has it, and no option says otherwise.
 
-    def here(self, source: Source, works: Sequence[Work], *, zone: str | None = None) -> Here:
-        """What the rules of all sources need. works: those that occur. zone: the source's own, if no option says.
+        alone: all jobs are of this kind, so that a runner of the other kind must have been named by mistake.
+        Raises: UsageError if no runner of the root can carry it out.
+        """
+        if (work, wish) not in self.runners:
+            try:
+                found = runner_for(self.settings, work, self.options.runner, wish)
+            except UsageError:
+                if self.options.runner not in self.settings.runners or (alone and not self.mixed):
+                    raise
+                found = runner_for(self.settings, work, None, wish)
+            self.runners[work, wish] = tasks_for(found, work, self.folder)
+        return self.runners[work, wish].runner
+
+    def here(self, source: Source, needed: Sequence[tuple[Work, str]]) -> Here:
+        """What the rules of all sources need. needed: what the jobs are and wish.
 
         A runner that is missing is a refusal only if no job is left without it.
         """
-        runners: dict[Work, RunnerSpec] = {}
-        for work in works:
+        runners: dict[tuple[Work, str], RunnerSpec] = {}
+        kinds = {work for work, _ in needed}
+        for work, wish in needed:
             try:
-                runners[work] = self.runner(work)
+                runners[work, wish] = self.runner(work, wish, alone=len(kinds) == 1)
             except UsageError as error:
-                if len(works) == 1:
-                    raise
                 self.refusals[work] = error
-        if works and not runners:
-            raise self.refusals[works[0]]
+        if needed and not runners:
+            raise self.refusals[needed[0][0]]
         default = self.settings.defaults.get("timeout")
         return Here(
             called=source.called,
-            zone=zone if zone is not None and self.options.timezone is None else self.zone,
+            zone=self.zone,
             root_zone=self.settings.timezone,
             now=self.now,
             channels=self.settings.channels,
@@ -143,8 +152,8 @@ def gather_all(source: Source, reading: Reading, items: Iterable[Brought | Probl
             jobs.append(each)
         else:
             problems.append(each)
-    works = list(dict.fromkeys(each.work for each in jobs))
-    return gathered(jobs, reading.here(source, works), problems) if jobs else Gathered(problems=tuple(problems))
+    needed = list(dict.fromkeys((each.work, each.wish) for each in jobs))
+    return gathered(jobs, reading.here(source, needed), problems) if jobs else Gathered(problems=tuple(problems))
 
 
 def read_each(

@@ -28,7 +28,7 @@ from scheduler.service.history import audit, explain_slots, history, present_tas
 from scheduler.service.jobs import list_jobs, next_fires, show_job
 from scheduler.service.pause import pause_job, resume_job
 from scheduler.service.requested import request_run
-from scheduler.service.versions import diff, list_versions, log
+from scheduler.service.versions import NEWEST, diff, list_versions, log
 from scheduler.web.api.asked import Cursor, JobId, Limit, When, known_query, number_of, the_job, the_run, visible, when
 from scheduler.web.api.bodies import PauseBody, RunBody
 from scheduler.web.calls import Operator, Viewer
@@ -122,8 +122,8 @@ def job_log(call: Viewer, job_id: JobId, limit: Limit = 50) -> LogJson:
 
 @router.get("/{job_id}/versions")
 def versions(call: Viewer, job_id: JobId, limit: Limit = 50) -> VersionsJson:
-    """The texts that ran, and how their runs did."""
-    return list_versions(call.root, the_job(call, job_id), count=limit)
+    """The texts of the newest 10,000 runs and skips, and how their runs did."""
+    return list_versions(call.root, the_job(call, job_id), count=limit, newest=NEWEST)
 
 
 @router.get("/{job_id}/diff")

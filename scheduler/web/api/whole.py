@@ -25,7 +25,7 @@ from scheduler.core.values.problems import RefusedError
 from scheduler.core.values.runs import RunStatus
 from scheduler.service.accounts import resume_account
 from scheduler.service.channels import channels, deliveries, delivery, retry_delivery, try_channel
-from scheduler.service.doctor.examine import examine
+from scheduler.service.doctor.lately import LATELY
 from scheduler.service.history import audit, history
 from scheduler.service.jobs import next_fires
 from scheduler.service.review.review import review
@@ -86,8 +86,10 @@ def changes(call: Viewer, limit: Limit = 50) -> AuditJson:
 
 @router.get("/doctor")
 def doctor(call: Viewer) -> DoctorJson:
-    """Everything that jobs need in order to run, checked."""
-    return examine(whole(call))
+    """Everything that jobs need in order to run, checked: once at a time, and not again for some seconds."""
+    found, _ = LATELY.examine(whole(call))
+    assert found is not None
+    return found.doctor
 
 
 @router.get("/plan")

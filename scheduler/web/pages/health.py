@@ -9,13 +9,12 @@ from typing import TYPE_CHECKING
 from scheduler.core.values.instants import instant
 from scheduler.service.backup import backups
 from scheduler.service.channels import channels
-from scheduler.service.doctor.lately import Lately
+from scheduler.service.doctor.lately import ANSWER_S, LATELY, Lately
 from scheduler.service.root import Root
 
 if TYPE_CHECKING:
     from scheduler.core.answers import ChannelJson, DoctorJson
 
-_LATELY = Lately()
 _BACKUPS = 7
 
 
@@ -27,19 +26,21 @@ class Backup:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class View:
-    doctor: DoctorJson
-    examined_at: str
+    doctor: DoctorJson | None  # None: not known yet
+    examined_at: str | None
     took_ms: int
+    again: bool  # it is being examined again
     channels: list[ChannelJson]
     backups: list[Backup]  # the newest first
 
 
-def page(root: Root, query: Mapping[str, str], lately: Lately = _LATELY) -> View:
-    found = lately.examine(root)
+def page(root: Root, query: Mapping[str, str], lately: Lately = LATELY) -> View:
+    found, again = lately.examine(root, wait_s=ANSWER_S)
     return View(
-        doctor=found.doctor,
-        examined_at=instant(found.at),
-        took_ms=found.took_ms,
+        doctor=None if found is None else found.doctor,
+        examined_at=None if found is None else instant(found.at),
+        took_ms=0 if found is None else found.took_ms,
+        again=again,
         channels=channels(root)["channels"],
         backups=[Backup(at=instant(each.at), bytes=each.bytes) for each in backups(root)[:_BACKUPS]],
     )

@@ -15,7 +15,7 @@ from scheduler.service.jobs import show_job
 from scheduler.service.root import Root
 from scheduler.service.timeline import changes_of, timeline
 from scheduler.service.verdict import verdict
-from scheduler.service.versions import list_versions
+from scheduler.service.versions import NEWEST, list_versions
 from scheduler.web import windows
 from scheduler.web.api.asked import number_of
 from scheduler.web.frame import zone_in
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from scheduler.core.comparisons import VersionJson
 
 RUNS, VERSIONS, CHANGES = 20, 15, 15
-COUNTED = 10_000  # newest rows of the job by which its texts are measured
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,7 +41,7 @@ class View:
     more: bool  # runs than these
     changes: ChangesJson
     forge: Forge | None
-    counted: int = COUNTED
+    counted: int = NEWEST
 
 
 def page(root: Root, query: Mapping[str, str], job_id: str) -> View:
@@ -55,7 +54,7 @@ def page(root: Root, query: Mapping[str, str], job_id: str) -> View:
     found = history(root, job_id, count=RUNS, before=number_of(query.get("before") or None))
     start, end = (explain.instant_in(root, job_id, query.get(name, "")) for name in ("from", "to"))
     drawn = timeline(root, job_id, since=start, until=end, back=windows.length(query))
-    versions = list_versions(root, job_id, count=VERSIONS, newest=COUNTED)["versions"]
+    versions = list_versions(root, job_id, count=VERSIONS, newest=NEWEST)["versions"]
     return View(
         about=about,
         zone=zone,

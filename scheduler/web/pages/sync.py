@@ -39,7 +39,7 @@ class View:
 
 
 def page(root: Root, query: Mapping[str, str]) -> View:
-    """Reads the files of the root, as `plan` does."""
+    """Reads the files that have changed since they were applied, as `plan` does."""
     found = plan_sync(root)
     lines = problem_lines(root, found.problems)
     shown = zip(found.json["problems"], lines, strict=True)

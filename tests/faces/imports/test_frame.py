@@ -104,8 +104,10 @@ def test_a_prompt_of_a_megabyte_is_left_out_and_no_other(root: Root, tmp_path: P
         {"prompt": "-----BEGIN OPENSSH PRIVATE KEY-----\nhunter2hunter2\n"},
         {"cwd": "/srv/ghp_hunter2hunter2hunter2hunter2hunter2"},
         {"name": "xoxb-hunter2hunter2"},
+        {"model": "xoxb-hunter2hunter2"},
+        {"description": "the PASSWORD=hunter2hunter2"},
     ],
-    ids=["an API key", "assigned", "in a URL", "a private key", "in a folder", "in a name"],
+    ids=["an API key", "assigned", "in a URL", "a private key", "a folder", "a name", "a model", "a description"],
 )
 def test_a_secret_is_never_written_and_it_is_told_where_to_put_it(
     root: Root, tmp_path: Path, task: dict[str, Any]
@@ -136,10 +138,11 @@ def test_a_secret_in_a_crontab_is_not_written_either(root: Root, tmp_path: Path)
     (tmp_path / "crontab").write_text(
         'API_TOKEN=hunter2hunter2\n0 1 * * * curl -H "X: $API_TOKEN" example.com\n'
         "0 2 * * * curl -u me --password hunter2hunter2 example.com\n"
+        "# The password is PASSWORD=hunter2hunter2.\n0 3 * * * echo hi\n"
     )
     done = root.cli("import", "crontab", str(tmp_path / "crontab"), "--no-system", "--json")
     assert len(done.json["jobs"]) == 1
-    assert problems_of(done.json) == [
+    assert problems_of(done.json)[:4] == [
         ("timeout", "warning"),
         ("secret", "warning"),
         ("secret", "error"),
@@ -204,6 +207,35 @@ def test_a_model_and_a_folder_that_the_runner_allows_are_keys_of_the_job(root: R
     assert "model: big-1\n" in text
     assert "workdir: /srv/sites/a\n" in text
     assert problems_of(found, "t2: ") == [("model", "warning")]
+
+
+def test_a_runner_that_is_called_like_the_source_gets_its_prompts(root: Root, tmp_path: Path) -> None:
+    root.edit("scheduler.yaml", "  shell:\n", "  claude: {command: [cat], input: stdin}\n  shell:\n")
+    found = root.json("import", "claude", listed(tmp_path, {}))
+    assert [(each["name"], each["jobs"]) for each in found["runners"]] == [("claude", ["t1"])]
+    found = root.json("import", "claude", listed(tmp_path, {}, {}), "--runner", "agent")
+    assert [(each["name"], each["jobs"]) for each in found["runners"]] == [("agent", ["t2"])]
+    root.edit("scheduler.yaml", "input: stdin}\n", "input: stdin, jobs: ['tag:mine']}\n")
+    found = root.json("import", "claude", listed(tmp_path, {}, {}, {}), "--dry-run")
+    assert [(each["name"], each["jobs"]) for each in found["runners"]] == [("agent", ["t3"])]
+
+
+def test_an_asked_for_runner_gets_the_jobs_that_it_fits(root: Root, tmp_path: Path) -> None:
+    every = {"kind": "interval", "minutes": 60}
+    jobs = [
+        {"id": "a", "prompt": "Go.", "schedule": every},
+        {"id": "b", "script": "x.sh", "no_agent": True, "schedule": every},
+    ]
+    (tmp_path / "jobs.json").write_text(json.dumps({"jobs": jobs}))
+    root.edit("scheduler.yaml", "  shell:\n", "  other: {command: [cat], input: stdin}\n  shell:\n")
+    found = root.json("import", "hermes", str(tmp_path), "--runner", "other")
+    assert [(each["name"], each["jobs"]) for each in found["runners"]] == [("other", ["a"]), ("shell", ["b"])]
+    (tmp_path / "x.timer").write_text("[Timer]\nOnCalendar=daily\n")
+    (tmp_path / "x.service").write_text("[Service]\nExecStart=/bin/true\n")
+    assert root.cli("import", "systemd", str(tmp_path / "x.timer"), "--runner", "other").code == 2
+    found = root.json("import", "auto", str(tmp_path / "x.timer"), "--runner", "other")
+    assert [(each["name"], each["jobs"]) for each in found["runners"]] == [("shell", ["x"])]
+    assert root.cli("import", "auto", str(tmp_path / "x.timer"), "--runner", "othre").code == 2
 
 
 def test_paused_jobs_wait_until_they_are_resumed(root: Root, tmp_path: Path) -> None:

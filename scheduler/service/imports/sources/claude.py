@@ -9,7 +9,7 @@ from typing import Any
 
 from scheduler.core.imports.brought import Brought
 from scheduler.core.imports.incoming import Gathered, Work, either_day
-from scheduler.core.imports.records import Record, json_value, read_skill
+from scheduler.core.imports.records import Record, json_objects, read_skill
 from scheduler.core.times.cron import ScheduleError
 from scheduler.core.times.fires import next_fire
 from scheduler.core.values.instants import instant
@@ -40,15 +40,11 @@ def _is_skill(path: PurePath) -> bool:
 def _tell(file: SourceFile) -> str | None:
     if _is_skill(file.path):
         return "it is the SKILL.md of a scheduled task"
-    if not file.text.lstrip().startswith("{"):
-        return None
-    value = json_value(file.text)
-    for name in _LISTS:
-        if isinstance(value.get(name), list):
-            tasks = [each for each in value[name] if isinstance(each, dict)]
-            known = [key for key in ("cronExpression", "fireAt", "filePath", "cron") if any(key in t for t in tasks)]
-            if known and ("prompt" in tasks[0] or "id" in tasks[0]):
-                return f"its list {name} has tasks with {' and '.join(known)}"
+    for name in _LISTS if file.text.lstrip().startswith("{") else ():
+        tasks = json_objects(file.text, name)
+        known = [key for key in ("cronExpression", "fireAt", "filePath", "cron") if any(key in each for each in tasks)]
+        if known and ("prompt" in tasks[0] or "id" in tasks[0]):
+            return f"its list {name} has tasks with {' and '.join(known)}"
     return None
 
 
@@ -125,6 +121,7 @@ def _job(
         description=task.text("description") or head.text("description") or "",
         schedule=schedule,
         work=Work.PROMPT,
+        wish="claude",
         task=prompt,
         keys={"enabled": False if task.flag("enabled") is False else None},
         model=task.text("model"),

@@ -89,6 +89,7 @@ def _job(file: SourceFile, found: Record, job_id: str, when: Translated) -> Brou
         description=found.text("description") or "",
         schedule=when.entries,
         work=Work.PROMPT,
+        wish="codex",
         task=found.text("prompt") or "",
         model=found.text("model"),
         workdir=folders[0] if folders else None,

@@ -10,7 +10,7 @@ from typing import Any
 
 from scheduler.core.imports.brought import Brought, LeftOutError, Lost, last_of
 from scheduler.core.imports.incoming import Work, either_day, every_from
-from scheduler.core.imports.records import Record, json_value
+from scheduler.core.imports.records import Record, json_objects
 from scheduler.core.values.instants import instant
 from scheduler.core.values.problems import Problem, UnavailableError
 from scheduler.core.values.texts import TextError
@@ -29,9 +29,7 @@ _BOOKKEEPING = ("schedule_display", "next_run_at", "skill", "provider_snapshot",
 
 
 def _tell(file: SourceFile) -> str | None:
-    value = json_value(file.text) if file.text.lstrip().startswith(("{", "[")) else None
-    jobs = value.get("jobs") if isinstance(value, dict) else value
-    found = [each for each in jobs or () if isinstance(each, dict) and isinstance(each.get("schedule"), dict)]
+    found = [each for each in json_objects(file.text, "jobs") if isinstance(each.get("schedule"), dict)]
     kinds = {str(each["schedule"].get("kind")) for each in found if "prompt" in each}
     known = sorted(kinds & {"once", "interval", "cron"})
     return f"its jobs have a prompt and schedules of the kinds {', '.join(known)}" if known else None
@@ -80,6 +78,7 @@ def _job(file: SourceFile, line: int, job_id: str, job: Record, zone: str, *, na
         name=job.text("name") or "",
         schedule=(entry,),
         work=Work.PROMPT if script is None else Work.COMMANDS,
+        wish="hermes" if script is None else "",
         task=(prompt or "") if script is None else _command(script),
         keys=keys,
         model=job.text("model"),

@@ -9,12 +9,11 @@ from dataclasses import replace
 from datetime import timedelta
 
 from scheduler.core.imports.brought import Brought, LeftOutError, Lost
-from scheduler.core.imports.incoming import Gathered, Work
+from scheduler.core.imports.incoming import Gathered, Work, whole_seconds
 from scheduler.core.imports.manifests import entry_of, env_of, objects, task_of
 from scheduler.core.imports.records import Record
 from scheduler.core.values.problems import Problem
 from scheduler.core.values.texts import InputError, TextError
-from scheduler.core.values.units import format_duration
 from scheduler.service.imports.source import Reading, Source, SourceFile, gather_all, read_each
 
 _KIND = re.compile(r"""(?m)(?:^|[\s{,"'-])kind["']?:\s*["']?CronJob(?:List)?\b""")
@@ -111,8 +110,8 @@ def _job(file: SourceFile, line: int, job: Record, meta: Record, job_id: str) ->
         shell=shell,
         keys={
             "concurrency": _CONCURRENCY[policy],
-            "catch_up": None if late is None else {"policy": "latest", "within": format_duration(late)},
-            "timeout": None if limit is None else format_duration(limit),
+            "catch_up": None if late is None else {"policy": "latest", "within": whole_seconds(late)},
+            "timeout": None if limit is None else whole_seconds(limit),
             "retry": {"attempts": retries + 1, "delay": "10s", "max_delay": "6m"} if retries else None,
         },
         workdir=containers[0].text("workingDir"),

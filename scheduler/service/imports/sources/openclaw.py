@@ -8,12 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from scheduler.core.imports.brought import Brought, LeftOutError, Lost
-from scheduler.core.imports.incoming import Work, either_day, every_from
-from scheduler.core.imports.records import Record, json_value
+from scheduler.core.imports.incoming import Work, either_day, every_from, whole_seconds
+from scheduler.core.imports.records import Record, json_objects, json_value
 from scheduler.core.values.instants import instant
 from scheduler.core.values.problems import Problem, UnavailableError
 from scheduler.core.values.texts import TextError
-from scheduler.core.values.units import format_duration
 from scheduler.service.imports.source import Reading, Source, SourceFile, gather_each, jobs_in
 
 _STATUSES = {"ok": "succeeded", "error": "failed", "skipped": "skipped"}
@@ -21,7 +20,7 @@ _MS = timedelta(milliseconds=1)
 _OWN = "a run here starts a conversation of its own"
 _INSTEAD = {
     "payload.thinking": "give it in the runner's command",
-    "agentId": "choose a runner with --runner",
+    "agentId": "a runner of that name gets its jobs, and --runner chooses another",
     "failureAlert": "write `deliver_on` and `alerts`",
 }
 _BOOKKEEPING = ("nextRunAtMs", "runningAtMs", "scheduleErrorCount", "lastStatus", "lastDelivered", "lastDeliveryError")
@@ -32,9 +31,7 @@ def _named(path: Path) -> bool:
 
 
 def _tell(file: SourceFile) -> str | None:
-    value = json_value(file.text) if file.text.lstrip().startswith(("{", "[")) else None
-    jobs = value.get("jobs") if isinstance(value, dict) else value
-    found = [each for each in jobs or () if isinstance(each, dict) and isinstance(each.get("payload"), dict)]
+    found = [each for each in json_objects(file.text, "jobs") if isinstance(each.get("payload"), dict)]
     kinds = {str(each["payload"].get("kind")) for each in found if isinstance(each.get("schedule"), dict)}
     return f"its jobs have a schedule and payloads of the kinds {', '.join(sorted(kinds))}" if kinds else None
 
@@ -76,7 +73,7 @@ def _job(file: SourceFile, line: int, job_id: str, job: Record, past: Record) ->
     limit = payload.duration("timeoutSeconds", timedelta(seconds=1))
     keys: dict[str, Any] = {
         "enabled": False if job.flag("enabled") is False else None,
-        "timeout": None if limit is None else format_duration(limit - limit % timedelta(seconds=1)),
+        "timeout": None if limit is None else whole_seconds(limit),
     }
     if job.flag("deleteAfterRun"):
         comments.append("OpenClaw deleted it after its run (deleteAfterRun); here it stays as completed")
@@ -97,6 +94,7 @@ def _job(file: SourceFile, line: int, job_id: str, job: Record, past: Record) ->
         schedule=(entry,),
         jitter=schedule.duration("staggerMs", _MS),
         work=Work.PROMPT,
+        wish=job.peek("agentId") or "openclaw",
         task=payload.text("message", "text") or "",
         keys=keys,
         model=payload.text("model"),

@@ -65,7 +65,7 @@ def _job(
     if at:
         wanted = wanted.replace("%i", instance).replace("%p", prefix)
     try:
-        if not wanted.endswith(".service"):
+        if not wanted.endswith(".service") or "/" in wanted:
             raise LeftOutError("task", f"it starts {wanted}, which is no service")
         if at and not instance:
             raise LeftOutError("unit", "it is a template, and names no instance", f"copy it as {prefix}@NAME.timer")
