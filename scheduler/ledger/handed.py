@@ -95,7 +95,10 @@ def the_handed(sql: Connection, run: Run) -> Handed | None:
 
 
 def begin(sql: Connection, handed: Handed, *, host: str | None, at: datetime) -> Run:
-    """Note that a worker has a try: its attempt is open from now on. May be repeated."""
+    """Note that a worker has a try: its attempt is open from now on. May be repeated.
+
+    at: when it began, or somewhat later: the earliest that is told counts.
+    """
     run = handed.run
     opened: dict[str, Any] = {"status": RunStatus.RUNNING}
     if handed.attempt == 1:
@@ -107,9 +110,18 @@ def begin(sql: Connection, handed: Handed, *, host: str | None, at: datetime) ->
         if handed.attempt == 1:
             sql.execute("UPDATE jobs SET run_count = run_count + 1 WHERE id = ?", (run.job_id,))
             told.started(sql, rows.the_run(sql, run.job_id, run.n), told.asked(sql, run.job_id), now=at)
-    elif host is not None:
-        key = (host, run.job_id, run.n, handed.attempt)
-        sql.execute("UPDATE attempts SET host = ? WHERE job_id = ? AND run_n = ? AND n = ? AND host IS NULL", key)
+    else:
+        key = (run.job_id, run.n, handed.attempt, RunStatus.RUNNING)
+        sql.execute(
+            "UPDATE attempts SET host = coalesce(host, ?), started_at = min(started_at, ?)"
+            " WHERE job_id = ? AND run_n = ? AND n = ? AND status = ?",
+            (host, rows.stamp(at), *key),
+        )
+        if handed.attempt == 1:
+            sql.execute(
+                "UPDATE runs SET started_at = min(started_at, ?) WHERE job_id = ? AND n = ? AND status = ?",
+                (rows.stamp(at), run.job_id, run.n, RunStatus.RUNNING),
+            )
     return rows.the_run(sql, run.job_id, run.n)
 
 

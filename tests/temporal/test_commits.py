@@ -154,7 +154,7 @@ def test_a_host_without_a_root_runs_nothing_in_the_folder_of_a_commit(world: Wor
 
 def test_a_run_that_comes_too_late_or_is_cancelled_first_is_not_started(world: World) -> None:
     commit = world.commit(scheduler_yaml=ROOT)
-    late = of(b"x", commit, not_after=datetime.now(UTC) - timedelta(minutes=2))  # or this clock is two minutes off
+    late = of(b"x", commit, not_after=datetime.now(UTC) - timedelta(minutes=2))
     assert world.run(world.host(), late, b"x").reason == "capacity"
     cancel = Cancel()
     cancel.request("cancelled")

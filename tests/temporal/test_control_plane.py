@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -282,3 +284,33 @@ def test_the_whole_output_of_a_run_comes_from_its_host_also_while_it_goes_on(pla
     assert f"first\n{followed.decode()}" == whole
     assert "bytes are on gpu-host: scheduler output big:1 --full ...]" in plane.screen("output", "big:1")
     assert plane.screen("output", "big:1", "--full") == whole
+
+
+@pytest.mark.long
+def test_slots_that_a_replica_does_not_know_of_are_recorded_as_they_ended_and_run_no_second_time(
+    make: Callable[..., Plane], shared: WorkerHost
+) -> None:
+    lost, other = make("a"), make("b")
+    for each in (lost, other):
+        each.job("j", "echo hi", keys="schedule: {every: 1s}\ncatch_up: {policy: all, within: 1h}")
+    lost.serve()
+    until(lambda: ended(lost, 1), "an end")
+    with (
+        contextlib.closing(sqlite3.connect(lost.state / "state.db")) as source,
+        contextlib.closing(sqlite3.connect(other.state / "state.db")) as target,
+    ):
+        source.backup(target)  # as a replica is made: unlike a copy of `backup`, it is not known as one
+    number = len(lost.rows("finished_at NOTNULL"))
+    until(lambda: ended(lost, number + 3), "runs that the replica does not know of")
+    lost.kill()
+    slots = {each["fire_time"] for each in lost.rows("finished_at NOTNULL")}
+    assert slots - {each["fire_time"] for each in other.rows("finished_at NOTNULL")}
+    other.serve()
+
+    def ends() -> list[tuple[str, str]]:
+        rows = other.rows("finished_at NOTNULL")
+        return [(each["status"], each["result"]) for each in rows if each["fire_time"] in slots]
+
+    until(lambda: len(ends()) == len(slots), "all of them")
+    assert set(ends()) == {("succeeded", "hi\n")}
+    none_twice(other)

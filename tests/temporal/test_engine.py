@@ -274,6 +274,20 @@ def test_the_end_comes_home_with_its_output_its_times_and_its_counters(world: Wo
     assert world.local.counts == (0, 0)
 
 
+def test_a_try_lasted_from_its_own_start_and_not_from_when_it_was_heard_of(world: World) -> None:
+    handle = world.fire()
+    world.clock.moment += 2 * MINUTE
+    world.server.takes(handle)
+    world.turn()
+    assert world.run().started_at == world.clock.now()
+    world.clock.moment += MINUTE
+    world.server.succeeds(handle, world.clock.now(), took=2 * MINUTE)
+    world.turn()
+    run = world.run()
+    assert (run.started_at, run.attempts[0].started_at) == (NOON + HOUR + MINUTE, NOON + HOUR + MINUTE)
+    assert run.duration_ms == 2 * 60_000
+
+
 def test_what_is_said_twice_is_written_once(world: World) -> None:
     handle = world.fire()
     world.clock.moment += MINUTE
@@ -300,7 +314,7 @@ def test_of_longer_output_the_ends_come_home_and_the_file_says_where_the_rest_is
     world.server.succeeds(handle, world.clock.now(), took=SECOND, stdout=out, truncated=True, output_bytes=1000)
     world.turn()
     kept = world.place.output("j", world.run().n, 1, "stdout").read_bytes()
-    assert kept == b"first\n[... 991 bytes are on worker-1 ...]\nlast"
+    assert kept == b"first\n[... 991 bytes are on worker-1: scheduler output j:1 --full ...]\nlast"
 
 
 def test_what_nobody_takes_in_time_is_skipped_for_capacity(world: World) -> None:

@@ -7,8 +7,10 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -103,6 +105,27 @@ def test_a_task_that_is_delivered_twice_starts_once(lives: Lives, tmp_path: Path
 
     asyncio.run(work())
     assert (tmp_path / "marks").read_text() == "x\n"
+
+
+@pytest.mark.parametrize("minutes", [2, -2])
+def test_the_latest_start_is_meant_by_the_clock_of_the_server_also_where_a_host_is_off(
+    lives: Lives, minutes: int
+) -> None:
+    here, skew = datetime.now(UTC), timedelta(minutes=minutes)
+    (lives.host.state / "runs").mkdir()
+
+    async def outcome(name: str, not_after: datetime) -> Mapping[str, Any]:
+        sent = spec_of(b"true", not_after=not_after).to_json()
+        record = Record(workflow_id=f"run/r/train/{name}", execution="e", queue="q", spec=sent)
+        live = await lives.begin(record, b"true", skew=skew)
+        assert isinstance(live, Live)
+        await live.done.wait()
+        assert live.outcome is not None
+        return live.outcome
+
+    minute = timedelta(minutes=1)
+    assert asyncio.run(outcome("in-time", here - skew + minute))["status"] == "succeeded"
+    assert asyncio.run(outcome("late", here - skew - minute))["reason"] == "capacity"
 
 
 def test_the_lifeline_ends_groups_when_its_worker_ends_and_no_others(lifeline: Lifeline) -> None:

@@ -6,15 +6,19 @@ import asyncio
 import base64
 import subprocess
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
+from temporalio.client import Client
+from temporalio.service import RPCError, RPCStatusCode
 
 from scheduler.core.formats.enginefile import read_engine_file
 from scheduler.core.formats.workerfile import read_worker_file
 from scheduler.core.values.engines import EncryptionKey, EngineSettings
 from scheduler.core.values.problems import RefusedError, UnavailableError, UsageError
 from scheduler.run.temporal.codec import NoKeyError, converter
-from scheduler.run.temporal.connect import _unavailable, connect
+from scheduler.run.temporal.connect import _unavailable, connect, renew_key
 from scheduler.run.temporal.setup import read_worker
 from tests.helpers import git
 from tests.temporal.live import free_port
@@ -152,6 +156,20 @@ def test_an_address_at_which_nothing_listens_is_named() -> None:
     with pytest.raises(UnavailableError, match=address) as caught:
         asyncio.run(connect(EngineSettings(address=address), {}))
     assert caught.value.hint
+
+
+def test_a_key_that_has_expired_is_read_anew_once_the_server_refuses_it(tmp_path: Path) -> None:
+    file = tmp_path / "key"
+    client, settings = SimpleNamespace(api_key="old"), EngineSettings(address="a:1", api_key=f"${{file:{file}}}")
+
+    def told(status: RPCStatusCode) -> str:
+        renew_key(cast("Client", client), RPCError("no", status, b""), settings, {})
+        return str(client.api_key)
+
+    assert told(RPCStatusCode.UNAUTHENTICATED) == "old", "there is no other one yet"
+    file.write_text("new\n")
+    assert told(RPCStatusCode.UNAVAILABLE) == "old"
+    assert told(RPCStatusCode.UNAUTHENTICATED) == "new"
 
 
 def test_an_address_that_is_no_temporal_is_told_apart() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import logging
 import re
@@ -76,6 +77,14 @@ async def _ask_namespace(client: Client) -> None:
     except RPCError as error:
         if error.status is not RPCStatusCode.PERMISSION_DENIED:  # a key that may only start and run workflows
             raise
+
+
+def renew_key(client: Client, error: RPCError, settings: EngineSettings, environ: Mapping[str, str]) -> None:
+    """Read api_key anew if the server has refused the one in use: it expires, and its file gets another one."""
+    if settings.api_key is None or error.status not in (RPCStatusCode.UNAUTHENTICATED, RPCStatusCode.PERMISSION_DENIED):
+        return
+    with contextlib.suppress(RefusedError):  # not there yet
+        client.api_key = secret(settings.api_key, environ)
 
 
 _RENEW = "renew the key, and write it where api_key points"

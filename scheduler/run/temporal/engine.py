@@ -331,7 +331,8 @@ class TemporalEngine:
             return
         ending = Ending(status=RunStatus.INTERRUPTED, reason=reason, error=text)
         again = reason != OUTCOME_UNKNOWN
-        self._finish(store, out, ending, at=self.clock.now(), begun=kept.at, begins=True, again=again)
+        begun = None if kept.begun else kept.at
+        self._finish(store, out, ending, at=self.clock.now(), begun=begun, begins=True, again=again)
 
     def _ended_elsewhere(self, store: Store, out: _Out, outcome: Outcome, at: datetime, *, known: bool = True) -> None:
         run = out.handed.run

@@ -93,8 +93,11 @@ class Lives:
 
     # -- from its start to its end ---------------------------------------------------------------------
 
-    async def begin(self, record: Record, task: bytes) -> Live | dict[str, Any]:
-        """Start a try, or find it: a task may be delivered twice. The outcome, if it has ended or is refused."""
+    async def begin(self, record: Record, task: bytes, *, skew: timedelta = timedelta(0)) -> Live | dict[str, Any]:
+        """Start a try, or find it: a task may be delivered twice. The outcome, if it has ended or is refused.
+
+        skew: by how much the clock of this host is ahead.
+        """
         if (live := self.running.get(record.workflow_id)) is not None:
             return live
         known = self.ended.get(record.workflow_id)
@@ -106,6 +109,7 @@ class Lives:
             spec = Spec.from_json(record.spec)
         except ExchangeError as error:
             return self._refused("runner_refused_by_host", f"{self.host.name} cannot read it: {error}", record)
+        spec = replace(spec, not_after=spec.not_after + skew)
         live = self.running[record.workflow_id] = Live(record=record, spec=spec)
         try:
             why = "" if await asyncio.to_thread(self._journal.begin, record) else "its journal has it already"

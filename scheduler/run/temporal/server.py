@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -28,6 +28,7 @@ from scheduler.run.temporal.client import (
     UnreachableError,
 )
 from scheduler.run.temporal.connect import connect as connected
+from scheduler.run.temporal.connect import renew_key
 from scheduler.run.temporal.spec import WORKFLOW
 
 DATABASE = "database"  # in the memo of a workflow
@@ -40,12 +41,13 @@ async def connect(settings: EngineSettings, database: str, environ: Mapping[str,
         client = await connected(settings, environ)
     except UnavailableError as error:
         raise UnreachableError(str(error)) from error
-    return TemporalServer(client, database)
+    return TemporalServer(client, database, lambda error: renew_key(client, error, settings, environ))
 
 
 class TemporalServer:
-    def __init__(self, client: Client, database: str) -> None:
-        self._client, self._database = client, database
+    def __init__(self, client: Client, database: str, refused: Callable[[RPCError], None]) -> None:
+        """refused: told of an error by which the server may refuse our key."""
+        self._client, self._database, self._refused = client, database, refused
 
     async def start(self, handle: str, queue: str, spec: Mapping[str, Any], task: bytes) -> None:
         try:
@@ -110,6 +112,7 @@ class TemporalServer:
         try:
             found = await self._client.workflow_service.describe_namespace(asked, timeout=RPC)
         except RPCError as error:
+            self._refused(error)
             if error.status is RPCStatusCode.PERMISSION_DENIED:
                 return None
             raise _unreachable(error) from error

@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import signal
 from collections.abc import Callable, Coroutine
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from temporalio import activity
@@ -22,7 +22,7 @@ from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 from scheduler.core.values.problems import SchedulerError, UnavailableError
 from scheduler.machine.log import Log
 from scheduler.run.temporal.codec import marks
-from scheduler.run.temporal.connect import connect
+from scheduler.run.temporal.connect import connect, renew_key
 from scheduler.run.temporal.hosting import Host, piece_of
 from scheduler.run.temporal.journal import Record, key_of
 from scheduler.run.temporal.lifeline import now
@@ -57,7 +57,9 @@ class TemporalWorker:
         assert info.workflow_id is not None
         assert info.workflow_run_id is not None
         record = Record(workflow_id=info.workflow_id, execution=info.workflow_run_id, queue=info.task_queue, spec=spec)
-        found = await self._lives.begin(record, task)
+        # The latest start is an instant of other clocks; the server has just told what they show.
+        skew = datetime.now(UTC) - info.started_time
+        found = await self._lives.begin(record, task, skew=skew)
         return found if isinstance(found, dict) else await self._until_ended(found)
 
     @activity.defn(name="attach")
@@ -182,6 +184,7 @@ class TemporalWorker:
             try:
                 await self._client.service_client.check_health(timeout=ASK)
             except RPCError as error:
+                renew_key(self._client, error, self._host.settings.server, self._host.environ)
                 if reached:
                     _log.warning("server_unreachable", error=error.message)
                 reached = False
