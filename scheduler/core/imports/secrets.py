@@ -46,6 +46,7 @@ def secret_in(text: str) -> str | None:
 
 def is_secret(name: str, value: str) -> bool:
     """True for a variable whose name or value says that it is secret; not for a path or a reference to one."""
+    words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|-", "_", name)  # botToken, api-key
     return bool(_KNOWN.search(value)) or (
-        _NAME.fullmatch(name) is not None and _ELSEWHERE.fullmatch(value) is None and len(value) > 3
+        _NAME.fullmatch(words) is not None and _ELSEWHERE.fullmatch(value) is None and len(value) > 3
     )

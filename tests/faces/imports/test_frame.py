@@ -137,6 +137,7 @@ def test_a_reference_to_a_secret_is_none(root: Root, tmp_path: Path) -> None:
 
 def test_a_secret_in_an_unknown_field_is_not_shown(root: Root, tmp_path: Path) -> None:
     task = {"apiKey": "hunter2hunter2", "note": "xoxb-hunter2hunter2", "password": "hunter2hunter2"}
+    task |= {"botToken": "hunter2hunter2", "my-secret": "hunter2hunter2"}
     done = root.cli("import", "claude", listed(tmp_path, task))
     assert "not carried: apiKey (not shown, it looks like a secret), note (not shown" in done.stderr
     assert "hunter2" not in done.stderr
