@@ -64,7 +64,8 @@ def entry_of(spec: Record) -> Mapping[str, str]:
         zone, text = zone or found[1], text[found.end() :]
     if text.startswith("@every "):
         return every_from(go_duration(text[7:].strip()), None)
-    cron = either_day([re.sub(r"^\?(?=$|/)", "*", each) for each in text.split()])
+    # `*/1` is any day to Kubernetes, as `*` is.
+    cron = either_day([re.sub(r"^[*?]/1$|^\?(?=$|/)", "*", each) for each in text.split()])
     return {"cron": cron, **({} if zone is None else {"timezone": zone})}
 
 
