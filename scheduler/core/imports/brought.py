@@ -22,6 +22,7 @@ from scheduler.core.imports.incoming import (
     free,
     mapped_id,
     of_job,
+    problem,
     slug,
     whole_seconds,
 )
@@ -125,6 +126,10 @@ def gathered(jobs: Iterable[Brought], here: Here, problems: Sequence[Problem] = 
     in_zone: list[Incoming] = []
     endless: list[Incoming] = []
     for each in jobs:
+        if secret := secret_in(each.id):
+            why = f"an id contains {secret}, and the files of a root are committed; the job was left out"
+            told.append(replace(problem(each.line, "secret", why, "give the job another id there"), path=each.path))
+            continue
         incoming = _bare(each, here, stems)
         if incoming.id in ids:
             why = f"the id {each.id!r} appears twice, also as {ids[incoming.id]!r}; this one was left out"

@@ -52,10 +52,11 @@ def test_ids_that_differ_by_case_are_two_jobs_and_an_id_given_twice_is_one(root:
     [
         ('{"tasks": [{"id": "a", "cron": "0 8 * * *", "pro', (1, 46), "it is not JSON"),
         ('{"tasks": [\n  {"id": "a"},\n', (3, 1), "ends in the middle"),
+        ("\n", (1, 1), "it is empty"),
         ("[" * 100_000, (1, 1), "nested too deeply"),
         ('{"tasks": [{"id": "a",}]}', (1, 23), "it is not JSON"),
     ],
-    ids=["in a text", "in a list", "deep", "a comma too many"],
+    ids=["in a text", "in a list", "empty", "deep", "a comma too many"],
 )
 def test_json_that_is_cut_off_or_broken_is_told_with_its_place(
     root: Root, tmp_path: Path, text: str, place: tuple[int, int], why: str
@@ -98,6 +99,7 @@ def test_a_prompt_of_a_megabyte_is_left_out_and_no_other(root: Root, tmp_path: P
 @pytest.mark.parametrize(
     "task",
     [
+        {"id": f"sk-ant-{'hunter2' * 4}"},
         {"prompt": f"Use sk-ant-{'hunter2' * 4} to log in."},
         {"prompt": "export API_TOKEN=hunter2hunter2 first."},
         {"prompt": "git clone https://you:hunter2hunter2@example.com/x.git"},
@@ -107,7 +109,17 @@ def test_a_prompt_of_a_megabyte_is_left_out_and_no_other(root: Root, tmp_path: P
         {"model": "xoxb-hunter2hunter2"},
         {"description": "the PASSWORD=hunter2hunter2"},
     ],
-    ids=["an API key", "assigned", "in a URL", "a private key", "a folder", "a name", "a model", "a description"],
+    ids=[
+        "an id",
+        "an API key",
+        "assigned",
+        "in a URL",
+        "a private key",
+        "a folder",
+        "a name",
+        "a model",
+        "a description",
+    ],
 )
 def test_a_secret_is_never_written_and_it_is_told_where_to_put_it(
     root: Root, tmp_path: Path, task: dict[str, Any]
@@ -115,7 +127,8 @@ def test_a_secret_is_never_written_and_it_is_told_where_to_put_it(
     done = root.cli("import", "claude", listed(tmp_path, task, {}), "--json")
     assert [each["id"] for each in done.json["jobs"]] == ["t2"]
     (problem,) = [each for each in done.json["problems"] if each["severity"] == "error"]
-    assert (problem["code"], "env_from of runners.agent" in problem["hint"]) == ("import.secret", True)
+    place = "another id" if "id" in task else "env_from of runners.agent"
+    assert (problem["code"], place in problem["hint"]) == ("import.secret", True)
     assert not any(b"hunter2" in data or b"sk-ant" in data for data in contents(root.path).values())
     assert "hunter2" not in done.stdout
     assert "hunter2" not in done.stderr
