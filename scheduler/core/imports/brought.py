@@ -361,8 +361,14 @@ def _timeout(job: Brought, runner: RunnerSpec, here: Here, keys: dict[str, Any],
 def _say_what_is_lost(job: Brought, warn: Any) -> None:
     if job.lost:
         fields = ", ".join(each.name if each.value is None else f"{each.name} ({_shown(each)})" for each in job.lost)
-        hints = "; ".join(dict.fromkeys(each.instead for each in job.lost if each.instead))
-        warn("not-carried", f"not carried: {fields}", hints)
+        concerned: dict[str, list[str]] = {}
+        for each in job.lost:
+            if each.instead:
+                concerned.setdefault(each.instead, []).append(each.name)
+        hints = [*concerned]
+        if len(job.lost) > 1:  # say which of them a hint is about
+            hints = [f"{', '.join(dict.fromkeys(which))}: {hint}" for hint, which in concerned.items()]
+        warn("not-carried", f"not carried: {fields}", "; ".join(hints))
 
 
 def _shown(lost: Lost) -> str:

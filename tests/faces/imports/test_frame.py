@@ -233,3 +233,12 @@ def test_a_folder_without_jobs_and_a_file_that_is_not_there_are_told(root: Root,
     assert root.cli("import", "claude", str(tmp_path / "empty")).code == 2
     gone = root.cli("import", "claude", str(tmp_path / "nothing.json"))
     assert (gone.code, "No such file" in gone.stderr) == (5, True)
+
+
+def test_a_hint_says_which_of_several_fields_it_is_about(root: Root, tmp_path: Path) -> None:
+    task = {"permissionMode": "plan", "approvedPermissions": ["Bash"], "useWorktree": True, "other": 1}
+    told = str(root.json("import", "claude", listed(tmp_path, task))["problems"])
+    allow = "permissionMode, approvedPermissions: allow the tools in the runner's command"
+    assert f"{allow}; useWorktree: for a new worktree" in told
+    told = str(root.json("import", "claude", listed(tmp_path, {"permissionMode": "plan"}))["problems"])
+    assert "permissionMode: " not in told
