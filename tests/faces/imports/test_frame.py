@@ -242,3 +242,13 @@ def test_a_hint_says_which_of_several_fields_it_is_about(root: Root, tmp_path: P
     assert f"{allow}; useWorktree: for a new worktree" in told
     told = str(root.json("import", "claude", listed(tmp_path, {"permissionMode": "plan"}))["problems"])
     assert "permissionMode: " not in told
+
+
+def test_a_different_job_with_the_id_of_an_imported_one_is_told_with_what_to_do(root: Root, tmp_path: Path) -> None:
+    root.json("import", "claude", listed(tmp_path, {"id": "same"}))
+    (tmp_path / "automation.toml").write_text('id = "same"\nprompt = "Go."\nrrule = "FREQ=MINUTELY"\n')
+    other = root.json("import", "codex", str(tmp_path / "automation.toml"))
+    (kept,) = [each for each in other["problems"] if each["code"] == "import.kept"]
+    assert ("exists with other content" in kept["message"], "--prefix" in kept["hint"]) == (True, True)
+    assert other["written"] == []
+    assert root.json("import", "codex", str(tmp_path / "automation.toml"), "--prefix", "codex-")["written"]
