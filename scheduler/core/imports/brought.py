@@ -106,15 +106,20 @@ class Here:
 
 def last_of(entry: Mapping[str, str], n: int, *, since: datetime | None, zone: str) -> datetime:
     """When the entry of a schedule fires for the n-th time after `since`. Raises: LeftOutError."""
-    if not 0 < n <= _MOST_FIRES or since is None:
+    if n <= 0:
+        raise LeftOutError("once", "it has no runs left")
+    if n > _MOST_FIRES or since is None:
         raise LeftOutError("once", f"it has {n} runs left, and no job here counts them", "write `expires` by hand")
     period = parse_duration(entry["every"]) if "every" in entry else None
     phase = parse_duration(entry["phase"]) if "phase" in entry else timedelta(0)
     try:
         schedule = Schedule(cron=entry.get("cron"), every=period, phase=phase, timezone=zone)
-        return list(islice(fires(schedule, after=since), n))[-1]
-    except (ScheduleError, IndexError) as error:
-        raise LeftOutError("schedule", f"its schedule {dict(entry)} never comes due: {error}") from None
+        found = list(islice(fires(schedule, after=since), n))
+    except ScheduleError as error:
+        raise LeftOutError("schedule", error.message, error.hint) from None
+    if not found:
+        raise LeftOutError("schedule", f"its schedule {short(' '.join(entry.values()))} never comes due")
+    return found[-1]
 
 
 def gathered(jobs: Iterable[Brought], here: Here, problems: Sequence[Problem] = ()) -> Gathered:
