@@ -183,7 +183,7 @@ def _say_what_is_next(given: Globals, found: ImportJson, kind: str) -> None:
 
     kinds = list(dict.fromkeys(each["format"] for each in found["found"])) or [kind]
     first = source_of(kinds[0])
-    where, away = (first.called, first.stop) if len(kinds) == 1 else ("their old schedulers", "stop them there")
+    where, away = (first.called, first.stop) if len(kinds) == 1 else ("the old schedulers", "stop them there")
     runs = "runs" if len(kinds) == 1 else "run"
     if found["paused"]:
         say(given, f"these jobs are paused, and {where} still {runs} them: {away}, then:")

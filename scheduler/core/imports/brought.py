@@ -22,6 +22,7 @@ from scheduler.core.imports.incoming import (
     free,
     mapped_id,
     of_job,
+    problem,
     slug,
     whole_seconds,
 )
@@ -106,15 +107,20 @@ class Here:
 
 def last_of(entry: Mapping[str, str], n: int, *, since: datetime | None, zone: str) -> datetime:
     """When the entry of a schedule fires for the n-th time after `since`. Raises: LeftOutError."""
-    if not 0 < n <= _MOST_FIRES or since is None:
+    if n <= 0:
+        raise LeftOutError("once", "it has no runs left")
+    if n > _MOST_FIRES or since is None:
         raise LeftOutError("once", f"it has {n} runs left, and no job here counts them", "write `expires` by hand")
     period = parse_duration(entry["every"]) if "every" in entry else None
     phase = parse_duration(entry["phase"]) if "phase" in entry else timedelta(0)
     try:
         schedule = Schedule(cron=entry.get("cron"), every=period, phase=phase, timezone=zone)
-        return list(islice(fires(schedule, after=since), n))[-1]
-    except (ScheduleError, IndexError) as error:
-        raise LeftOutError("schedule", f"its schedule {dict(entry)} never comes due: {error}") from None
+        found = list(islice(fires(schedule, after=since), n))
+    except ScheduleError as error:
+        raise LeftOutError("schedule", error.message, error.hint) from None
+    if not found:
+        raise LeftOutError("schedule", f"its schedule {short(' '.join(entry.values()))} never comes due")
+    return found[-1]
 
 
 def gathered(jobs: Iterable[Brought], here: Here, problems: Sequence[Problem] = ()) -> Gathered:
@@ -126,6 +132,10 @@ def gathered(jobs: Iterable[Brought], here: Here, problems: Sequence[Problem] = 
     in_zone: list[Incoming] = []
     endless: list[Incoming] = []
     for each in jobs:
+        if secret := secret_in(each.id):
+            why = f"an id contains {secret}, and the files of a root are committed; the job was left out"
+            told.append(replace(problem(each.line, "secret", why, "give the job another id there"), path=each.path))
+            continue
         incoming = _bare(each, here, stems)
         if incoming.id in ids:
             why = f"the id {each.id!r} appears twice, also as {ids[incoming.id]!r}; this one was left out"
@@ -359,8 +369,14 @@ def _timeout(job: Brought, runner: RunnerSpec, here: Here, keys: dict[str, Any],
 def _say_what_is_lost(job: Brought, warn: Any) -> None:
     if job.lost:
         fields = ", ".join(each.name if each.value is None else f"{each.name} ({_shown(each)})" for each in job.lost)
-        hints = "; ".join(dict.fromkeys(each.instead for each in job.lost if each.instead))
-        warn("not-carried", f"not carried: {fields}", hints)
+        concerned: dict[str, list[str]] = {}
+        for each in job.lost:
+            if each.instead:
+                concerned.setdefault(each.instead, []).append(each.name)
+        hints = [*concerned]
+        if len(job.lost) > 1:  # say which of them a hint is about
+            hints = [f"{', '.join(dict.fromkeys(which))}: {hint}" for hint, which in concerned.items()]
+        warn("not-carried", f"not carried: {fields}", "; ".join(hints))
 
 
 def _shown(lost: Lost) -> str:

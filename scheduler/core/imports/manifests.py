@@ -15,6 +15,7 @@ from scheduler.core.imports.brought import LeftOutError, Lost
 from scheduler.core.imports.commands import SHELLS
 from scheduler.core.imports.incoming import either_day, every_from
 from scheduler.core.imports.records import Record, json_items, json_value
+from scheduler.core.imports.unitfiles import double_quoted
 from scheduler.core.values.texts import InputError, TextError, short
 
 _REFERENCE = re.compile(r"\$\$|\$\(([A-Za-z_.-][A-Za-z0-9_.-]*)\)")
@@ -64,7 +65,8 @@ def entry_of(spec: Record) -> Mapping[str, str]:
         zone, text = zone or found[1], text[found.end() :]
     if text.startswith("@every "):
         return every_from(go_duration(text[7:].strip()), None)
-    cron = either_day([re.sub(r"^\?(?=$|/)", "*", each) for each in text.split()])
+    # `*/1` is any day to Kubernetes, as `*` is.
+    cron = either_day([re.sub(r"^[*?]/1$|^\?(?=$|/)", "*", each) for each in text.split()])
     return {"cron": cron, **({} if zone is None else {"timezone": zone})}
 
 
@@ -124,7 +126,7 @@ def argument(text: str, known: Collection[str]) -> str:
     """A word of a command for a POSIX shell: `$(NAME)` of a known variable is its value, and `$$` is one dollar."""
     parts, at, replaced = [], 0, False
     for found in _REFERENCE.finditer(text):
-        parts.append(_quoted(text[at : found.start()]))
+        parts.append(double_quoted(text[at : found.start()]))
         at = found.end()
         if found[1] is None:
             parts.append(r"\$")
@@ -132,8 +134,8 @@ def argument(text: str, known: Collection[str]) -> str:
             parts.append(f"${{{found[1]}-}}")
             replaced = True
         else:
-            parts.append(_quoted(found[0]))
-    inner = "".join([*parts, _quoted(text[at:])])
+            parts.append(double_quoted(found[0]))
+    inner = "".join([*parts, double_quoted(text[at:])])
     return f'"{inner}"' if replaced else shlex.quote(re.sub(r"\\([\\\"$`])", r"\1", inner))
 
 
@@ -147,10 +149,6 @@ def task_of(container: Record, env: Env) -> tuple[str, str]:
     if is_text and argument(argv[2], env.known) == shlex.quote(argv[2]):
         return argv[2], argv[0]
     return " ".join(argument(each, env.known) for each in argv), ""
-
-
-def _quoted(text: str) -> str:
-    return re.sub(r'([\\"$`])', r"\\\1", text)
 
 
 def go_duration(text: str) -> timedelta:

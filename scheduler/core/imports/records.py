@@ -157,6 +157,8 @@ def json_value(text: str) -> Any:
     try:
         return _DECODER.decode(text)
     except JSONDecodeError as error:
+        if not text.strip():
+            raise TextError("json", "it is empty") from None
         cut = error.pos >= len(text.rstrip())
         why = (
             "it ends in the middle of the JSON text"

@@ -46,6 +46,8 @@ def translated(text: str, *, start: datetime | None, zone: str) -> Translated:
 
 
 def _rule(text: str, start: datetime | None, zone: ZoneInfo) -> _Rule:
+    if not text.strip():
+        raise InputError("it has no rule, so it names no time")
     parts: dict[str, str] = {}
     for each in text.strip().removeprefix("RRULE:").strip(";").split(";"):
         name, equals, value = (word.strip().upper() for word in each.partition("="))
@@ -55,6 +57,7 @@ def _rule(text: str, start: datetime | None, zone: ZoneInfo) -> _Rule:
     refused = [f"{name}={value}" for name, value in parts.items() if name not in _READ]
     refused += [f"BYSECOND={parts['BYSECOND']}"] if parts.get("BYSECOND", "0") not in ("0", "00") else []
     refused += [f"FREQ={parts['FREQ']}"] if parts.get("FREQ") not in (*_FREQUENCIES, None) else []
+    refused += [f"WKST={parts['WKST']}"] if parts.get("WKST", "MO") not in DAYS else []
     if any(each not in DAYS for each in _split(parts.get("BYDAY"))):
         refused.append(f"BYDAY={parts['BYDAY']}")
     if refused:
@@ -70,7 +73,7 @@ def _rule(text: str, start: datetime | None, zone: ZoneInfo) -> _Rule:
         days=tuple(sorted({DAYS.index(each) for each in _split(parts.get("BYDAY"))})),
         hours=_numbers(parts, "BYHOUR", 0, 23),
         minutes=_numbers(parts, "BYMINUTE", 0, 59),
-        first_day=DAYS.index(parts["WKST"]) if parts.get("WKST") in DAYS else 1,
+        first_day=DAYS.index(parts.get("WKST", "MO")),
         start=start,
         zone=zone,
     )

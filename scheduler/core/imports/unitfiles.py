@@ -183,11 +183,12 @@ def _argument(word: str, *, literal: bool) -> str:
         return f"${{{found[1]}-}}"  # split at blanks, by systemd too
     parts, at = [], 0
     for found in _VARIABLE.finditer(word):
-        parts += [_quoted(word[at : found.start()]), f"${{{found[1]}-}}" if found[1] else r"\$"]
+        parts += [double_quoted(word[at : found.start()]), f"${{{found[1]}-}}" if found[1] else r"\$"]
         at = found.end()
-    inner = "".join([*parts, _quoted(word[at:])])
+    inner = "".join([*parts, double_quoted(word[at:])])
     return f'"{inner}"' if re.search(r"(?<!\\)\$", inner) else shlex.quote(word.replace("$$", "$"))
 
 
-def _quoted(text: str) -> str:
+def double_quoted(text: str) -> str:
+    """The inner part of a double-quoted word of a shell."""
     return re.sub(r'([\\"$`])', r"\\\1", text)

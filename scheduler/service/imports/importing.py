@@ -374,7 +374,7 @@ def _place_files(made: Made, here: str | None, draft: Draft, tree: EditFiles, pr
         return "kept"
     state = _state(made.path, made.data, draft, tree)
     if state == "kept" and here is not None:
-        problems.append(_kept(made, f"{made.path} has been edited since; it was not changed", tree))
+        problems.append(_kept(made, f"{made.path} exists with other content; it was not changed", tree))
         return "kept"
     if state == "kept":
         problems.append(_in_the_way(made, f"{made.path} already exists and does not belong to {job.id!r}"))
@@ -385,7 +385,7 @@ def _place_files(made: Made, here: str | None, draft: Draft, tree: EditFiles, pr
             problems.append(_in_the_way(made, f"{made.task_path} already exists with a different text"))
             return "left_out"
         if task == "kept":
-            problems.append(_kept(made, f"{made.task_path} has been edited since; it was not changed", tree))
+            problems.append(_kept(made, f"{made.task_path} exists with other content; it was not changed", tree))
             return "kept"
         if task == "written":
             draft.put(made.task_path, None, made.task)
@@ -404,7 +404,8 @@ def _kept(made: Made, what: str, tree: EditFiles) -> Problem:
     """An error if the existing job may be a different one: the name was generated, and the task differs."""
     job = made.job
     if job.named or _same_task(made, tree):
-        return of_job(job, "kept", what, "to write it again, delete it first", error=False)
+        hint = "to write it again, delete it first; to import a different job with this id, use --prefix"
+        return of_job(job, "kept", what, hint, error=False)
     hint = f"if these are two different jobs, create this one with `scheduler create {job.id}-2`"
     return of_job(job, "kept", f"{what}, and its task differs from this line", hint)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from scheduler.core.imports.incoming import Gathered, Incoming, problem
-from scheduler.core.values.problems import Problem, SchedulerError, UsageError
+from scheduler.core.values.problems import Problem, SchedulerError, UnavailableError, UsageError
 from scheduler.core.values.texts import TextError
 from scheduler.service.imports.source import WORDS, Reading, Source, SourceFile, files_at, source_of
 
@@ -22,7 +22,7 @@ def gather_told(reading: Reading, name: str, stdin: BinaryIO) -> tuple[Gathered,
     """The jobs of each file whose format is known, and what was found where.
 
     A folder may hold files of anything else; a file that is given by itself must be of a known format.
-    Raises: UsageError if there is nothing of a known format.
+    Raises: UsageError if there is nothing of a known format; UnavailableError if the file cannot be read.
     """
     sources = [source_of(word) for word in WORDS]
 
@@ -32,9 +32,12 @@ def gather_told(reading: Reading, name: str, stdin: BinaryIO) -> tuple[Gathered,
     files: dict[str, list[SourceFile]] = {}
     told: list[ImportedSourceJson] = []
     problems: list[Problem] = []
+    in_folder = Path(name).is_dir()
     given = tuple(files_at(name, stdin, named=named))
     for file in given:
-        found = _told(sources, file, by_name=Path(name).is_dir())
+        found = _told(sources, file, by_name=in_folder)
+        if isinstance(found, UnavailableError) and not in_folder:
+            raise found
         if isinstance(found, TextError | SchedulerError):
             line = found.line if isinstance(found, TextError) else 1
             why = f"it cannot be read, so its format is unknown: {found}"
@@ -46,9 +49,9 @@ def gather_told(reading: Reading, name: str, stdin: BinaryIO) -> tuple[Gathered,
     if not files:
         cannot = f"; {problems[0].message}" if problems else ""
         hint = f"name the format: `scheduler import {'|'.join(WORDS)} {name}`"
-        if given[0].read().startswith(b'{"kind": "export"'):
+        if given and given[0].read().startswith(b'{"kind": "export"'):
             hint = f"it is an export of this scheduler: `scheduler import export {name}`"
-        raise UsageError(f"{name} is of no format that can be told from its contents{cannot}", hint=hint)
+        raise UsageError(f"the format of {name} cannot be told from its contents{cannot}", hint=hint)
     jobs: list[Incoming] = []
     for source in sources:
         if source.word not in files:

@@ -88,11 +88,11 @@ def test_standard_input_is_told_too(root: Root, monkeypatch: pytest.MonkeyPatch)
 @pytest.mark.parametrize(
     ("text", "why"),
     [
-        ("hello\n", "of no format"),
-        ("", "of no format"),
+        ("hello\n", "cannot be told from its contents"),
+        ("", "cannot be told from its contents"),
         ('{"jobs": [', "it ends in the middle of the JSON text"),
-        (json.dumps({"kind": "export", "format": 1}) + "\n", "of no format"),
-        ("\0\1", "of no format"),
+        (json.dumps({"kind": "export", "format": 1}) + "\n", "cannot be told from its contents"),
+        ("\0\1", "cannot be told from its contents"),
     ],
 )
 def test_what_is_of_no_known_format_is_refused(root: Root, tmp_path: Path, text: str, why: str) -> None:
@@ -111,3 +111,8 @@ def test_a_root_without_a_shell_takes_the_prompts_and_tells_of_the_rest(root: Ro
     lacking = [each for each in found["problems"] if each["code"] == "import.runner"]
     assert {Path(each["path"]).name for each in lacking} >= {"crontab", "cronjobs.yaml", "jobs.json"}
     assert all("runners: {shell:" in each["hint"] for each in lacking)
+
+
+def test_a_file_that_is_not_there_is_not_a_question_of_its_format(root: Root, tmp_path: Path) -> None:
+    done = root.cli("import", "auto", str(tmp_path / "nothing.json"))
+    assert (done.code, "No such file" in done.stderr, "format" in done.stderr) == (5, True, False)

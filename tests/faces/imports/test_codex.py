@@ -111,7 +111,8 @@ REFUSED = {
     "FREQ=HOURLY;INTERVAL=12;BYHOUR=9": "never comes due",
     "DTSTART:20260101T000000Z": "is not a recurrence rule",
     "BYHOUR=9": "no FREQ",
-    "": "is not a recurrence rule",
+    "": "it has no rule",
+    "FREQ=WEEKLY;INTERVAL=2;WKST=XX;BYDAY=MO;BYHOUR=1;BYMINUTE=0": "WKST=XX",
 }
 
 

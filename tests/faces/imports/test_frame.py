@@ -53,10 +53,11 @@ def test_ids_that_differ_by_case_are_two_jobs_and_an_id_given_twice_is_one(root:
     [
         ('{"tasks": [{"id": "a", "cron": "0 8 * * *", "pro', (1, 46), "it is not JSON"),
         ('{"tasks": [\n  {"id": "a"},\n', (3, 1), "ends in the middle"),
+        ("\n", (1, 1), "it is empty"),
         ("[" * 100_000, (1, 1), "nested too deeply"),
         ('{"tasks": [{"id": "a",}]}', (1, 23), "it is not JSON"),
     ],
-    ids=["in a text", "in a list", "deep", "a comma too many"],
+    ids=["in a text", "in a list", "empty", "deep", "a comma too many"],
 )
 def test_json_that_is_cut_off_or_broken_is_told_with_its_place(
     root: Root, tmp_path: Path, text: str, place: tuple[int, int], why: str
@@ -99,6 +100,7 @@ def test_a_prompt_of_a_megabyte_is_left_out_and_no_other(root: Root, tmp_path: P
 @pytest.mark.parametrize(
     "task",
     [
+        {"id": f"sk-ant-{'hunter2' * 4}"},
         {"prompt": f"Use sk-ant-{'hunter2' * 4} to log in."},
         {"prompt": "export API_TOKEN=hunter2hunter2 first."},
         {"prompt": "git clone https://you:hunter2hunter2@example.com/x.git"},
@@ -108,7 +110,17 @@ def test_a_prompt_of_a_megabyte_is_left_out_and_no_other(root: Root, tmp_path: P
         {"model": "xoxb-hunter2hunter2"},
         {"description": "the PASSWORD=hunter2hunter2"},
     ],
-    ids=["an API key", "assigned", "in a URL", "a private key", "a folder", "a name", "a model", "a description"],
+    ids=[
+        "an id",
+        "an API key",
+        "assigned",
+        "in a URL",
+        "a private key",
+        "a folder",
+        "a name",
+        "a model",
+        "a description",
+    ],
 )
 def test_a_secret_is_never_written_and_it_is_told_where_to_put_it(
     root: Root, tmp_path: Path, task: dict[str, Any]
@@ -116,7 +128,8 @@ def test_a_secret_is_never_written_and_it_is_told_where_to_put_it(
     done = root.cli("import", "claude", listed(tmp_path, task, {}), "--json")
     assert [each["id"] for each in done.json["jobs"]] == ["t2"]
     (problem,) = [each for each in done.json["problems"] if each["severity"] == "error"]
-    assert (problem["code"], "env_from of runners.agent" in problem["hint"]) == ("import.secret", True)
+    place = "another id" if "id" in task else "env_from of runners.agent"
+    assert (problem["code"], place in problem["hint"]) == ("import.secret", True)
     assert not any(b"hunter2" in data or b"sk-ant" in data for data in contents(root.path).values())
     assert "hunter2" not in done.stdout
     assert "hunter2" not in done.stderr
@@ -258,3 +271,22 @@ def test_a_folder_without_jobs_and_a_file_that_is_not_there_are_told(root: Root,
     assert root.cli("import", "claude", str(tmp_path / "empty")).code == 2
     gone = root.cli("import", "claude", str(tmp_path / "nothing.json"))
     assert (gone.code, "No such file" in gone.stderr) == (5, True)
+
+
+def test_a_hint_says_which_of_several_fields_it_is_about(root: Root, tmp_path: Path) -> None:
+    task = {"permissionMode": "plan", "approvedPermissions": ["Bash"], "useWorktree": True, "other": 1}
+    told = str(root.json("import", "claude", listed(tmp_path, task))["problems"])
+    allow = "permissionMode, approvedPermissions: allow the tools in the runner's command"
+    assert f"{allow}; useWorktree: for a new worktree" in told
+    told = str(root.json("import", "claude", listed(tmp_path, {"permissionMode": "plan"}))["problems"])
+    assert "permissionMode: " not in told
+
+
+def test_a_different_job_with_the_id_of_an_imported_one_is_told_with_what_to_do(root: Root, tmp_path: Path) -> None:
+    root.json("import", "claude", listed(tmp_path, {"id": "same"}))
+    (tmp_path / "automation.toml").write_text('id = "same"\nprompt = "Go."\nrrule = "FREQ=MINUTELY"\n')
+    other = root.json("import", "codex", str(tmp_path / "automation.toml"))
+    (kept,) = [each for each in other["problems"] if each["code"] == "import.kept"]
+    assert ("exists with other content" in kept["message"], "--prefix" in kept["hint"]) == (True, True)
+    assert other["written"] == []
+    assert root.json("import", "codex", str(tmp_path / "automation.toml"), "--prefix", "codex-")["written"]

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
+import pytest
 from croniter import croniter
 
 from tests.faces.conftest import Root
@@ -91,3 +92,22 @@ def test_a_channel_of_the_same_name_gets_the_results(root: Root, tmp_path: Path)
     text = (root.path / found["jobs"][0]["file"]).read_text()
     assert "deliver: [telegram-42]\n" in text
     assert problems_of(found, "j2: ") == [("delivery", "warning")]
+
+
+@pytest.mark.parametrize(
+    ("expr", "times", "done", "why"),
+    [
+        ("0 0 30 2 *", 5, 1, "never"),
+        ("0 0 L * *", 5, 1, "'L' is not crontab(5)"),
+        ("0 0 1 * *", 5, 9, "it has no runs left"),
+        ("0 0 1 * *", 5000, 9, "it has 4991 runs left"),
+    ],
+)
+def test_a_last_run_that_cannot_be_computed_is_told_by_its_reason(
+    root: Root, tmp_path: Path, expr: str, times: int, done: int, why: str
+) -> None:
+    job = {"id": "a1b2c3d4e5f6", "prompt": "Go.", "schedule": {"kind": "cron", "expr": expr}}
+    job |= {"repeat": {"times": times, "completed": done}, "created_at": "2026-12-03T07:00:00Z"}
+    (tmp_path / "jobs.json").write_text(json.dumps({"jobs": [job]}))
+    (problem,) = root.cli("import", "hermes", str(tmp_path), "--json").json["problems"]
+    assert (why in problem["message"], "index" in problem["message"]) == (True, False), problem["message"]

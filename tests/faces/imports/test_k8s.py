@@ -70,6 +70,11 @@ def test_a_zone_in_the_schedule_counts(root: Root, tmp_path: Path) -> None:
     assert fires_of(root, "a", START) == either_day_cron("0 5 * * *", "Asia/Tokyo", START)
 
 
+def test_a_step_of_one_is_any_day_as_kubernetes_has_it(root: Root, tmp_path: Path) -> None:
+    root.json("import", "k8s", manifest(tmp_path, schedule="0 5 */1 * 3", timeZone="UTC"))
+    assert fires_of(root, "a", START) == either_day_cron("0 5 * * 3", "UTC", START)
+
+
 @pytest.mark.parametrize(
     ("more", "code"),
     [

@@ -190,3 +190,9 @@ def test_spans_of_time(text: str, seconds: float | None) -> None:
 
 def test_the_items_of_a_value_are_without_their_quotes() -> None:
     assert words_of("\"A=b c\" 'D=e' F='g h'", {}) == ["A=b c", "D=e", "F=g h"]
+
+
+def test_a_file_without_a_timer_is_told_as_one(root: Root, tmp_path: Path) -> None:
+    units(tmp_path)
+    done = root.cli("import", "systemd", str(tmp_path / "a.service"))
+    assert (done.code, "it has no [Timer] section" in done.stderr) == (1, True)

@@ -53,7 +53,7 @@ def _values(text: str) -> dict[str, Any]:
 def _read(reading: Reading, file: SourceFile) -> Iterator[Brought | Problem]:
     text = file.text
     found = Record(_values(text), zone=reading.zone)
-    job_id = found.text("id") or file.path.parent.name
+    job_id = found.text("id") or file.path.parent.name or "automation"  # which standard input leaves without a folder
     version, kind = found.count("version"), found.text("kind") or "cron"
 
     def left_out(code: str, name: str, why: str, hint: str = "") -> Problem:

@@ -32,7 +32,7 @@ _SECOND = timedelta(seconds=1)
 
 def _tell(file: SourceFile) -> str | None:
     found = _KIND.search(file.text)
-    return None if found is None else f"line {file.text.count(chr(10), 0, found.end()) + 1} is the kind CronJob"
+    return None if found is None else f"line {file.text.count(chr(10), 0, found.end()) + 1} says kind: CronJob"
 
 
 def _gather(source: Source, reading: Reading, files: Sequence[SourceFile]) -> Gathered:

@@ -67,6 +67,8 @@ def _job(
     if at:
         wanted = wanted.replace("%i", instance).replace("%p", prefix)
     try:
+        if not any(key.startswith("Timer.") for key in timer.values):
+            raise LeftOutError("unit", "it has no [Timer] section", "give the file NAME.timer, or its folder")
         if not wanted.endswith(".service") or "/" in wanted:
             raise LeftOutError("task", f"it starts {wanted}, which is no service")
         if at and not instance:
