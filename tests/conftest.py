@@ -31,11 +31,13 @@ def pytest_configure() -> None:
         os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY))
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The tests of a file share a worker where they share a browser and a daemon, or take a millisecond each."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """The tests of a file share a worker where they share a browser, a daemon or a server, or take a millisecond."""
+    if not config.pluginmanager.hasplugin("xdist"):
+        return
     for item in items:
         path = item.path.relative_to(TESTS)
-        if path.parts[0] in ("browser", "core"):
+        if path.parts[0] in ("browser", "core", "temporal"):
             item.add_marker(pytest.mark.xdist_group(path.as_posix()))
 
 

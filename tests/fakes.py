@@ -58,6 +58,8 @@ class NotedEngine(LocalEngine):
         self.replaced: list[str] = []
         self.hastened: list[list[Run]] = []
 
+    max_out = 1_000_000
+
     @property
     def places(self) -> int:
         return self.max_running

@@ -51,6 +51,7 @@ GROUPS: Mapping[str, Mapping[str, tuple[str, str]]] = {
     "Operate": {
         "serve": ("serve", "Watch the files, sync changes, and run due jobs."),
         "web": ("serve", "Serve the API and the pages as a process of its own."),
+        "worker": ("worker", "Run jobs from the queues of a Temporal server."),
         "doctor": ("serve", "Check everything that jobs need in order to run."),
         "channels": ("channels", "List the channels of scheduler.yaml, or test one."),
         "backup": ("backup", "Copy the database to a new file, and verify the copy."),

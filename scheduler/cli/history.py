@@ -37,7 +37,6 @@ from scheduler.service.history import (
     audit,
     explain_run_of,
     explain_slots,
-    follow_output,
     history,
     output,
     present_task,
@@ -82,7 +81,7 @@ def history_command(
     if not found["runs"]:
         say(given, "no such runs" if since or failed or status else "no runs yet")
         return
-    costs = any(run["cost"] for run in found["runs"])
+    costs, hosts = any(run["cost"] for run in found["runs"]), any(run["host"] for run in found["runs"])
     render.print_table(
         (
             "RUN",
@@ -92,6 +91,7 @@ def history_command(
             "STARTED",
             "TOOK",
             *(("COST",) if costs else ()),
+            *(("HOST",) if hosts else ()),
             "TASK",
             "COMMIT",
             "RESULT",
@@ -105,6 +105,7 @@ def history_command(
                 render.local_time(run["started_at"] or run["fire_time"] or run["requested_at"]),
                 render.duration(run["duration_ms"]) if run["slots"] == 1 else f"{run['slots']} slots",
                 *((render.cost(run["cost"]),) if costs else ()),
+                *((run["host"] or "-",) if hosts else ()),
                 render.short_hash(run["task_sha256"]),
                 render.revision_text(run),
                 _outcome(run),
@@ -112,7 +113,7 @@ def history_command(
             for run in found["runs"]
         ],
         flexible="RESULT",
-        optional=("COMMIT", "TASK", "TOOK", "REASON", "TRIGGER", "COST"),  # RESULT says the reason too
+        optional=("COMMIT", "TASK", "TOOK", "REASON", "TRIGGER", "COST", "HOST"),  # RESULT says the reason too
         least=16,
     )
     if found["more"]:
@@ -204,8 +205,9 @@ def _print_window(given: Globals, found: ExplainWindowJson) -> None:
 @click.argument("run", metavar="RUN|JOB", type=RunType())
 @click.option("--follow", is_flag=True, help="Keep printing until the run ends.")
 @click.option("--answer", is_flag=True, help="Print only the agent's answer: at most 64 KiB.")
+@click.option("--full", is_flag=True, help="Fetch all that the host of a worker has kept.")
 @global_options
-def output_command(given: Globals, run: str, follow: bool, answer: bool) -> None:
+def output_command(given: Globals, run: str, follow: bool, answer: bool, full: bool) -> None:
     """Print what a run wrote to stdout and stderr.
 
     For a job: what its newest run wrote. A file or pipe gets the exact bytes; a terminal gets no control sequences,
@@ -215,6 +217,9 @@ def output_command(given: Globals, run: str, follow: bool, answer: bool) -> None
     if follow and (given.as_json or answer):
         other = "--json" if given.as_json else "--answer"
         raise UsageError(f"--follow and {other} cannot be combined", hint="leave one of them out")
+    if full and (follow or answer):
+        other = "--follow" if follow else "--answer"
+        raise UsageError(f"--full and {other} cannot be combined", hint="leave one of them out")
     if ":" not in run:
         run = run_to_read(root, run, prefix=given.prefix).id
         if sys.stderr.isatty():
@@ -225,6 +230,8 @@ def output_command(given: Globals, run: str, follow: bool, answer: bool) -> None
             render.write_bytes(sys.stdout, f"{text.rstrip()}\n".encode())
         return
     if follow:
+        from scheduler.service.follow import follow_output
+
         screens = {sys.stdout: render.ForScreen(), sys.stderr: render.ForScreen()}
         for stream, data in follow_output(root, run, prefix=given.prefix):
             file = sys.stdout if stream == "stdout" else sys.stderr
@@ -233,6 +240,10 @@ def output_command(given: Globals, run: str, follow: bool, answer: bool) -> None
             render.write_bytes(file, b"", screen, final=True)
         return
     found, stdout, stderr = output(root, run, prefix=given.prefix)
+    if full and found.host is not None:
+        from scheduler.service.away import full_output
+
+        stdout, stderr = full_output(root, found)
     if given.as_json:
         texts = {"stdout": stdout.decode(errors="replace"), "stderr": stderr.decode(errors="replace")}
         render.print_json({"run_id": found.id, **texts, "truncated": found.truncated, "result": found.result})

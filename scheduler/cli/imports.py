@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -34,11 +33,13 @@ from scheduler.core.values.texts import counted, json_text, listed, names
 if TYPE_CHECKING:
     from scheduler.core.changes import ImportJson
 
+KINDS = ("auto", "claude", "codex", "crontab", "export", "hermes", "k8s", "openclaw", "phantom", "systemd")
+_MOST_NAMED = 3  # files of one format
 _CRONTAB_ONLY = "applies only to a crontab"
 
 
 @cli.command("import")
-@click.argument("kind", type=OneOf(["crontab", "phantom", "export"]))
+@click.argument("kind", type=OneOf(KINDS))
 @click.argument("source", type=FileType())
 @click.option("--to", metavar="DIR", help="Folder for the job files, relative to the root (default: jobs/imported).")
 @click.option(
@@ -52,7 +53,7 @@ _CRONTAB_ONLY = "applies only to a crontab"
     "--system/--no-system", default=None, help="Expect a crontab with or without a user on each line (default: detect)."
 )
 @click.option("--user", metavar="NAME", help="Import this user's lines of a system crontab (default: yours).")
-@click.option("--prefix", metavar="P", help="Start each id with P (crontab only).")
+@click.option("--prefix", metavar="P", help="Start each id with P (not for Phantom or an export).")
 @click.option("--paused", is_flag=True, help="Pause the new jobs until `scheduler resume`.")
 @click.option("--no-sync", is_flag=True, help="Only write the files, so that you can change ids before the sync.")
 @click.option("--dry-run", is_flag=True, help="Show the ids and files; write nothing.")
@@ -73,22 +74,17 @@ def import_command(
 ) -> None:
     """Import jobs, with their history if the source has it.
 
-    SOURCE is a file; - is standard input, as in `crontab -l | scheduler import crontab -`. Overwrites nothing; a
-    second import of the same source changes nothing.
+    The first argument says which scheduler SOURCE is from; `auto` tells it from the contents. SOURCE is a file, a
+    folder, or - for standard input. Overwrites nothing; a second import changes nothing. Lists what it cannot import.
     """
-    from scheduler.service.imports.importing import (
-        MOST_BYTES,
-        Options,
-        import_crontab,
-        import_export,
-        import_phantom,
-        read_source_file,
-    )
+    from scheduler.service.imports.importing import import_export, import_source, read_source_file
+    from scheduler.service.imports.options import Options
 
-    if kind != "crontab":
-        for name, value in (("--system", system), ("--user", user), ("--prefix", prefix)):
-            if value is not None:
-                raise UsageError(f"{name} {_CRONTAB_ONLY}")
+    for name, value in (("--system", system), ("--user", user)):
+        if value is not None and kind not in ("auto", "crontab"):
+            raise UsageError(f"{name} {_CRONTAB_ONLY}")
+    if prefix is not None and kind in ("export", "phantom"):
+        raise UsageError("--prefix does not apply here: the jobs keep their ids")
     if paused and no_sync:
         raise UsageError(
             "--paused and --no-sync cannot be combined: a pause needs the final id of the job",
@@ -110,15 +106,13 @@ def import_command(
         sync=not no_sync,
         dry_run=dry_run,
     )
-    if kind == "phantom":
-        if source == "-":
-            raise UsageError("a database cannot be read from standard input", hint="give its file")
+    if kind == "export":
+        data = read_source_file(source, sys.stdin.buffer)
         with whole():
-            found = import_phantom(root, Path(source), options)
+            found = import_export(root, data, source, options)
     else:
-        data = read_source_file(source, sys.stdin.buffer, most=MOST_BYTES if kind == "crontab" else -1)
         with whole():
-            found = (import_crontab if kind == "crontab" else import_export)(root, data, source, options)
+            found = import_source(root, kind, source, sys.stdin.buffer, options)
     _print(given, found, kind, only_files=no_sync)
 
 
@@ -139,6 +133,7 @@ def _print(given: Globals, found: ImportJson, kind: str, *, only_files: bool) ->
         "left_out": "left out",
         "archived": "archived",
     }
+    _say_what_was_found(given, found)
     for job in found["jobs"]:
         more = " with its counters and history" if job["history"] == "carried" else ""
         name = f" ({job['name']})" if job["name"] and job["name"] != job["id"] else ""
@@ -168,22 +163,39 @@ def _print(given: Globals, found: ImportJson, kind: str, *, only_files: bool) ->
     end(code)
 
 
+def _say_what_was_found(given: Globals, found: ImportJson) -> None:
+    """Say of which format the files are that `auto` has found, and how that is known; of many, of the first ones."""
+    formats: dict[str, list[str]] = {}
+    for each in found["found"]:
+        formats.setdefault(each["format"], []).append(f"{each['path']} ({each['why']})")
+    for name, files in formats.items():
+        more = len(files) - _MOST_NAMED
+        told = [*files[:_MOST_NAMED], *([f"and {counted(more, 'more file', 'more files')}"] if more > 0 else [])]
+        say(given, "\n  ".join([f"{name}:", *map(render.clean, told)]))
+
+
 def _say_what_is_next(given: Globals, found: ImportJson, kind: str) -> None:
     """Explain how to prevent a job from running twice, here and at its source."""
     new = [job["id"] for job in found["jobs"] if job["files"] == "written"]
     if not new or found["applied"] != "now" or kind == "export":
         return
-    where, away = ("the crontab", "remove its lines (`crontab -e`)") if kind == "crontab" else ("Phantom", "stop it")
+    from scheduler.service.imports.source import source_of
+
+    kinds = list(dict.fromkeys(each["format"] for each in found["found"])) or [kind]
+    first = source_of(kinds[0])
+    where, away = (first.called, first.stop) if len(kinds) == 1 else ("their old schedulers", "stop them there")
+    runs = "runs" if len(kinds) == 1 else "run"
     if found["paused"]:
-        say(given, f"these jobs are paused, and {where} still runs them: {away}, then:")
+        say(given, f"these jobs are paused, and {where} still {runs} them: {away}, then:")
         say(given, f"  scheduler resume {' '.join(found['paused'])}")
     elif found["live"]:
         say(
-            given, f"a daemon fires these jobs now, and {where} still runs them, too: {away}, or pause them until then:"
+            given,
+            f"a daemon fires these jobs now, and {where} still {runs} them, too: {away}, or pause them until then:",
         )
         say(given, f"  scheduler pause {' '.join(new)}")
     else:
-        say(given, f"{where} still runs these jobs: {away} before you start `scheduler serve`")
+        say(given, f"{where} still {runs} these jobs: {away} before you start `scheduler serve`")
 
 
 @cli.command("export")

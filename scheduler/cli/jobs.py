@@ -136,6 +136,7 @@ def show_command(given: Globals, job: str) -> None:
         "model": about["model"],
         "args": shlex.join(about["args"]) if about["args"] else None,
         "workdir": about["workdir"],
+        "task queue": about["task_queue"],
         "timeout": render.duration(about["timeout_ms"]),
         "check": _check_text(about["check"]) if about["check"] else None,
         "env": ", ".join(f"{name}={value}" for name, value in about["env"].items()),
@@ -146,7 +147,7 @@ def show_command(given: Globals, job: str) -> None:
         else None,
         "runs": f"{about['run_count']}, {errors_in_a_row(about['consecutive_errors'])}",
         "running": ", ".join(f"{run['id']} ({run['status']})" for run in about["running"]),
-        "last run": f"{about['last_run_status']} at {render.local_time(about['last_run_at'])}"
+        "last run": f"{about['last_run_status'] or 'ran'} at {render.local_time(about['last_run_at'])}"
         if about["last_run_at"]
         else None,
         "last error": render.first_line(about["last_run_error"]),
@@ -278,7 +279,7 @@ def _last_text(job: JobRowJson, now: datetime) -> str:
     skipped = job["last_skip_at"]
     if skipped and is_fault(job["last_skip_reason"]) and skipped > (job["last_run_at"] or ""):
         return f"skipped: {job['last_skip_reason']} {render.ago(skipped, now)}"
-    return f"{job['last_run_status']} {render.ago(job['last_run_at'], now)}" if job["last_run_at"] else "-"
+    return f"{job['last_run_status'] or 'ran'} {render.ago(job['last_run_at'], now)}" if job["last_run_at"] else "-"
 
 
 def _next_text(job: JobRowJson, now: datetime) -> str:

@@ -209,6 +209,8 @@ def _print_dry_run(given: Globals, found: DryRunJson) -> None:
         return
     for name in ("argv", "cwd", "input"):
         click.echo(f"{name:<12} {render.value_text(found[name])}")
+    if found["task_queue"]:
+        click.echo(f"{'task queue':<12} {found['task_queue']}")
     click.echo(f"{'environment':<12} {' '.join(found['env'])}")
     if check := found["check"]:
         says = check["fault"] or render.value_text(check["argv"])

@@ -36,6 +36,9 @@ def print_run(given: Globals, found: ShowRunJson) -> None:
         "finished": times.get("finished_at"),
         "took": render.duration(run["duration_ms"]) if run["duration_ms"] is not None else None,
         "next try": times.get("retry_at"),
+        "engine": None if run["engine"] == "local" else f"{run['engine']}, queue {run['task_queue']}",
+        "host": run["host"],
+        "elsewhere": _elsewhere_text(run),
         "task": f"{run['source_path']}, {render.short_hash(run['task_sha256'])}" if run["task_sha256"] else None,
         "check": f"printed {render.short_hash(run['check_sha256'])}, added to the text"
         if run["check_sha256"]
@@ -65,7 +68,8 @@ def print_run(given: Globals, found: ShowRunJson) -> None:
         ended = attempt["status"] + (f"/{attempt['reason']}" if attempt["reason"] else "")
         code = "" if attempt["exit_code"] is None else f", exit code {attempt['exit_code']}"
         when = render.local_time(attempt["started_at"])
-        render.print_fields({"attempts" if i == 0 else "": f"{attempt['n']}: {ended}{code}, {when}"})
+        host = f", on {attempt['host']}" if attempt["host"] else ""
+        render.print_fields({"attempts" if i == 0 else "": f"{attempt['n']}: {ended}{code}, {when}{host}"})
     if run["result_format"] not in (None, "text"):
         answer = (run["result"] or "").strip().splitlines()
         _print_lines("answer", [*answer[:_ANSWER_LINES], *(["…"] if len(answer) > _ANSWER_LINES else [])])
@@ -93,6 +97,15 @@ def _model_text(run: RunJson) -> str | None:
     if run["other_model"]:
         return f"{served}, but {asked} was asked for"
     return served
+
+
+def _elsewhere_text(run: RunJson) -> str | None:
+    """How a slot that another control plane serves ended there."""
+    found = run["elsewhere"]
+    if found is None:
+        return None
+    host = f" on {found['host']}" if found["host"] else ""
+    return f"{found['status'] or 'not over yet'}{host}, by database {found['database'][:12]}"
 
 
 def _run_commit(run: RunJson) -> str:

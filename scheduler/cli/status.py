@@ -144,7 +144,10 @@ def _jobs_text(found: StatusJson) -> str:
 def _running_row(run: StatusRunJson, now: datetime) -> tuple[str, str]:
     took = render.lasting(run["started_at"], now) if run["started_at"] else "starting"
     attempt = f", attempt {run['attempt']}" if run["attempt"] > 1 else ""
-    return run["id"], f"{took}, {trigger_words(run['trigger'], run['requested_by'])}{attempt}"
+    where = f", on {run['host']}" if run["host"] else ""
+    if run["task_queue"] and not run["started_at"]:
+        took = f"waits for a worker of queue {run['task_queue']}"
+    return run["id"], f"{took}, {trigger_words(run['trigger'], run['requested_by'])}{attempt}{where}"
 
 
 def _queued_row(run: StatusRunJson, now: datetime) -> tuple[str, str]:

@@ -90,7 +90,7 @@ def now_lines(found: NowJson, now: datetime, *, coloured: bool = False) -> Itera
         name: sum(int(str(each[name])) for each in found["ribbon"]["parts"])
         for name in ("failed", "succeeded", "other", "skipped", "coming")
     }
-    yield _line("", hours_in_words(sums, len(found["ribbon"]["running"])))
+    yield _line("", hours_in_words(sums, len(found["ribbon"]["running"]), found["ribbon"]["often"]))
     running = [
         f"{each['id']}  {render.lasting(min(each['started_at'], status['at']), now)}"
         + ("" if each["usual_ms"] is None else f", usually {render.duration(each['usual_ms'])}")

@@ -124,6 +124,7 @@ class SpecJson(TypedDict):
     model: str | None
     args: list[str]
     workdir: str | None
+    task_queue: str | None
     check: dict[str, Any] | None
     expect: dict[str, Any] | None
     budget: BudgetJson | None
@@ -240,6 +241,17 @@ class AttemptJson(TypedDict):
     end_class: str | None
     cost: CostJson | None
     tokens: TokensJson | None
+    host: str | None  # of a worker; None for this machine
+
+
+class ElsewhereJson(TypedDict):
+    """How a slot ends that another control plane serves."""
+
+    database: str
+    status: str | None
+    reason: str | None
+    finished_at: Instant | None
+    host: str | None
 
 
 class RunnerFileJson(TypedDict):
@@ -379,6 +391,11 @@ class RunJson(RevisionJson):
     cost_usd: float | None  # the amount, if its currency is USD
     tokens: TokensJson | None
     reserved: ReservationJson | None  # None without a budget
+    engine: str  # local, temporal
+    task_queue: str | None  # None for the local engine
+    handle: str | None  # what the engine calls its last try
+    host: str | None  # of the worker of its last try; None for this machine
+    elsewhere: ElsewhereJson | None  # only if another control plane serves its slot
     model: str | None  # served, or else asked for
     model_asked: str | None
     model_served: str | None
@@ -440,6 +457,7 @@ class DryRunJson(TypedDict):
     cwd: str
     env: list[str]
     input: str
+    task_queue: str | None  # of the workers that would get it: they look for the program; None for this machine
     task_sha256: str
     task: str
     check: DryCheckJson | None
@@ -556,6 +574,8 @@ class StatusRunJson(GoingJson):
     fire_time: Instant | None
     retry_at: Instant | None
     attempt: int  # 0: none has begun
+    task_queue: str | None  # of the workers that may take it, or have; None for this machine
+    host: str | None  # of the worker that has it
 
 
 class ChangeSinceJson(TypedDict):

@@ -159,6 +159,12 @@ class ImportedRunnerJson(TypedDict):
     jobs: list[str]  # the imported ones that it runs
 
 
+class ImportedSourceJson(TypedDict):
+    path: str
+    format: str
+    why: str  # how the format was told
+
+
 class ImportedAgentsJson(TypedDict):
     verbs: list[str]
     jobs: list[str]  # the imported ones that agents may change
@@ -168,6 +174,7 @@ class ImportJson(TypedDict):
     source: str
     jobs: list[ImportedJobJson]
     written: list[str]
+    found: list[ImportedSourceJson]  # of `import auto`
     runners: list[ImportedRunnerJson]
     agents: ImportedAgentsJson | None
     problems: list[ProblemJson]

@@ -39,6 +39,7 @@ RibbonJson = TypedDict(
         "parts": list[PartOfDayJson],
         "running": list[OnRibbonJson],
         "more_coming": bool,  # than are counted: of some jobs, only the first fires are
+        "often": int,  # jobs that fire every five minutes or more often: none of their fires to come are counted
     },
 )
 
@@ -61,6 +62,7 @@ class ChangedJson(TypedDict):
 
 class NowJson(TypedDict):
     status: StatusJson
+    timezone: str  # of the root
     counts: dict[str, int]  # jobs by the outcome of their latest run, or by what keeps them from running
     ribbon: RibbonJson
     spent: list[SpentTodayJson]

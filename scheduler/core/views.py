@@ -223,6 +223,7 @@ def run_json(run: Run, deliveries: Sequence[answers.DeliveryJson] = ()) -> answe
     found["attempts"] = [{**each.to_json(), "cost": cost_json(each.cost)} for each in run.attempts]
     found |= _agent_json(run)
     found["task_of"] = None if run.task_of is None else f"{run.job_id}:{run.task_of}"
+    found["host"] = run.host
     return cast("answers.RunJson", {**found, "deliveries": list(deliveries)})
 
 
@@ -427,7 +428,7 @@ def widens_root(field: str) -> bool:
         or (
             first == "defaults"
             and rest.split(".")[0]
-            in ("runner", "env", "timeout", "model", "args", "workdir", "budget", "deliver", "ping")
+            in ("runner", "env", "timeout", "model", "args", "workdir", "task_queue", "budget", "deliver", "ping")
         )
     )
 

@@ -304,7 +304,14 @@ class Clockwork:
         claim = Claimed()
         if rest:
             claim = claims.claim_due(
-                sql, rest, seen=seen.ticket, owner=self.owner, max_running=engine.places, now=seen.now, paced=seen.paced
+                sql,
+                rest,
+                seen=seen.ticket,
+                owner=self.owner,
+                max_running=engine.places,
+                max_out=engine.max_out,
+                now=seen.now,
+                paced=seen.paced,
             )
             engine.begin(sql, claim.runs)
         return claim, begun

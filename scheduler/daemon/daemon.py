@@ -20,7 +20,7 @@ from scheduler.core.due.events import BENIGN
 from scheduler.core.values.access import AccessSettings
 from scheduler.core.values.facts import Job
 from scheduler.core.values.instants import instant
-from scheduler.core.values.problems import UnavailableError
+from scheduler.core.values.problems import SchedulerError, UnavailableError
 from scheduler.core.values.runs import Run, RunStatus
 from scheduler.core.values.texts import counted
 from scheduler.daemon.agenda import Agenda
@@ -32,12 +32,13 @@ from scheduler.daemon.requests import Requests
 from scheduler.daemon.resync import Resync
 from scheduler.daemon.sending import Sending
 from scheduler.daemon.systemd import Manager
+from scheduler.daemon.temporal import Temporal
 from scheduler.daemon.timekeeper import Timekeeper
 from scheduler.daemon.troubles import present_troubles
 from scheduler.daemon.web import Web
 from scheduler.delivery.alarms import Alarms
 from scheduler.git.tree import Commits
-from scheduler.ledger import lives, syncs
+from scheduler.ledger import handed, lives, syncs
 from scheduler.ledger.owners import Owner
 from scheduler.ledger.pool import Stores
 from scheduler.ledger.store import Store
@@ -64,6 +65,8 @@ from scheduler.run.local.attempts import Attempts
 from scheduler.run.local.cancel import GRACE as CANCEL_GRACE
 from scheduler.run.local.engine import LocalEngine
 from scheduler.run.local.recovery import LocalRecovery
+from scheduler.run.temporal.engine import TemporalEngine
+from scheduler.run.temporal.setup import engine_file, has_library, read_engine
 from scheduler.sync.passes import Passes
 from scheduler.sync.settle_copy import settle_copy
 from scheduler.sync.synced import Synced
@@ -150,6 +153,7 @@ class Daemon:
         self._told_at = self._tend_at = 0.0
         self.told_to_stop = False
         self._forced = False  # by a second signal
+        self._no_engine = ""  # why nothing can be handed over to workers
         self.ready = threading.Event()  # set after the first pass
         self._database_trouble = ""
         self._lost: set[str] = set()  # runs that end while the database is gone
@@ -158,7 +162,12 @@ class Daemon:
         cleanup.callback(reactor.close)
         self.agenda = Agenda(reactor, self._read_jobs)
         self.places = Places(
-            passes=self._passes, clock=clock, lend=stores.lend, environ=environ, changed=self.agenda.poke
+            passes=self._passes,
+            clock=clock,
+            lend=stores.lend,
+            environ=environ,
+            changed=self.agenda.poke,
+            no_engine=lambda: self._no_engine,
         )
         self.engine = LocalEngine(
             attempts=self._attempts,
@@ -174,7 +183,9 @@ class Daemon:
             back_at=self.places.back_at,
             known=self.agenda.get,
             gate=self.places.accounts,
+            leaves=lambda job_id: self.duties.leaves(self.agenda.get(job_id)),
         )
+        self.temporal = self._temporal(reactor)
         self.places.accounts.hasten, self.places.accounts.changed = self.engine.hasten, self.engine.hurry
         self.duties = Duties(
             place=place,
@@ -188,6 +199,9 @@ class Daemon:
             once=once,
             done=self._ended.append if once else None,
         )
+        if self.temporal is not None:
+            self.duties.follow = self.temporal.engine.begin
+            reactor.call(self.temporal.engine.turns)
         self.clockwork = Clockwork(
             clock=clock,
             owner=owner.id,
@@ -230,6 +244,9 @@ class Daemon:
         web = None if listen is None else Web(place=place, address=listen, access=lets_in, environ=environ)
         self._loops += [] if web is None else [web.loop]
         self._loops += [] if self.follower is None else [self.follower.loop]
+        if self.temporal is not None:
+            self._loops.append(self.temporal.loop)
+            cleanup.callback(self.temporal.close)
         cleanup.callback(self.resync.stop)
         cleanup.callback(self.lookups.stop)
         cleanup.callback(self.sending.close)
@@ -258,6 +275,8 @@ class Daemon:
     def _serve_once(self) -> int:
         """Return the number of runs that did not succeed. Later retries are left to the next daemon."""
         self.duties.beat(self._store)
+        if self.temporal is not None:
+            self.temporal.start()
         self._timekeeper.wait(lambda: self.told_to_stop)
         self.clockwork.repair_clock(self._store)
         self.engine.release(self.clock.now())
@@ -385,7 +404,39 @@ class Daemon:
             passes=self._passes,
             owner=self.owner.id,
             lost=self.places.lost,
+            no_engine=lambda _: self._no_engine,
         )
+
+    def _temporal(self, reactor: Reactor) -> Temporal | None:
+        """The engine for workers, if this host has one."""
+        try:
+            settings = read_engine(self.place)
+        except SchedulerError as error:
+            self._no_engine = str(error)
+            _log.error("engine_refused", "its jobs wait", error=str(error), hint=error.hint)
+            return None
+        if settings is None:
+            self._no_engine = f"write {engine_file(self.place)} and restart the daemon"
+            return None
+        if not has_library():
+            self._no_engine = "install gitops-scheduler[temporal] and restart the daemon"
+            _log.error("engine_refused", "its jobs wait", error="the library is missing", hint=self._no_engine)
+            return None
+        self._no_engine = ""
+        database = self._store.read(handed.database_id)
+        engine = TemporalEngine(
+            place=self.place,
+            lend=self.stores.lend,
+            clock=self.clock,
+            reactor=reactor,
+            root_id=settings.root_id or database,
+            home=self.engine.came_home,
+            max_out=settings.max_out,
+            lost_after=settings.lost_after,
+            heartbeat=settings.heartbeat,
+        )
+        self.engine.away.workers = engine
+        return Temporal(place=self.place, environ=self.environ, engine=engine, reactor=reactor, database=database)
 
     def _read_jobs(self, job_ids: Sequence[str]) -> Mapping[str, Job]:
         with self.stores.lend() as store:

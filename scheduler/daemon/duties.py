@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import socket
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from fnmatch import fnmatchcase
 
 from scheduler.core.due.waiting import Done
+from scheduler.core.formats.queues import queue_named
 from scheduler.core.values.facts import Job
 from scheduler.core.values.problems import UnavailableError
+from scheduler.core.values.runs import Run
 from scheduler.core.values.settings import Settings
+from scheduler.core.values.spec import HERE
 from scheduler.daemon.places import Places
 from scheduler.daemon.timekeeper import Timekeeper
 from scheduler.ledger import claims, lives
@@ -47,6 +51,8 @@ class Duties:
     observe: bool = False
     once: bool = False
     done: Done | None = None  # called for each run that has ended
+    follow: Callable[[Store], Sequence[Run]] = lambda _: ()  # what earlier daemons have handed over
+    away: frozenset[str] = frozenset()  # the runners whose jobs are for workers
     silent: str | None = None  # why nothing fires here; None: not known yet
     queue_taken: bool = False
     _beat_at: float = 0.0
@@ -66,6 +72,13 @@ class Duties:
         """The parked account of a job, and the run that probes it now. None if none does."""
         return None if self.places is None else self.places.accounts.probe_of(job)
 
+    def leaves(self, job: Job | None) -> bool:
+        """True if the runs of a job are for workers."""
+        if job is None:
+            return False
+        spec = job.file.spec
+        return spec.runner in self.away if spec.task_queue is None else spec.task_queue != HERE
+
     def unusable(self) -> str:
         """Why nothing may be claimed now. Empty if it may."""
         gone = self.stores.trouble()
@@ -77,6 +90,7 @@ class Duties:
     def may_fire(self, settings: Settings) -> bool:
         """True if these settings let this host fire."""
         self._set_places(settings.limits.max_running)
+        self.away = frozenset(name for name, each in settings.runners.items() if queue_named(None, each) is not None)
         silent = "--observe" if self.observe else _elsewhere(settings)
         if silent != self.silent:
             self._beat_at = 0.0
@@ -127,6 +141,7 @@ class Duties:
         """Take over the runs that an earlier daemon left waiting, once this one may fire."""
         if not self.silent and not self.queue_taken:
             self.queue_taken = True
+            self.engine.follow(self.follow(store), ended=self.done)
             self.engine.start(store.read(claims.queued), ended=self.done)
 
     def beat(self, store: Store, *, over: bool = False) -> None:

@@ -55,6 +55,7 @@ class Places:
     lend: Lend
     environ: Mapping[str, str]
     changed: Callable[[], None] = lambda: None  # called when one ends
+    no_engine: Callable[[], str] = lambda: ""  # why no run can be handed to workers; empty if it can
     steady_s: float = STEADY_S
 
     def __post_init__(self) -> None:
@@ -162,6 +163,8 @@ class Places:
                 runner = settings.runners.get(fault.name)
                 found = None if runner is None else next(unready(runner, place.root, self.environ), None)
                 return "" if found is None else found.message
+            case Cause.ENGINE:
+                return self.no_engine()
             case Cause.WORKDIR:
                 found = workdir_fault(fault.name, place.root, self.environ.get("HOME", ""))
                 return "" if found is None else found.message

@@ -19,6 +19,7 @@ from scheduler.machine.disks import lack_of_room
 from scheduler.machine.orphans import left_here
 from scheduler.root.settings import read_settings
 from scheduler.run.local.prepare import troubles
+from scheduler.run.temporal.engine import told_of_server
 
 if TYPE_CHECKING:
     from scheduler.daemon.daemon import Daemon
@@ -168,6 +169,7 @@ class Requests:
             "backup": daemon.nightly.trouble,
             "left": [[each.pid, str(each)] for each in left_here(daemon.engine.under_way)],
             "unwatched": resync.unwatched,
+            "engine": "" if daemon.temporal is None else told_of_server(daemon.temporal.engine),
             "few_files": daemon.duties.few_files(),
             "held": resync.held,
             "held_since": None if resync.held_since is None else instant(resync.held_since),

@@ -75,6 +75,15 @@ def resolve_revision(root: Path, name: str, *, bare: bool = False) -> str | None
         raise
 
 
+def is_first_commit(root: Path, name: str) -> bool:
+    """True if a name means a commit that has no parent."""
+    return (
+        bool(name)
+        and not name.startswith("-")
+        and [resolve_revision(root, f"{name}{each}^{{commit}}") is None for each in ("", "~1")] == [False, True]
+    )
+
+
 def find_commit(root: Path, name: str) -> str:
     """The commit that a name means. Raises: RefusedError if there is none."""
     need_repository(root)

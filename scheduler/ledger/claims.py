@@ -12,21 +12,23 @@ from scheduler.core.due.budgets import OVER
 from scheduler.core.due.checked import WANTS_CHECK
 from scheduler.core.due.policy import Active, Admission, admit
 from scheduler.core.due.waiting import OUTAGE
+from scheduler.core.formats.queues import queue_of
 from scheduler.core.values.budget import Reservation
 from scheduler.core.values.facts import Job
 from scheduler.core.values.problems import RefusedError
-from scheduler.core.values.runs import Run, RunStatus, Skip, Trigger
-from scheduler.core.values.spec import CatchUpPolicy, Concurrency
+from scheduler.core.values.runs import LOCAL, TEMPORAL, Run, RunStatus, Skip, Trigger
+from scheduler.core.values.spec import HERE, CatchUpPolicy, Concurrency
 from scheduler.ledger import told
 from scheduler.ledger.agents import reserved_columns
 from scheduler.ledger.budgets import Funds, Refused
 from scheduler.ledger.cursor import StaleError, move_cursor, next_number
-from scheduler.ledger.rows import ACTIVE, JOBS, find_runs, insert, stamp, the_run, to_job
+from scheduler.ledger.rows import ACTIVE, JOBS, find_runs, insert, stamp, the_run, to_job, to_settings
 from scheduler.ledger.skips import add_skip
 
 if TYPE_CHECKING:  # the file readers behind it would slow every command that only reads the database
     from scheduler.core.due.due import Due
 
+MOST_OUT = 1_000_000  # runs with workers, where nobody says how many may be there
 _LET_GO = "retention.runs in scheduler.yaml sets how many runs a history keeps, and with them their texts"
 
 
@@ -76,7 +78,8 @@ def claim_manual(
             f" {job.file.spec.concurrency.value}",
             hint=f"wait for it: `scheduler output {at} --follow`",
         )
-    running = _running_count(sql)
+    away = leaves(sql, job)
+    running = 0 if away else _running_count(sql)  # of workers, there are always more
     if running >= max_running and found.answer == "start":
         raise RefusedError(
             f"the limit of concurrent runs is reached: {running} are running, and limits.max_running is {max_running}",
@@ -98,6 +101,7 @@ def claim_manual(
         by=requested_by,
         reason=WANTS_CHECK if check else None,
         reserved=reserved,
+        away=away,
     )
     if task_of is not None:
         run = _pin(sql, run, task_of)
@@ -107,7 +111,15 @@ def claim_manual(
 
 
 def claim_due(
-    sql: Connection, dues: Sequence[Due], *, seen: int, owner: str, max_running: int, now: datetime, paced: bool = False
+    sql: Connection,
+    dues: Sequence[Due],
+    *,
+    seen: int,
+    owner: str,
+    max_running: int,
+    now: datetime,
+    paced: bool = False,
+    max_out: int = MOST_OUT,
 ) -> Claimed:
     """Claim all slots of one instant, before anything of them is read or started (F4).
 
@@ -116,6 +128,7 @@ def claim_due(
     paced: catch-up runs are to start a second apart.
     Of slots of one instant, jobs that have not run for longest come first; otherwise the same ones would find no
     capacity every time.
+    max_out: how many runs may be with workers at once.
     seen: the ticket at which `dues` were read. The runs are in the order of their slots.
     Raises: StaleError if a job has changed since, or somebody else has moved its cursor.
     """
@@ -124,6 +137,7 @@ def claim_due(
     replaced: list[str] = []
     need_seen(sql, seen)
     running, funds = max_running - free_places(sql, max_running, now), Funds(sql, now)
+    out: int | None = None  # with workers; not counted before it matters
     for due in in_turn(sql, dues):
         move_cursor(sql, due.job.id, seen=due.job.next_run_at, to=due.next_run_at)
         for skip in due.skips:
@@ -151,8 +165,15 @@ def claim_due(
                 continue
             gave_way += _give_way(sql, due.job.id, found.gives_way, now)
             replaced += [f"{due.job.id}:{n}" for n in found.replaced]
-            starts = found.answer == "start" and not late and running < max_running
-            running += starts
+            away = leaves(sql, due.job)
+            if away and out is None:
+                out = _running_count(sql, TEMPORAL)
+            room = out < max_out if away and out is not None else running < max_running
+            starts = found.answer == "start" and not late and room
+            if away and out is not None:
+                out += starts
+            else:
+                running += starts
             runs.append(
                 _insert_run(
                     sql,
@@ -163,6 +184,7 @@ def claim_due(
                     now=now,
                     reason=OUTAGE if late and paced else None,
                     reserved=reserved,
+                    away=away,
                 )
             )
     return Claimed(runs=tuple(runs), gave_way=tuple(gave_way), replaced=tuple(replaced))
@@ -181,8 +203,11 @@ def need_seen(sql: Connection, seen: int) -> None:
 
 
 def free_places(sql: Connection, max_running: int, now: datetime) -> int:
-    """How many runs may start at once. None while one waits, since nobody overtakes waiting runs."""
-    waiting = f"SELECT 1 FROM runs WHERE {ACTIVE} AND status = 'queued' AND coalesce(retry_at, '') <= ? LIMIT 1"
+    """How many runs may start here at once. None while one waits, since nobody overtakes waiting runs."""
+    waiting = (
+        f"SELECT 1 FROM runs WHERE {ACTIVE} AND status = 'queued' AND coalesce(retry_at, '') <= ? AND engine = 'local'"
+        " LIMIT 1"
+    )
     if sql.execute(waiting, (stamp(now),)).fetchone() is not None:
         return 0
     return max(0, max_running - _running_count(sql))
@@ -218,6 +243,7 @@ def _insert_run(
     by: str | None = None,
     reason: str | None = None,
     reserved: Reservation | None = None,
+    away: bool = False,
 ) -> Run:
     """Insert a run that has capacity (owner), or waits for it."""
     columns: dict[str, Any] = {
@@ -231,6 +257,7 @@ def _insert_run(
         "requested_at": now,
         "requested_by": by,
         "generation": job.file.generation,
+        "engine": TEMPORAL if away else LOCAL,
     }
     insert(sql, "runs", **columns, owner=owner, **reserved_columns(reserved))
     return Run(**columns, reserved=reserved)
@@ -285,7 +312,19 @@ def _pin(sql: Connection, run: Run, task_of: int) -> Run:
     return the_run(sql, run.job_id, run.n)
 
 
-def _running_count(sql: Connection) -> int:
-    """The number of runs that use capacity. Waiting runs do not."""
-    (running,) = sql.execute(f"SELECT count(*) FROM runs WHERE {ACTIVE} AND status <> 'queued'").fetchone()
+def _running_count(sql: Connection, engine: str = LOCAL) -> int:
+    """The number of runs that use the capacity of an engine. Waiting runs do not."""
+    (running,) = sql.execute(
+        f"SELECT count(*) FROM runs WHERE {ACTIVE} AND status <> 'queued' AND engine = ?", (engine,)
+    ).fetchone()
     return int(running)
+
+
+def leaves(sql: Connection, job: Job) -> bool:
+    """True if the runs of a job are for workers, as far as its stored definition says."""
+    spec = job.file.spec
+    if spec.task_queue is not None:
+        return spec.task_queue != HERE
+    (settings,) = sql.execute("SELECT settings FROM root").fetchone()
+    known = to_settings(settings)
+    return queue_of(spec, None if known is None else known.runners.get(spec.runner)) is not None

@@ -11,10 +11,9 @@ import secrets
 import shutil
 from pathlib import Path
 
+from scheduler.core.values.runs import LOCAL as LOCAL  # the kind of every owner here: a process of this machine
 from scheduler.machine.locks import Lock
 from scheduler.root.place import unusable
-
-LOCAL = "local"  # the kind of every owner here: a process on this machine
 
 
 def kind_of(owner: str | None) -> str:

@@ -64,10 +64,11 @@ def write_settled(
         move_cursor(sql, due.job.id, seen=due.job.next_run_at, to=to)
         for skip in due.skips:
             insert_skip(sql, due.job.id, due.job.file, skip, now, error=_SINCE_COPY)
-    # Runs that were under way or waited for a retry may have succeeded since: they are interrupted, for good.
+    # Runs that were under way or waited for a retry may have succeeded since: they are interrupted, for good. Of those
+    # that were handed over, the engine knows how they ended.
     sql.execute(
         "UPDATE runs SET status = CASE status WHEN 'claimed' THEN status ELSE 'running' END, reason = ?,"
-        f" retry_at = NULL WHERE {ACTIVE} AND (status <> 'queued' OR retry_at NOTNULL)",
+        f" retry_at = NULL WHERE {ACTIVE} AND handed IS NULL AND (status <> 'queued' OR retry_at NOTNULL)",
         (OF_COPY,),
     )
     waited = find_runs(sql, f"{ACTIVE} AND status = 'queued'")

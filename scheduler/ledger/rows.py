@@ -23,7 +23,7 @@ from scheduler.core.values.facts import (
     SyncState,
 )
 from scheduler.core.values.instants import parse_instant
-from scheduler.core.values.runs import Attempt, AuditRow, FreshTree, Run
+from scheduler.core.values.runs import Attempt, AuditRow, Elsewhere, FreshTree, Run
 from scheduler.core.values.settings import Settings
 from scheduler.core.values.spec import JobSpec, Schedule
 from scheduler.ledger.agents import agent_of_row, cost_of_row, reservation_of_row, tokens_of_row
@@ -280,4 +280,5 @@ def to_run(sql: Connection, row: Row) -> Run:
         cost=cost_of_row(row),
         tokens=tokens_of_row(row),
         reserved=reservation_of_row(row),
+        elsewhere=None if row["elsewhere"] is None else Elsewhere.from_json(json.loads(row["elsewhere"])),
     )

@@ -13,7 +13,7 @@ from scheduler.core.due.events import is_error
 from scheduler.core.values.facts import Provenance, RunnerFile, Task
 from scheduler.core.values.instants import milliseconds
 from scheduler.core.values.problems import RefusedError
-from scheduler.core.values.runs import AuditRow, Ending, FreshTree, Run, RunStatus
+from scheduler.core.values.runs import LOCAL, AuditRow, Ending, FreshTree, Run, RunStatus
 from scheduler.core.values.spec import FAILURE_LIMIT
 from scheduler.core.values.usage import EndClass
 from scheduler.ledger import rows, told
@@ -36,6 +36,7 @@ _PINNED = (
     "no_provenance",
     "check_sha256",
 )
+HERE: Any = {"engine": LOCAL, "handle": None, "task_queue": None}  # what an attempt on this machine is, in columns
 _ELSEWHERE = ("agent", "account", "worktree")  # of an ending: not among its own columns
 
 
@@ -51,8 +52,8 @@ class ActiveRun:
 
     @property
     def kind(self) -> str:
-        """The kind of its owner, and so the engine that recovers it."""
-        return kind_of(self.owner)
+        """The engine that has it, and so the one that recovers it."""
+        return kind_of(self.owner) if self.run.handle is None else self.run.engine
 
     def may_have_started(self, boot_id: str | None) -> bool:
         """True if anything of its last attempt may have run.
@@ -84,8 +85,6 @@ def start_attempt(
 
     Raises: EndedMeanwhileError, with nothing written.
     """
-    sha256 = rows.keep_text(sql, task.text)
-    check_sha256 = None if check_output is None else rows.keep_text(sql, check_output)
     opened = rows.set_run(
         sql,
         run.job_id,
@@ -94,19 +93,11 @@ def start_attempt(
         status=RunStatus.RUNNING,
         reason=None,
         owner=owner,
+        **HERE,
         started_at=now,
-        generation=generation,
-        task_sha256=sha256,
-        task_bytes=len(task.text),
-        source_path=task.source_path,
-        source_sha256=task.source_sha256,
-        source_blob=provenance.blob,
-        revision=provenance.revision,
-        dirty=provenance.dirty,
-        no_provenance=provenance.why_none,
         runner_files=rows.dump([each.to_json() for each in runner_files]),
+        **pinned_columns(sql, generation=generation, task=task, provenance=provenance, check_output=check_output),
         **rows.worktree_columns(worktree),
-        check_sha256=check_sha256,
     )
     if not opened:
         raise EndedMeanwhileError(f"another process ended {run.id} before it started")
@@ -117,6 +108,24 @@ def start_attempt(
         sql.execute("UPDATE jobs SET run_count = run_count + 1 WHERE id = ?", (run.job_id,))
         told.started(sql, begun, told.asked(sql, run.job_id), now=now)
     return begun
+
+
+def pinned_columns(
+    sql: Connection, *, generation: int, task: Task, provenance: Provenance, check_output: bytes | None
+) -> dict[str, Any]:
+    """The columns by which a run is given its text, which is kept."""
+    return {
+        "generation": generation,
+        "task_sha256": rows.keep_text(sql, task.text),
+        "task_bytes": len(task.text),
+        "source_path": task.source_path,
+        "source_sha256": task.source_sha256,
+        "source_blob": provenance.blob,
+        "revision": provenance.revision,
+        "dirty": provenance.dirty,
+        "no_provenance": provenance.why_none,
+        "check_sha256": None if check_output is None else rows.keep_text(sql, check_output),
+    }
 
 
 def take(sql: Connection, run: Run, *, owner: str) -> Run | None:
@@ -239,7 +248,7 @@ def start_retry(
     runner_files: as they are now. None if nothing can be started.
     Returns None if somebody else has opened the attempt, or ended the run.
     """
-    opened: dict[str, Any] = {"status": RunStatus.RUNNING, "reason": None, "owner": owner, "retry_at": None}
+    opened: dict[str, Any] = {"status": RunStatus.RUNNING, "reason": None, "owner": owner, "retry_at": None, **HERE}
     if runner_files is not None:
         opened["runner_files"] = rows.dump([each.to_json() for each in runner_files])
     opened |= rows.worktree_columns(worktree)

@@ -13,12 +13,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple
 
+from scheduler.core.formats.queues import MOST_TASK_BYTES, queue_of
 from scheduler.core.plan.desired import Desired, Found, Read
 from scheduler.core.values.facts import Fault, Provenance
 from scheduler.core.values.hidden import HIDDEN_HINT, find_hidden, names_of
 from scheduler.core.values.lookalikes import plain_hint
 from scheduler.core.values.problems import Problem, Severity, did_you_mean, nearest
-from scheduler.core.values.settings import Settings
+from scheduler.core.values.settings import RunnerSpec, Settings
 from scheduler.core.values.spec import FRESH
 from scheduler.core.values.texts import BOM, Lines
 from scheduler.git.folder import git_folder, is_unborn
@@ -127,6 +128,13 @@ def read_desired(
             if isinstance(task, _Text) and runner is not None and runner.takes_for_option(task.start):
                 problems.append(_option_problem(document, runner.name))
                 task = None
+            if (
+                isinstance(task, _Text)
+                and task.size > MOST_TASK_BYTES
+                and (too_long := _queue_problem(document, runner))
+            ):
+                problems.append(too_long)
+                task = None
             if document.spec is not None and document.spec.workdir == FRESH and (why := _no_repository(files)):
                 place, message = document.workdir_place, f"workdir is fresh, but {why[0]}"
                 problems.append(
@@ -190,6 +198,7 @@ class _Text:
     read: Read | None = None  # its place, if it has its own file
     hidden: str = ""  # the invisible characters of that file, in words
     start: bytes = b""  # its first byte
+    size: int = 0  # bytes
 
 
 def _texts(files: Files, settings: Settings, tree: Tree, documents: Sequence[Document]) -> Mapping[str, _Text | Fault]:
@@ -206,7 +215,9 @@ def _texts(files: Files, settings: Settings, tree: Tree, documents: Sequence[Doc
             text = source.data.decode().removeprefix(BOM)
             hidden = find_hidden(text)
             words = "" if hidden is None else names_of(hidden, Lines(text))
-            found[path] = _Text(source.stands_for or source.sha256, source.path, read, words, source.data[:1])
+            found[path] = _Text(
+                source.stands_for or source.sha256, source.path, read, words, source.data[:1], len(source.data)
+            )
     return found
 
 
@@ -232,7 +243,7 @@ def _inline(text: bytes, settings: Settings) -> _Text | Fault:
     limit = settings.limits.task_bytes
     if len(text) > limit:
         return Fault(reason="source_too_large", message=f"the task has {len(text):,} bytes; the limit is {limit:,}")
-    return check_text(text) or _Text(hashlib.sha256(text).hexdigest(), start=text[:1])
+    return check_text(text) or _Text(hashlib.sha256(text).hexdigest(), start=text[:1], size=len(text))
 
 
 def _near_file(files: Files, path: str) -> str:
@@ -253,6 +264,15 @@ def _option_problem(document: Document, runner: str, *, of_check: bool = False) 
     message = f"the {'check' if of_check else 'task'} starts with -, so runner {runner!r} would pass it as an option"
     hint = 'start it with another character, or write "--" before "{task}" in the command of the runner'
     return Problem(document.path, *place, "runner.task-option", message, hint, job_id=document.id)
+
+
+def _queue_problem(document: Document, runner: RunnerSpec | None) -> Problem | None:
+    """What is wrong with a task of more than MOST_TASK_BYTES, if it is sent to a queue."""
+    if document.spec is None or (queue := queue_of(document.spec, runner)) is None:
+        return None
+    message = f"the task has more than {MOST_TASK_BYTES:,} bytes, which is the most that is sent to queue {queue!r}"
+    hint = "shorten it, or write task_queue: local to run it here"
+    return Problem(document.path, *document.task_place, "queue.task-bytes", message, hint, job_id=document.id)
 
 
 def _no_repository(files: Files) -> tuple[str, str] | None:

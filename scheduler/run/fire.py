@@ -8,11 +8,13 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, replace
 from datetime import datetime
+from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from scheduler.core.due.checked import with_output
 from scheduler.core.due.due import is_slot
 from scheduler.core.due.place import Cause, PlaceFault, fault_of_place
+from scheduler.core.formats.queues import queue_of
 from scheduler.core.values.facts import Fault, Job, Provenance, RunnerFile, Task
 from scheduler.core.values.instants import instant
 from scheduler.core.values.runs import Run, Trigger
@@ -49,11 +51,30 @@ class Ready:
     check_output: bytes | None = None  # what the check printed, if that is added to the text
 
     @property
+    def queue(self) -> str | None:
+        """The queue of the workers that carry it out. None for this machine, as for every check."""
+        return None if self.is_check else queue_of(self.job.file.spec, self.runner)
+
+    @property
     def given(self) -> Task:
         """What the runner is given: the text, and what the check printed."""
         if self.check_output is None:
             return self.task
         return replace(self.task, text=with_output(self.task.text, self.check_output))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HandOver:
+    """A try that workers carry out: what it is, before anything of it is on disk."""
+
+    run: Run
+    ready: Ready
+    queue: str  # whose workers may take it
+    budget: Decimal | None = None  # what the try may spend; None: anything
+
+    @property
+    def attempt(self) -> int:
+        return self.run.attempts[-1].n + 1 if self.run.attempts else 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import re
-import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -18,7 +15,7 @@ from scheduler.core.values.instants import instant
 from scheduler.core.values.last_lines import last_lines
 from scheduler.core.values.problems import RefusedError, Remedy, UnavailableError, UnknownError, UsageError
 from scheduler.core.values.runs import Run, RunStatus, Trigger
-from scheduler.core.values.settings import ROOT_JOB_ID, Settings
+from scheduler.core.values.settings import ROOT_JOB_ID
 from scheduler.ledger import budgets, lives, outbox, places, queries, runs, syncs
 from scheduler.ledger.audit import read_activity, read_audit
 from scheduler.machine.ends_of_files import end_of
@@ -86,7 +83,7 @@ def history(
 def show_run(root: Root, run_id: str, *, prefix: bool = False) -> ShowRunJson:
     """One run: why it exists, who asked for it, its attempts, how it ended, and its last lines of output."""
     run = run_of(root, run_id, prefix=prefix)
-    attempt = _last_attempt(run)
+    attempt = last_attempt(run)
     lines: dict[str, list[str]] = {}
     for stream in ("stdout", "stderr"):
         lines[stream] = last_lines(end_of(root.place.output(run.job_id, run.n, attempt, stream)), SHOWN_LINES)
@@ -100,7 +97,7 @@ def show_run(root: Root, run_id: str, *, prefix: bool = False) -> ShowRunJson:
     return {"run": shown, "why": why_it_ran(run), "last_lines": lines, "timezone": _zone(root, run)}
 
 
-def _last_attempt(run: Run) -> int:
+def last_attempt(run: Run) -> int:
     return run.attempts[-1].n if run.attempts else 1
 
 
@@ -336,14 +333,10 @@ def _ledger(root: Root, store: Store, job: Job, moment: datetime, now: datetime)
     )
 
 
-_CUT = re.compile(rb"\n\[\.\.\. \d+ bytes not kept \.\.\.\]\n")  # capture.py
-FOLLOW_S = 0.1  # between two reads of a growing output
-
-
 def output(root: Root, run_id: str, *, prefix: bool = False) -> tuple[Run, bytes, bytes]:
     """The captured stdout and stderr of a run's last attempt; for a job, of its newest run."""
     run = run_to_read(root, run_id, prefix=prefix)
-    attempt = _last_attempt(run)
+    attempt = last_attempt(run)
     files = [root.place.output(run.job_id, run.n, attempt, stream) for stream in ("stdout", "stderr")]
     if run.output_bytes and not any(file.exists() for file in files):
         left = f"; `scheduler history {run.job_id} --json` still has its beginning (`result`)" if run.result else ""
@@ -351,7 +344,7 @@ def output(root: Root, run_id: str, *, prefix: bool = False) -> tuple[Run, bytes
             f"the output of {run.id} is gone: {files[0]} does not exist",
             hint=f"retention.output_days in scheduler.yaml has passed, or the run was imported{left}",
         )
-    return run, _kept(files[0]), _kept(files[1])
+    return run, kept(files[0]), kept(files[1])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -378,7 +371,7 @@ def output_part(
     attempt: by default the last one. Raises: UnknownError for a run or an attempt that is not there.
     """
     run = run_of(root, run_id)
-    last = _last_attempt(run)
+    last = last_attempt(run)
     if attempt is not None and attempt > last:
         raise UnknownError(f"{run.id} has had no attempt {attempt}", hint=f"its last attempt is {last}")
     path = root.place.output(run.job_id, run.n, attempt or last, stream)
@@ -387,7 +380,7 @@ def output_part(
     except FileNotFoundError:
         total = 0
     begin = max(0, total - most) if start is None else min(start, total)
-    return OutputPart(run=run, data=_kept(path, start=begin, most=most), start=begin, total=total)
+    return OutputPart(run=run, data=kept(path, start=begin, most=most), start=begin, total=total)
 
 
 def answer_of(root: Root, run_id: str, *, prefix: bool = False) -> str:
@@ -399,42 +392,7 @@ def answer_of(root: Root, run_id: str, *, prefix: bool = False) -> str:
     return run.result or ""
 
 
-def follow_output(
-    root: Root, run_id: str, *, prefix: bool = False
-) -> Iterator[tuple[Literal["stdout", "stderr"], bytes]]:
-    """Yield the output of a run as it comes, until the run has ended. Says at the end if not all was kept."""
-    run = run_to_read(root, run_id, prefix=prefix)
-    with root.open() as store:
-        settings = store.read(syncs.settings) or Settings()
-    room = settings.limits.output_bytes // 2  # per stream; beyond it, the file is rebuilt at the end
-    done: dict[Literal["stdout", "stderr"], int] = {"stdout": 0, "stderr": 0}
-    attempt = _last_attempt(run)
-    while True:
-        run = run_of(root, run.id)
-        while run.attempts and attempt < run.attempts[-1].n:  # the rest of one attempt, and the next from its start
-            for stream in done:
-                whole = _kept(root.place.output(run.job_id, run.n, attempt, stream))
-                cut = _CUT.search(whole) if len(whole) > room else None
-                data = whole[min(done[stream], len(whole) if cut is None else cut.start()) :]
-                if data:
-                    yield stream, data
-            attempt, done = attempt + 1, {"stdout": 0, "stderr": 0}
-        for stream in done:
-            path = root.place.output(run.job_id, run.n, attempt, stream)
-            data = _kept(path, start=done[stream])
-            if run.truncated and run.status.finished and (cut := _CUT.search(whole := _kept(path))) is not None:
-                data = whole[min(done[stream], cut.start()) :]
-            elif not run.status.finished:
-                data = data[: max(0, room - done[stream])]
-            done[stream] += len(data)
-            if data:
-                yield stream, data
-        if run.status.finished:
-            return
-        time.sleep(FOLLOW_S)
-
-
-def _kept(path: Path, *, start: int = 0, most: int = -1) -> bytes:
+def kept(path: Path, *, start: int = 0, most: int = -1) -> bytes:
     try:
         with path.open("rb") as file:
             file.seek(start)

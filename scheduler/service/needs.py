@@ -243,8 +243,8 @@ def _of_root(store: Store, jobs: Sequence[JobSummary], channels: Sequence[Reach]
         its = store.read(queries.job, job.id)
         found = None if its is None else store.read(budgets.spending_of, its.file.spec, now)
         if found is not None and found.refused:
-            since, until = job.last_skip_at, found.frees_at
-            yield need("budget", found.refused, job_id=job.id, since=since, until=until, urgent=False)
+            text = f"its slots are skipped: {found.refused}"
+            yield need("budget", text, job_id=job.id, until=found.frees_at, urgent=False)
     yield from _more("budget", refused)
     for channel in channels:
         if channel.is_dead:

@@ -31,7 +31,6 @@ SIDE = timedelta(hours=6)
 PARTS = SIDE // PART  # on each side
 MOST_ENDED = 5_000  # rows that the ribbon reads
 MOST_SCHEDULES = 200  # of which all fires are computed; of further ones only the next
-MOST_FIRES = 2_200  # of one job: one every ten seconds
 CHANGES = 5
 READ_CHANGES = 200  # audit rows in which they are looked for
 SHOWN_RUNNING = 20
@@ -44,7 +43,15 @@ def now(root: Root) -> NowJson:
     store = root.store()
     if store is None:
         ribbon = _ribbon(at, seen, [], [])
-        return {"status": status, "counts": _counts(seen), "ribbon": ribbon, "spent": [], "changes": []}
+        zone = Settings().timezone
+        return {
+            "status": status,
+            "timezone": zone,
+            "counts": _counts(seen),
+            "ribbon": ribbon,
+            "spent": [],
+            "changes": [],
+        }
     with store:
         begin = _floor(at) - SIDE + PART
         ended = store.read(strips.ended_since, begin, at, MOST_ENDED)
@@ -59,11 +66,13 @@ def now(root: Root) -> NowJson:
             }
             for each in going
         ]
+        settings = store.read(syncs.settings) or Settings()
         return {
             "status": status,
+            "timezone": settings.timezone,
             "counts": _counts(seen),
             "ribbon": _ribbon(at, seen, ended, running),
-            "spent": _spent(store, at),
+            "spent": _spent(store, settings, at),
             "changes": _changes(store),
         }
 
@@ -88,7 +97,7 @@ def _ribbon(now: datetime, seen: Look, ended: Sequence[strips.Ended], running: l
         what = "failed" if each.failed else each.status if each.status in ("succeeded", "skipped") else "other"
         counts[min((each.at - begin) // PART, PARTS - 1)][what] += 1
     end = last + PART + SIDE
-    more = False
+    more, often = False, 0
     schedules: dict[Schedule, int] = {}
     for job, slot in zip(seen.jobs, seen.fires, strict=True):
         if slot is None or slot >= end:
@@ -97,7 +106,10 @@ def _ribbon(now: datetime, seen: Look, ended: Sequence[strips.Ended], running: l
         fires: Sequence[datetime] = (slot,)
         if place < MOST_SCHEDULES:
             fires = _fires(job.due_by, max(last, slot - TICK), end - TICK)
-        more = more or place >= MOST_SCHEDULES or len(fires) == MOST_FIRES
+        if len(fires) >= PARTS:  # it would fill each part, and hide the fires of all others
+            often += 1
+            continue
+        more = more or place >= MOST_SCHEDULES
         for fire in fires:
             counts[max(PARTS - 1, (fire - begin) // PART)]["coming"] += 1
     return {
@@ -107,13 +119,14 @@ def _ribbon(now: datetime, seen: Look, ended: Sequence[strips.Ended], running: l
         "parts": [_part(begin + place * PART, each) for place, each in enumerate(counts)],
         "running": running,
         "more_coming": more,
+        "often": often,
     }
 
 
 @functools.lru_cache(maxsize=2_000)
 def _fires(schedule: Schedule, after: datetime, end: datetime) -> Sequence[datetime]:
     """Cached: the fires of most jobs stay the same for minutes."""
-    return coming(schedule, after=after, until=end, count=MOST_FIRES)
+    return coming(schedule, after=after, until=end, count=PARTS)
 
 
 def _part(at: datetime, found: Counter[str]) -> PartOfDayJson:
@@ -127,9 +140,8 @@ def _part(at: datetime, found: Counter[str]) -> PartOfDayJson:
     }
 
 
-def _spent(store: Store, now: datetime) -> list[SpentTodayJson]:
+def _spent(store: Store, settings: Settings, now: datetime) -> list[SpentTodayJson]:
     """What all jobs have spent today in each currency, beside the limits of the root."""
-    settings = store.read(syncs.settings) or Settings()
     day = day_of(now, settings.timezone)
     amounts = {each.currency: each.amount for each in store.read(spent_by.spent_of, ROOT_JOB_ID, day.start, day.end)}
     limits = [views.limit_json(each) for each in store.read(spent_by.limits, now)]

@@ -65,7 +65,8 @@ def find_daemon(
         host=holder.host,
         since=parse_instant(holder.since),
     )
-    return FoundDaemon(presence=here, says=says, troubles=[*troubles, *remote])
+    engine = [says["engine"]] if says.get("engine") else []  # a daemon of an earlier version does not say
+    return FoundDaemon(presence=here, says=says, troubles=[*troubles, *engine, *remote])
 
 
 def is_firing(root: Root) -> bool:

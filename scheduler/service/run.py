@@ -237,7 +237,7 @@ def dry_run_job(root: Root, job_id: str, *, task_of: str | None = None) -> DryRu
                 ready = pinned(passes, store, job, settings, origin)
     if isinstance(ready, Fault):
         raise _would_be_skipped(job, ready)
-    process = _process(root, job, ready, trigger)
+    process = _process(root, job, ready, trigger) if ready.queue is None else _sent(ready)
     if isinstance(process, Fault):
         raise _would_be_skipped(job, process)
     return {
@@ -246,6 +246,7 @@ def dry_run_job(root: Root, job_id: str, *, task_of: str | None = None) -> DryRu
         "cwd": str(process.cwd),
         "env": sorted(process.env),
         "input": ready.runner.input.value,
+        "task_queue": ready.queue,
         "task_sha256": ready.task.sha256,
         "task": ready.task.text.decode(),
         "check": None if job.file.spec.check is None else _dry_check(root, passes, job, settings),
@@ -264,6 +265,23 @@ def _process(root: Root, job: Job, ready: Ready, trigger: Trigger) -> Invocation
     budget = left_for_attempt(None, job.file.spec.budget)
     run_id, environ = f"{job.id}:0", root.environ
     return prepare_attempt(ready, run_id, None, trigger, attempt=attempt, environ=environ, fresh=fresh, budget=budget)
+
+
+def _sent(ready: Ready) -> Invocation | Fault:
+    """What workers would be told to start. Where the program is, and the rest of its environment, they know."""
+    from scheduler.core.due.budgets import left_for_attempt
+    from scheduler.core.formats.asked import model_of
+    from scheduler.run.local.prepare import Invocation, chosen
+
+    runner, spec = ready.runner, ready.job.file.spec
+    budget = left_for_attempt(None, spec.budget)
+    if fault := chosen(runner, spec, ready.given, budget=budget):
+        return fault
+    words = runner.words(model_of(spec, runner), spec.args, None if budget is None else f"{budget.normalize():f}")
+    env = dict.fromkeys((*runner.env_from, *(name for name, _ in (*runner.env, *spec.env))), "")
+    return Invocation(
+        argv=(runner.command[0], *words), cwd=Path(spec.workdir or runner.cwd), env=env, stdin=None, task_file=None
+    )
 
 
 def _dry_check(root: Root, passes: Passes, job: Job, settings: Settings) -> DryCheckJson:

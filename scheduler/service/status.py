@@ -338,4 +338,6 @@ def _run_json(run: Run) -> StatusRunJson:
         "fire_time": None if run.fire_time is None else instant(run.fire_time),
         "retry_at": None if run.retry_at is None else instant(run.retry_at),
         "attempt": len(run.attempts),
+        "task_queue": run.task_queue,
+        "host": run.host,
     }

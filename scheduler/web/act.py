@@ -57,10 +57,19 @@ def cancel(call: Operator, request: Request, run_id: RunId) -> Response:
 
 @router.post("/jobs/{job_id}/versions/{sha256}/back")
 def back(
-    call: Approver, request: Request, job_id: JobId, sha256: str, version: Annotated[str, Form(max_length=200)]
+    call: Approver,
+    request: Request,
+    job_id: JobId,
+    sha256: str,
+    version: Annotated[str, Form(max_length=200)],
+    branch: Written = "",
 ) -> Response:
-    """Restore a text by a commit. version: of the job whose difference the page has shown."""
-    named = the_job(call, job_id)
+    """Restore a text by a commit, here or on a branch. version: of the job whose difference the page has shown."""
+    named, who, links = the_job(call, job_id), call.caller.actor, links_in(request.query_params)
     asked = checked_version(call, named, version)
-    roll_back(call.root, named, to=f"text:{sha256}", if_version=asked, target=Target(commit=True))
-    return RedirectResponse(links_in(request.query_params).job(named), 303)
+    target, shown = Target(commit=True, requested_by=who), links.job(named)
+    if name := branch.strip():
+        target = Target(branch=name, push=call.root.place.followed is not None, requested_by=who)
+        shown = links.review(f"HEAD...{name}")
+    roll_back(call.root, named, to=f"text:{sha256}", if_version=asked, target=target)
+    return RedirectResponse(shown, 303)

@@ -68,6 +68,10 @@ class Links:
     def review(self, revisions: str) -> str:
         return self.to(f"/review/{quote(revisions)}")
 
+    def commit(self, commit: str) -> str:
+        """What a commit has changed, against its parent."""
+        return self.review(f"{commit}~1...{commit}")
+
     @property
     def field(self) -> Markup:
         """For a form with method GET, which drops the parameters of its action: the zone as a hidden field."""

@@ -69,7 +69,7 @@ def take(page: Page, link: str, root: Path) -> None:
     for scheme in ("light", "dark"):
         page.emulate_media(color_scheme=scheme)
         path = PICTURES / f"now-{scheme}.png"
-        page.locator("body").screenshot(path=path)
+        page.screenshot(path=path)
         assert path.stat().st_size <= MOST_BYTES, path
 
 
@@ -87,7 +87,7 @@ def main() -> None:
         patch.setenv("PYTHONPATH", str(REPOSITORY))
         with served(Path(folder)) as root:
             browser = playwright.chromium.launch(executable_path=chromium, args=options())
-            page = browser.new_page(viewport={"width": 1100, "height": 640}, device_scale_factor=2)
+            page = browser.new_page(viewport={"width": 1100, "height": 600}, device_scale_factor=1.5)
             page.set_default_timeout(LONG_S * 1000)
             take(page, scheduler(root, "login"), root)
             browser.close()

@@ -74,10 +74,10 @@ def with_what_they_need(requirements: list[str]) -> set[str]:
 
 
 def test_what_the_program_imports_is_what_an_installation_brings() -> None:
-    """Tools of development are in nobody's way; what only the tool server, messages or the web need is an extra."""
+    """Tools of development are in nobody's way; what only tools, messages, workers or the web need is an extra."""
     project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
-    brought = [*project["dependencies"], *extras["mcp"], *extras["notify"], *extras["web"]]
+    brought = [*project["dependencies"], *extras["mcp"], *extras["notify"], *extras["temporal"], *extras["web"]]
     names = with_what_they_need(brought)
     modules: dict[str, set[str]] = {}
     for path in (REPOSITORY / "scheduler").rglob("*.py"):

@@ -291,6 +291,21 @@ def crontab(world: World) -> None:
     program.chmod(0o755)
 
 
+def elsewhere(page: str) -> Callable[[World], None]:
+    """The files that a page shows below their paths, in the root or in the home folder."""
+
+    def begin(world: World) -> None:
+        world.run("scheduler init")
+        text = (REPOSITORY / page).read_text(encoding="utf-8")
+        for path, content in re.findall(r"^`([^`\n]+)`:\n\n```\w+\n(.*?)^```", text, re.MULTILINE | re.DOTALL):
+            place = Path(os.environ["HOME"]) / path[2:] if path.startswith("~/") else world.root / path
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.write_text(content)
+        git(world.root, "init", "-q", "--template=")
+
+    return begin
+
+
 def phantoms(world: World) -> None:
     world.run("scheduler init")
     (world.root / "data").mkdir()
@@ -418,6 +433,12 @@ STORIES: Mapping[str, Story] = {
     "docs/how-to/change-a-job.md": Story(triage, {"A new schedule": in_berlin}),
     "docs/how-to/deploy-from-a-branch.md": Story(remote, {"Change a job": in_the_clone}),
     "docs/how-to/let-an-agent-manage-its-schedule.md": Story(agents_run),
+    **{
+        page: Story(elsewhere(page))
+        for page in (
+            f"docs/how-to/move-from-{name}.md" for name in ["claude", "codex", "hermes", "k8s", "openclaw", "systemd"]
+        )
+    },
     "docs/how-to/move-from-crontab.md": Story(crontab),
     "docs/how-to/move-from-phantom.md": Story(phantoms),
     "docs/how-to/resync-on-every-commit.md": Story(with_a_hook),

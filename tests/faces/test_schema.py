@@ -93,6 +93,8 @@ READER_ONLY = {
     *("runner.task-not-allowed", "runner.input", "runner.tasks", "runner.placeholder"),
     *("model.missing", "model.not-allowed", "model.no-placeholder", "args.not-allowed", "args.no-placeholder"),
     *("workdir.not-allowed", "workdir.branch", "workdir.no-repository"),
+    *("queue.workdir", "queue.scratch", "queue.check", "queue.task-bytes"),
+    *("engine.address", "engine.root-id"),
     *("channel.unknown", "channel.kind", "channel.secret"),
     # the meaning of a schedule
     *("schedule.every", "schedule.jitter", "schedule.never", "schedule.timezone"),

@@ -34,7 +34,7 @@ SCREENS = (
 NONE = {
     "cancel", "clone", "completion", "create", "delete", "hooks", "import", "init", "login", "mcp", "mv",
     "rollback", "schema",
-    "serve", "top", "update", "web",
+    "serve", "top", "update", "web", "worker",
 }  # fmt: skip
 MODES = ("", "--utc", "--local", "--json")
 ZONE = {"": "Europe/Berlin", "--utc": "UTC", "--local": "America/New_York"}

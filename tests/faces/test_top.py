@@ -126,7 +126,9 @@ def test_json_is_that_of_the_page_with_the_status_in_it(root: Root) -> None:
     root.ok("sync")
     found = root.json("top", "--once")
     assert found["status"] == root.json("status")
-    assert found.keys() == {"status", "counts", "ribbon", "spent", "changes"}
+    assert found["ribbon"]["often"] == 1, "tick, every ten seconds, fills no part of the ribbon"
+    assert sum(each["coming"] for each in found["ribbon"]["parts"]) < 10
+    assert found.keys() == {"status", "timezone", "counts", "ribbon", "spent", "changes"}
 
 
 def test_the_first_lines_name_the_job_that_is_broken_and_the_commit_that_broke_it(lived_in: Root) -> None:

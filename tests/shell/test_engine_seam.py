@@ -19,7 +19,7 @@ from scheduler.core.values.runs import Run, RunStatus, Trigger
 from scheduler.daemon.agenda import Agenda
 from scheduler.daemon.clockwork import Clockwork
 from scheduler.daemon.requests import Requests
-from scheduler.ledger import queries, rows, runs
+from scheduler.ledger import claims, queries, rows, runs
 from scheduler.ledger.owners import LOCAL, kind_of
 from scheduler.ledger.runs import ActiveRun
 from scheduler.ledger.store import Store
@@ -63,6 +63,26 @@ def test_a_run_is_recovered_by_the_engine_of_its_owner_and_by_no_other(tmp_path:
         assert recover(store, [local, other]) == []
         assert other.asked == [there.id]
         assert [each.kind for each in store.read(runs.active)] == ["elsewhere"]
+
+
+def test_a_run_that_was_handed_over_is_of_its_engine_whoever_handed_it_over(tmp_path: Path) -> None:
+    place = Place(root=tmp_path, state=tmp_path / "state", db=tmp_path / "state/state.db")
+    with Store.open(place.db) as store:
+        apply(store, desired("there"))
+        there = claim(store, "there")
+        with store.writing() as sql:
+            sql.execute("UPDATE runs SET owner = '1-dead', engine = 'temporal', handle = 'run/x/there/1'")
+        assert recover(store, [LocalRecovery(place=place, clock=FakeClock(NOW))]) == []
+        (still,) = store.read(runs.active)
+        assert (still.run.id, still.kind, still.run.handle) == (there.id, "temporal", "run/x/there/1")
+        assert store.read(claims.free_places, 1, NOW) == 1, "it takes no place here"
+
+
+def test_rows_from_before_engines_are_local_ones(tmp_path: Path) -> None:
+    with Store.open(tmp_path / "state.db") as store:
+        apply(store, desired("here"))
+        run = claim(store, "here")
+    assert (run.engine, run.handle, run.task_queue, run.host, run.elsewhere) == ("local", None, None, None, None)
 
 
 def test_the_runs_of_whoever_asks_are_not_even_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

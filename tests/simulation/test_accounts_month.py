@@ -43,7 +43,7 @@ def lived(
 def test_days_of_jobs_on_accounts_that_meet_their_limits(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, deeds: tuple[str, ...]
 ) -> None:
-    lived(tmp_path, monkeypatch, 1, days=8, jobs=20, deeds=deeds)
+    lived(tmp_path, monkeypatch, 1, days=5, jobs=20, deeds=deeds)
 
 
 @pytest.mark.long

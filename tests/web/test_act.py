@@ -90,7 +90,24 @@ def test_a_text_comes_back_by_a_commit_after_its_difference_was_shown(lived_in: 
     assert lived_in.job("heartbeat")["task_sha256"] == before
     assert lived_in.git("status", "--porcelain", "jobs") == ""
     assert "Roll heartbeat back to text:" in lived_in.git("log", "-1", "--format=%s")
+    who = by(Role.APPROVER).actor
+    assert lived_in.git("log", "-1", "--format=%(trailers:key=Requested-by,valueonly)").strip() == who
     assert client.get(back).status_code == 409
+
+
+def test_a_text_comes_back_on_a_branch_and_the_review_of_it_follows(lived_in: Root) -> None:
+    lived_in.git("config", "user.name", "Ann")
+    lived_in.git("config", "user.email", "ann@example.com")
+    before, after = changed(lived_in)
+    client = asking(served(lived_in), by(Role.APPROVER))
+    back = f"/jobs/heartbeat/versions/{before}/back"
+    version = client.get(back).text.split('name="version" value="')[1].split('"')[0]
+    answer = client.post(back, data={"version": version, "branch": "calmer"})
+    assert (answer.status_code, answer.headers["location"]) == (303, "/review/HEAD...calmer"), answer.text
+    assert lived_in.job("heartbeat")["task_sha256"] == after
+    assert "1 job with another text" in client.get("/review/HEAD...calmer").text
+    again = client.post(back, data={"version": version, "branch": "-x"})
+    assert (again.status_code, "branch" in again.text) == (409, True)
 
 
 def test_a_page_that_is_out_of_date_rolls_nothing_back(lived_in: Root) -> None:

@@ -10,7 +10,7 @@ from scheduler.core.past.why import whose_fault
 from scheduler.core.values.usage import EndClass
 from scheduler.web.pages.run import MOST_TEXT
 from tests.faces.conftest import Root
-from tests.web.test_pages_job import page, told
+from tests.web.test_pages_job import HTML, asking, page, told
 
 
 def test_a_failure_is_shown_beside_the_last_success_and_what_has_changed_since(lived_in: Root) -> None:
@@ -21,10 +21,22 @@ def test_a_failure_is_shown_beside_the_last_success_and_what_has_changed_since(l
     assert "just before it." in shown
     assert "<del>echo fine" in shown
     assert "<ins>exit 4" in shown
-    assert f"<code>{commit[:7]}</code>" in shown
+    assert f'<a href="/review/{commit}~1...{commit}"><code>{commit[:7]}</code></a>' in shown
     assert "the task: it ran, and failed" in shown
+    assert "for <time data-ago data-lasting" in page(lived_in, "/")
     since = told(lived_in, f"/runs/{broken}")["since"]
     assert (since["before"]["run"], since["text_changed"]) == (good, True)
+
+
+def test_the_link_of_a_commit_shows_what_it_has_changed_and_the_first_one_added_everything(lived_in: Root) -> None:
+    commit = lived_in.break_flaky()
+    shown = page(lived_in, f"/review/{commit}~1...{commit}")
+    assert "1 job with another text" in shown
+    assert "<ins>exit 4" in shown
+    first = lived_in.git("rev-list", "--max-parents=0", "HEAD")
+    assert "6 jobs added" in page(lived_in, f"/review/{first}~1...{first}")
+    answer = asking(lived_in).get(f"/review/{first}~2...{first}", headers=HTML)
+    assert (answer.status_code, "is not a commit in this repository" in answer.text) == (400, True)
 
 
 def test_a_failure_without_any_change_says_so(lived_in: Root) -> None:

@@ -21,7 +21,16 @@ from scheduler.core.values.usage import EndClass
 AGAIN = timedelta(days=1)  # what lasts is told again
 FLAPPING = timedelta(hours=1)  # so far back edges count; also how often what flaps is told
 MOST_EDGES = 3  # beginnings and ends in that time, then it flaps
-BENIGN = ("overlap", "paused", "missed", "superseded", "capacity", "nothing_to_do", OVER)  # nobody's fault (F7)
+BENIGN = (
+    "overlap",
+    "paused",
+    "missed",
+    "superseded",
+    "capacity",
+    "nothing_to_do",
+    OVER,
+    "elsewhere",
+)  # nobody's fault (F7)
 TOLD_SKIPS = ("overlap", "missed", "superseded", "capacity")  # to those who ask for skips
 
 

@@ -32,6 +32,7 @@ class Cause(StrEnum):
     FOLDER = "folder_missing"
     RUNNER = "runner_missing"
     WORKDIR = "workdir_missing"
+    ENGINE = "engine_missing"  # a job is for workers, and no engine that has any is set up here
     HELD = "sync_held"
     ACCOUNT = "account"  # parked: its limit is reached, or its login was refused
 
@@ -41,7 +42,8 @@ class PlaceFault:
     """One fault of the place, and which jobs it keeps waiting."""
 
     cause: Cause
-    name: str = ""  # the folder, runner, account or working directory, or the job that a held sync keeps waiting
+    # The folder, runner, account or working directory, or the job that a held sync or a missing engine keeps waiting.
+    name: str = ""
     message: str = field(default="", compare=False)
     since: datetime | None = field(default=None, compare=False)
     park: Park | None = field(default=None, compare=False)  # of an account
@@ -83,7 +85,7 @@ class PlaceFault:
                 return job.runner == self.name and not job.sets_path
             case Cause.WORKDIR:
                 return job.workdir == self.name
-            case Cause.HELD:
+            case Cause.HELD | Cause.ENGINE:
                 return job.id == self.name
             case Cause.ACCOUNT:
                 return self.park is not None and job.runner in self.park.runners
@@ -143,6 +145,8 @@ def fault_of_place(fault: Fault, job: Job, sight: Sight) -> PlaceFault | None:
     of_source = fault.reason.startswith("source_")
     if sight.root and (of_source or fault.reason in (*_STARTING, _WORKDIR, Cause.BRANCH)):
         return PlaceFault(cause=Cause.ROOT, message=sight.root)
+    if fault.reason == Cause.ENGINE:
+        return PlaceFault(cause=Cause.ENGINE, name=job.id, message=fault.message)
     if fault.reason == Cause.BRANCH:
         return PlaceFault(cause=Cause.BRANCH, message=fault.message)
     if sight.folder and sight.folder_known and fault.reason in _READING:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -29,6 +29,8 @@ class WaitingRun:
         return self.run.fire_time or self.run.requested_at
 
 
+_Lane = tuple[bool, bool]  # whether its runs leave this machine, and whether they are paced
+_LANES: tuple[_Lane, ...] = (False, False), (False, True), (True, False), (True, True)
 _Key = tuple[int, datetime, int, str]  # running runs of the job, turn of its first waiting run, its last start, its id
 
 
@@ -41,15 +43,18 @@ class Waiting:
     operation costs the logarithm of the number of waiting runs.
     """
 
-    def __init__(self, *, alone: Callable[[str], bool]) -> None:
-        """alone: tells whether the runs of a job exclude each other."""
-        self._alone = alone
+    def __init__(self, *, alone: Callable[[str], bool], away: Callable[[str], bool] = lambda _: False) -> None:
+        """alone: tells whether the runs of a job exclude each other. away: whether they leave this machine.
+
+        Those that do have a capacity of their own.
+        """
+        self._alone, self._away = alone, away
         self._entries: dict[str, WaitingRun] = {}  # by run id
         self._lines: dict[str, list[tuple[datetime, int, str]]] = {}  # heaps, which also hold entries that are gone
         self._put_off: dict[str, datetime] = {}  # run ids that join no queue before that time
         self._clock: list[tuple[datetime, str]] = []  # a heap of these, which also holds outdated entries
-        self._heads: dict[str, tuple[bool, _Key]] = {}  # of the queues that may move
-        self._turns: tuple[list[_Key], list[_Key]] = [], []  # heaps of these, unpaced and paced; as above
+        self._heads: dict[str, tuple[_Lane, _Key]] = {}  # of the queues that may move
+        self._turns: dict[_Lane, list[_Key]] = {lane: [] for lane in _LANES}  # heaps of these; as above
         self._places: Counter[str] = Counter()
         self._starts = 0
         self._started: dict[str, int] = {}  # which start was the last of a job
@@ -122,21 +127,21 @@ class Waiting:
             del self._places[job_id]
         self._refresh(job_id)
 
-    def next(self, now: datetime) -> tuple[WaitingRun, datetime] | None:
+    def next(self, now: datetime, *, away: Sequence[bool] = (False, True)) -> tuple[WaitingRun, datetime] | None:
         """Remove the run that starts next and count it as running. None if none may start now.
 
+        away: where there is capacity: here, or for runs that leave this machine.
         Also returns since when the run lacked only capacity.
         """
         if self._pace_from is not None and self._pace_from - now > PACE:
             self._pace_from = None  # the clock has gone back
-        found = [self._top(False)]
-        if self._pace_from is None or self._pace_from <= now:
-            found.append(self._top(True))
+        paces = (False, True) if self._pace_from is None or self._pace_from <= now else (False,)
+        found = [self._top((each, paced)) for each in away for paced in paces]
         key = min((each for each in found if each is not None), default=None)
         if key is None:
             return None
         job_id = key[-1]
-        if self._heads[job_id][0]:
+        if self._heads[job_id][0][1]:
             self._pace_from = now + PACE
         _, _, run_id = heapq.heappop(self._lines[job_id])
         entry = self._entries.pop(run_id)
@@ -153,12 +158,12 @@ class Waiting:
         freed = self._freed.get(entry.run.job_id, entry.when)
         return max(entry.when, freed) if self._alone(entry.run.job_id) else entry.when
 
-    def next_at(self, *, free: bool) -> datetime | None:
-        """When to call `release` and `next` again if nothing else happens. free: whether there is capacity."""
+    def next_at(self, *, free: Sequence[bool]) -> datetime | None:
+        """When to call `release` and `next` again if nothing else happens. free: where there is capacity."""
         while self._clock and self._put_off.get(self._clock[0][1]) != self._clock[0][0]:
             heapq.heappop(self._clock)
         found = [self._clock[0][0]] if self._clock else []
-        if free and self._pace_from is not None and self._top(True) is not None:
+        if self._pace_from is not None and any(self._top((away, True)) is not None for away in free):
             found.append(self._pace_from)
         return min(found, default=None)
 
@@ -176,7 +181,12 @@ class Waiting:
     @property
     def moves(self) -> bool:
         """True if one of them may start, now or a second later, without a release and without the end of a run."""
-        return any(self._top(paced) is not None for paced in (False, True))
+        return any(self._top(lane) is not None for lane in _LANES)
+
+    @property
+    def moves_here(self) -> bool:
+        """The same of those that stay on this machine."""
+        return any(self._top(lane) is not None for lane in _LANES if not lane[0])
 
     def _no_longer_off(self, run: Run) -> None:
         del self._put_off[run.id]
@@ -200,16 +210,17 @@ class Waiting:
             self._heads.pop(job_id, None)
             return
         paced = self._entries[line[0][2]].run.reason == OUTAGE
+        lane = self._away(job_id), paced
         key = self._places[job_id], line[0][0], self._started.get(job_id, 0), job_id
-        if self._heads.get(job_id) != (paced, key):
-            self._heads[job_id] = paced, key
-            heapq.heappush(self._turns[paced], key)
+        if self._heads.get(job_id) != (lane, key):
+            self._heads[job_id] = lane, key
+            heapq.heappush(self._turns[lane], key)
 
-    def _top(self, paced: bool) -> _Key | None:
-        turns = self._turns[paced]
+    def _top(self, lane: _Lane) -> _Key | None:
+        turns = self._turns[lane]
         while turns:
             key = turns[0]
-            if self._heads.get(key[-1]) != (paced, key):
+            if self._heads.get(key[-1]) != (lane, key):
                 heapq.heappop(turns)
             elif self._blocked(key[-1]):  # its definition has changed since
                 del self._heads[key[-1]]

@@ -32,6 +32,7 @@ from scheduler.core.formats.faults import (
 from scheduler.core.formats.frontmatter import fences_of
 from scheduler.core.formats.paths import is_path
 from scheduler.core.formats.policies import catch_up_of, check_of, deliver_on_of, expect_of, retry_of
+from scheduler.core.formats.queues import check_refusal, queue_refusals
 from scheduler.core.formats.rules import ID_PATTERN
 from scheduler.core.formats.runner_rules import job_fault, task_fault, timeout_fault, unknown_runner
 from scheduler.core.formats.shapes import JobShape, ScheduleShape
@@ -273,6 +274,7 @@ class _JobReader:
             model=shape.model,
             args=tuple(shape.args or ()),
             workdir=shape.workdir,
+            task_queue=shape.task_queue,
             check=check_of(shape.check),
             expect=expect_of(shape.expect),
             budget=budget_of(shape.budget),
@@ -518,6 +520,8 @@ class _JobReader:
             source = named[0] if len(named) == 1 else None
             path = given[source] if source == "task_source_path" else self._path if source else None
             self._check_use(runner, path if isinstance(path, str) else None, at, source, CHECK_TIMEOUT)
+            if refused := check_refusal(runner):
+                self._faults.append(KeyFault((*at, *refused.key), refused.code, refused.message, refused.hint))
         own = self._settings.runners.get(str(self._merged.get("runner")))
         if given.get("output") == "append" and own is not None and executes_its_task(own.command):
             message = f"runner {own.name!r} would execute what the check prints"
@@ -532,6 +536,8 @@ class _JobReader:
         found = refusals(
             runner, job_id=self._id() or "", model=asked["model"], args=asked["args"] or (), workdir=asked["workdir"]
         )
+        queue = None if ("task_queue",) in bad else self._merged.get("task_queue")
+        found = (*found, *queue_refusals(runner, named=queue, workdir=asked["workdir"]))
         self._faults += [KeyFault(each.key, each.code, each.message, each.hint) for each in found]
 
     def _fault_problems(self, job_id: str | None) -> Iterable[Problem]:

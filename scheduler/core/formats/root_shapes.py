@@ -28,6 +28,7 @@ from scheduler.core.formats.shapes import (
     ModelGlobs,
     Option,
     OwnEnvName,
+    QueueName,
     RunnerName,
     Size,
 )
@@ -72,7 +73,9 @@ class RunnerShape(Shape):
         optional_key("The longest timeout that a job with this runner can have. Default: no limit.", "2h")
     )
     cwd: Annotated[str, AfterValidator(rules.cwd_path), matching(PATH_PATTERN, maxLength=MAX_LENGTH)] = Field(
-        default="root", description="The working directory: root, or a folder below it."
+        default="root",
+        description="The working directory: root, or a folder below it. scratch, only for workers: a new, empty folder "
+        "for each run.",
     )
     result_format: Annotated[
         Literal["text", "claude", "codex", "gemini", "llm", "opencode", "goose"] | None,
@@ -110,6 +113,13 @@ class RunnerShape(Shape):
             "The account whose limits the runs use up; runners that share one have the same name here. When a run "
             "meets its limit, or its login is refused, the jobs of all its runners wait. Default: the runner's name.",
             "team-plan",
+        )
+    )
+    task_queue: Annotated[QueueName | None, BeforeValidator(rules.given, json_schema_input_type=QueueName)] = (
+        optional_key(
+            "The queue whose workers run the jobs that name none, on whatever machines they are. local: this machine. "
+            "Default: local.",
+            "gpu",
         )
     )
 
@@ -171,7 +181,7 @@ AgentVerb = Literal[
 AgentField = Literal[
     "task", "task_source_path", "name", "description", "owner", "tags", "schedule", "enabled", "runner", "env",
     "timeout", "concurrency", "catch_up", "failure_limit", "retry", "expires", "expect_every", "model", "args",
-    "workdir", "check", "expect", "budget", "deliver", "deliver_on", "ping",
+    "workdir", "task_queue", "check", "expect", "budget", "deliver", "deliver_on", "ping",
 ]  # fmt: skip
 
 

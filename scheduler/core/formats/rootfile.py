@@ -211,6 +211,7 @@ def _runner(name: str, shape: RunnerShape, needed: TaskInput) -> RunnerSpec:
         job_args=tuple((name, None if each is True else each) for name, each in sorted(shape.job_args.items())),
         workdirs=tuple(shape.workdirs or ()),
         account=shape.account,
+        task_queue=shape.task_queue,
     )
 
 

@@ -496,6 +496,21 @@ def account_name(text: str) -> str:
     return _name(text, "account", "account.name")
 
 
+def queue_name(text: str) -> str:
+    return _name(text, "queue", "queue.name")
+
+
+def root_id(text: str) -> str:
+    return _name(text, "root", "engine.root-id")
+
+
+def server_address(text: str) -> str:
+    found = re.fullmatch(r"([^\s/@:\[\]]+|\[[0-9a-fA-F:.]+\]):([0-9]{1,5})", text)
+    if found is None or not 0 < int(found[2]) < 65_536:
+        raise _refuse("engine.address", f"address {short(text)} is not HOST:PORT", "write it like localhost:7233")
+    return text
+
+
 def _name(text: str, what: str, code: str) -> str:
     if not re.fullmatch(RUNNER_PATTERN[1:-1], text):
         near = re.sub(r"[^A-Za-z0-9._-]+", "-", text[:200]).strip("._-")[:64]

@@ -26,6 +26,7 @@ from scheduler.core.values.spec import MANUAL
 JobId = Annotated[str, AfterValidator(rules.job_id), matching(rules.ID_PATTERN)]
 OwnEnvName = Annotated[str, AfterValidator(rules.own_env_name), matching(rules.OWN_ENV_PATTERN)]
 RunnerName = Annotated[str, AfterValidator(rules.runner_name), matching(rules.RUNNER_PATTERN)]
+QueueName = Annotated[str, AfterValidator(rules.queue_name), matching(rules.RUNNER_PATTERN)]
 AccountName = Annotated[str, AfterValidator(rules.account_name), matching(rules.RUNNER_PATTERN)]
 Glob = Annotated[str, AfterValidator(rules.glob), matching(GLOB_PATTERN, maxLength=MAX_LENGTH)]
 JobPattern = Annotated[str, AfterValidator(rules.job_pattern), matching(rules.JOBS_PATTERN)]
@@ -307,6 +308,11 @@ class SharedShape(Shape):
         "run/ID/N. Default: the cwd of the runner.",
         "fresh",
         "~/src/site",
+    )
+    task_queue: QueueName | None = optional_key(
+        "The queue whose workers run the job, on whatever machines they are; see `scheduler worker`. local: this "
+        "machine. Default: the task_queue of the runner, otherwise local.",
+        "gpu",
     )
     check: CheckOfAllShape | None = optional_key(
         "A program that decides at each slot whether there is work, before the job itself starts. Exit code 0: run; "

@@ -113,14 +113,15 @@ class YamlDocument:
         return offset + quote if inner == value else 0
 
 
-def read_yaml(text: str, start: int = 0, end: int | None = None) -> tuple[YamlDocument, ...]:
+def read_yaml(text: str, start: int = 0, end: int | None = None, *, most: int = MAX_NODES) -> tuple[YamlDocument, ...]:
     """The documents of text[start:end], without empty ones; positions count in the whole text.
 
+    most: how many values it can hold.
     Raises: TextError for the first thing that makes the whole stream unreadable.
     """
     end = len(text) if end is None else end
     check_printable(text, start, end)
-    return tuple(_Reader(text, start, end).documents())
+    return tuple(_Reader(text, start, end, most).documents())
 
 
 @dataclass(slots=True)
@@ -133,12 +134,13 @@ class _Fresh:
 
 
 class _Reader:
-    def __init__(self, text: str, start: int, end: int) -> None:
+    def __init__(self, text: str, start: int, end: int, most: int) -> None:
         self._text = text
         self._start = start
         self._end = end
         self._lines = Lines(text)
         self._nodes = 0
+        self._most = most
         # Tags are refused anyway, and libyaml compares each declared tag with all before it.
         declared = _TAGS.search(text, start, end)
         if declared is not None:
@@ -182,8 +184,8 @@ class _Reader:
         """The value that begins with `event`. kept: False if its key is refused; then its position is not recorded."""
         self._nodes += 1
         index = self._start + event.start_mark.index
-        if self._nodes > MAX_NODES:
-            message = f"the file contains more than {MAX_NODES} YAML values"
+        if self._nodes > self._most:
+            message = f"the file contains more than {self._most} YAML values"
             raise self._error("yaml.too-many-nodes", message, index, "split it into several files")
         if kept:
             fresh.spots[path] = Spot(key, index, self._start + event.end_mark.index)

@@ -70,6 +70,28 @@ def shell_options(argv: Sequence[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(found))
 
 
+# The options of a shell that change what a command does, and where they could: by letter and name.
+_MATTERS = {
+    **dict.fromkeys(("e", "errexit"), r"[;$`]"),
+    **dict.fromkeys(("u", "nounset"), r"[$`]"),
+    **dict.fromkeys(("f", "noglob"), r"[*?[]"),
+    **dict.fromkeys(("C", "noclobber"), r">"),
+    **dict.fromkeys(("pipefail",), r"\|"),
+    **dict.fromkeys(("a", "b", "m", "v", "x", "E", "T", "allexport", "notify", "monitor", "verbose", "xtrace"), ""),
+    **dict.fromkeys(("errtrace", "functrace", "posix", "shwordsplit"), ""),
+}
+
+
+def undone(options: Sequence[str], command: str) -> str:
+    """The line that reverts what the options of a runner's shell do; empty if they cannot matter to the command."""
+    known = [each for each in options if each in _MATTERS]
+    if not any(re.search(_MATTERS[each], command) for each in known):
+        return ""
+    letters = "".join(each for each in known if len(each) == 1)
+    names = [f"+o {each}" for each in known if len(each) > 1]
+    return " ".join(["set", *([f"+{letters}"] if letters else []), *names])
+
+
 # -- what it is about --------------------------------------------------------------------------
 
 # Words before a program, and their options that take a word of their own.

@@ -17,8 +17,10 @@ from scheduler.core.imports.commands import (
     is_one_command,
     longest_known_wait,
     open_quote,
+    undone,
 )
-from scheduler.core.imports.incoming import Incoming, free, problem
+from scheduler.core.imports.incoming import Incoming, Work, free, problem
+from scheduler.core.imports.secrets import is_secret
 from scheduler.core.times.cron import ScheduleError
 from scheduler.core.times.fires import smallest_gap
 from scheduler.core.values.problems import Problem, UsageError
@@ -292,15 +294,17 @@ def crontab_jobs(
     users: Users | None,
     usual: timedelta = DEFAULT_TIMEOUT,
     prefix: str = "",
+    taken: Collection[str] = (),
 ) -> tuple[list[Incoming], list[Problem]]:
     """The entries as jobs, and the parts that could not be imported.
 
     zone: the zone of cron's clock, unless CRON_TZ says otherwise. root_zone: the root's zone, which is not written.
     users: of a system crontab. usual: the timeout of a job that names none. prefix: what each id begins with.
+    taken: the ids of other crontabs.
     """
     jobs: list[Incoming] = []
     problems = list(found.problems)
-    names: set[str] = set()
+    names: set[str] = {*taken}
     for entry in found.entries:
         # Other users' entries reserve names too, so that a later import gives the same ids to the same lines.
         job_id = _free_id(entry, prefix, names)
@@ -353,7 +357,11 @@ def _job(
     for name, value in entry.environment.items():
         if name in _NOT_OF_THE_TASK:
             continue
-        if name in shell.allowed:
+        if is_secret(name, value):
+            why = f"{job_id}: the value of {name} looks like a secret and was not written"
+            hint = f"set {name} where the daemon is started, and add it to env_from of the runner in scheduler.yaml"
+            problems.append(problem(entry.line, "secret", why, hint, error=False, job_id=job_id))
+        elif name in shell.allowed:
             env[name] = value
         elif _NAME.fullmatch(name) and value.isprintable():
             exported[name] = value
@@ -371,7 +379,16 @@ def _job(
     to = entry.environment.get("MAILTO", "")
     comments = (f"cron mailed the output to {to} (MAILTO)",) if to else ()
     text = "\n".join(_script(entry, exported, shell)) + "\n"
-    return Incoming(id=job_id, stem=job_id, keys=keys, comments=comments, text=text, line=entry.line, named=False)
+    return Incoming(
+        id=job_id,
+        work=Work.COMMANDS,
+        stem=job_id,
+        keys=keys,
+        comments=comments,
+        text=text,
+        line=entry.line,
+        named=False,
+    )
 
 
 def _percent_warning(entry: CronLine, job_id: str) -> Problem | None:
@@ -418,28 +435,6 @@ def _jitter(minutes: str, cron: str, timezone: str) -> str | None:
     return format_duration(jitter) if gap is None or 2 * jitter < gap else None
 
 
-# The options of a shell that change what a command does, and where they could: by letter and name.
-_MATTERS = {
-    **dict.fromkeys(("e", "errexit"), r"[;$`]"),
-    **dict.fromkeys(("u", "nounset"), r"[$`]"),
-    **dict.fromkeys(("f", "noglob"), r"[*?[]"),
-    **dict.fromkeys(("C", "noclobber"), r">"),
-    **dict.fromkeys(("pipefail",), r"\|"),
-    **dict.fromkeys(("a", "b", "m", "v", "x", "E", "T", "allexport", "notify", "monitor", "verbose", "xtrace"), ""),
-    **dict.fromkeys(("errtrace", "functrace", "posix", "shwordsplit"), ""),
-}
-
-
-def _taken_back(options: Sequence[str], command: str) -> str:
-    """The line that reverts what the runner sets and cron does not; empty if it could not matter."""
-    known = [each for each in options if each in _MATTERS]
-    if not any(re.search(_MATTERS[each], command) for each in known):
-        return ""
-    letters = "".join(each for each in known if len(each) == 1)
-    names = [f"+o {each}" for each in known if len(each) > 1]
-    return " ".join(["set", *([f"+{letters}"] if letters else []), *names])
-
-
 def _script(entry: CronLine, exported: Mapping[str, str], shell: Shell) -> Iterator[str]:
     """The lines of a shell script that treats the command as cron does."""
     for name, value in exported.items():
@@ -457,7 +452,7 @@ def _script(entry: CronLine, exported: Mapping[str, str], shell: Shell) -> Itera
     same = same and not command.endswith("\\")
     if not same:
         command = f"{entry.environment.get('SHELL') or _CRONS_SHELL} -c {shlex.quote(command)}"
-    elif unset := _taken_back(shell.options, command):
+    elif unset := undone(shell.options, command):
         yield f"{unset}  # as cron runs it"
     if entry.stdin is None:
         yield command

@@ -5,15 +5,28 @@ from __future__ import annotations
 import hashlib
 import re
 import unicodedata
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
 from typing import Any
 
 from scheduler.core.formats.rules import ID_PATTERN
 from scheduler.core.past.past import Past
 from scheduler.core.values.problems import Problem, Severity
+from scheduler.core.values.units import format_duration
 
 _LONGEST_STEM = 60
+_LONGEST_CHANNEL = 64
+_SECOND = timedelta(seconds=1)
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class Work(StrEnum):
+    """What the task of a job is, and so which runner can carry it out."""
+
+    COMMANDS = "commands"  # for a shell
+    PROMPT = "prompt"  # for an agent
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,9 +38,20 @@ class Incoming:
     keys: Mapping[str, Any]  # without its task and runner, which the root places
     comments: tuple[str, ...] = ()  # lines above the keys
     text: str | None = None  # the task
-    line: int  # where it is in the source
+    work: Work = Work.PROMPT  # what that text is
+    wish: str = ""  # the name of a runner that would suit it best, if the root has one
+    path: str = ""  # the file that it is from, if the source has several
+    line: int  # where it is in that file
     past: Past | None = None
     named: bool = True  # it had an id; otherwise one was derived from the task
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gathered:
+    """What one source holds: its jobs in its order, and what could not be imported or has changed."""
+
+    jobs: tuple[Incoming, ...] = ()
+    problems: tuple[Problem, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +73,11 @@ def problem(
     return Problem("", line, 1, f"import.{code}", message, hint, severity, job_id)
 
 
+def of_job(job: Incoming, code: str, message: str, hint: str = "", *, error: bool = True) -> Problem:
+    """A problem at the place of a job."""
+    return replace(problem(job.line, code, message, hint, error=error, job_id=job.id), path=job.path)
+
+
 def slug(text: str) -> str:
     """Words as the name of a file or an id; empty if nothing is left."""
     return re.sub(r"[^a-z0-9]+", "-", _plain(text)).strip("-")[:_LONGEST_STEM].strip("-")
@@ -58,6 +87,33 @@ def _plain(text: str) -> str:
     """In lower case, without diacritics."""
     parts = unicodedata.normalize("NFKD", text.lower())
     return "".join(each for each in parts if not unicodedata.combining(each))
+
+
+def channel_names(to: Sequence[str]) -> list[str]:
+    """Valid names for the channel that takes the place of one elsewhere and its target: slack-owner, or owner."""
+    words = [word for each in to if (word := re.sub(r"[^A-Za-z0-9._-]+", "-", each).strip("-._"))] or ["results"]
+    return list(dict.fromkeys(each[:_LONGEST_CHANNEL].rstrip("-._") for each in ("-".join(words), words[-1])))
+
+
+def either_day(fields: Sequence[str]) -> str:
+    """The fields of a cron of which either kind of day is enough; by cron's own rule, */2 requires both."""
+    found = list(fields)
+    if len(fields) in (5, 6) and fields[-3] != "*" and fields[-1] != "*":
+        for place, every in ((-3, "1-31"), (-1, "0-6")):
+            found[place] = re.sub(r"(^|,)\*(?=/)", rf"\g<1>{every}", fields[place])
+    return " ".join(found)
+
+
+def every_from(every: timedelta, first: datetime | None) -> dict[str, str]:
+    """The entry of a schedule that fires at `first` and then at this interval. No first: at whole multiples of it."""
+    phase = timedelta(0) if first is None else (first - _EPOCH) % every
+    phase -= phase % _SECOND
+    return {"every": format_duration(every), **({"phase": format_duration(phase)} if phase else {})}
+
+
+def whole_seconds(duration: timedelta) -> str:
+    """A duration as a job file has it: at least a second, without its fraction."""
+    return format_duration(max(duration - duration % _SECOND, _SECOND))
 
 
 def short_digest(*parts: object) -> str:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import math
-import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from scheduler.core.imports.incoming import Incoming, free, mapped_id, problem, slug
+from scheduler.core.imports.incoming import Incoming, Work, channel_names, either_day, free, mapped_id, problem, slug
 from scheduler.core.past.past import Past
 from scheduler.core.values.instants import instant, parse_instant
 from scheduler.core.values.problems import Problem
@@ -136,7 +135,7 @@ def _job(
     keys["failure_limit"] = FAILURE_LIMIT
     to = [" ".join(str(row[key]).split()) for key in ("delivery_channel", "delivery_target") if row.get(key)]
     if to and to[0] != "none":
-        names = _channel_names(to)
+        names = channel_names(to)
         known = next((each for each in names if each in channels), None)
         if known is not None:
             keys |= {"deliver": [known], "deliver_on": ["success", "every_failure"]}
@@ -161,18 +160,13 @@ def _job(
             problems.append(problem(row["_row"], "past", why, error=False, job_id=job_id))
     return Incoming(
         id=job_id,
+        work=Work.PROMPT,
         stem=free(slug(name) or job_id, stems, job_id),
         keys=keys,
         comments=tuple(comments),
         text=task if task.endswith("\n") else task + "\n",
         line=row["_row"],
     )
-
-
-def _channel_names(to: Sequence[str]) -> list[str]:
-    """What a channel can be called that stands for a channel of Phantom and its target: slack-owner, or owner."""
-    words = [each.lstrip("#@") or each for each in to]
-    return list(dict.fromkeys(["-".join(words), words[-1]]))
 
 
 def _flag(value: Any, default: bool) -> bool:
@@ -206,17 +200,8 @@ def _cron(value: Mapping[str, Any], row: Row, job_id: str, zone: str, root_zone:
     if not timezone:
         _assume(row, job_id, zone, problems)
         timezone = zone
-    expression = _either_day(expression.split())
+    expression = either_day(expression.split())
     return expression if timezone == root_zone else {"cron": expression, "timezone": timezone}
-
-
-def _either_day(fields: Sequence[str]) -> str:
-    """If both kinds of days are given, either is enough for Phantom; by cron's rule, */2 requires both."""
-    found = list(fields)
-    if len(fields) in (5, 6) and fields[-3] != "*" and fields[-1] != "*":
-        for place, every in ((-3, "1-31"), (-1, "0-6")):
-            found[place] = re.sub(r"(^|,)\*(?=/)", rf"\g<1>{every}", fields[place])
-    return " ".join(found)
 
 
 def _assume(row: Row, job_id: str, zone: str, problems: list[Problem]) -> None:

@@ -10,9 +10,10 @@ WHY_SKIPPED = {  # by reason
     "missed": "no daemon was running to start it in time",
     "paused": "it was paused",
     "overlap": "the job was still running or queued at that time",
-    "capacity": "the limit of concurrent runs was reached for too long",
+    "capacity": "the limit of concurrent runs was reached for too long, or no worker took it in time",
     "budget": "the budget did not allow a run",
     "superseded": "an edit removed the slot before it could run",
+    "elsewhere": "another control plane has the slot",
     "nothing_to_do": "its check found nothing to do",
 }
 

@@ -24,11 +24,15 @@ NAMED = 3
 _ENDED = {"failed": "failed", "succeeded": "succeeded", "other": "cancelled", "skipped": "skipped"}
 
 
-def hours_in_words(sums: Mapping[str, int], going: int) -> str:
-    """What the hours around now hold. sums: by name of a count; going: the runs under way."""
+def hours_in_words(sums: Mapping[str, int], going: int, often: int = 0) -> str:
+    """What the hours around now hold. sums: by name of a count; going: the runs under way.
+
+    often: the jobs that fire all the time, whose fires to come are in no count.
+    """
     ended = ", ".join(f"{sums[name]} {word}" for name, word in _ENDED.items() if sums.get(name)) or "nothing ended"
     under_way = f"; {counted(going, 'run')} under way" if going else ""
-    return f"last 6 hours: {ended}{under_way}; next 6 hours: {counted(sums.get('coming', 0), 'fire')} to come"
+    besides = f", besides {counted(often, 'job')} every five minutes or more often" if often else ""
+    return f"last 6 hours: {ended}{under_way}; next 6 hours: {counted(sums.get('coming', 0), 'fire')} to come{besides}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

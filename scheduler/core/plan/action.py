@@ -12,7 +12,7 @@ from scheduler.core.plan.desired import Found
 from scheduler.core.values.budget import limits_of, wider_budget
 from scheduler.core.values.facts import Dirty, FileFacts, Job, SyncState, TaskDirty
 from scheduler.core.values.runs import Skip
-from scheduler.core.values.spec import FRESH, CheckSpec, JobSpec
+from scheduler.core.values.spec import FRESH, HERE, CheckSpec, JobSpec
 
 Change = tuple[Any, Any]  # before, after, as plain JSON values
 
@@ -224,6 +224,7 @@ def widened(old: JobSpec, new: JobSpec) -> tuple[str, ...]:
             ("model", new.model != old.model),  # it may cost more
             ("args", not set(new.args) <= set(old.args)),
             ("workdir", new.workdir not in (old.workdir, FRESH)),
+            ("task_queue", new.task_queue not in (None, HERE, old.task_queue)),  # other machines
             ("check", new.check is not None and _widens(old.check, new.check)),
             ("budget", wider_budget(limits_of(old.budget), limits_of(new.budget))),
             ("deliver", not set(new.deliver) <= set(old.deliver)),

@@ -29,9 +29,17 @@ def last_lines(tail: bytes, count: int) -> list[str]:
     return [_shown(line) for line in found if line][-count:] if count > 0 else []
 
 
+# Where a runner with {task_file} gets a task: no path that anybody knows, and long.
+_TASK_FILE = re.compile(rb"/(?:[^\s:]+/)?owners/[^/\s]+\.scratch/task-\w+")
+
+
 def last_line(tail: bytes) -> str:
-    """The last line that contains a letter or a digit, or an empty string if there is none."""
-    return next((line for line in reversed(last_lines(tail, TAIL_BYTES)) if any(map(str.isalnum, line))), "")
+    """The last line that contains a letter or a digit, or an empty string if there is none.
+
+    The temporary file of a task is `{task_file}` in it, as in the command of its runner.
+    """
+    lines = last_lines(_TASK_FILE.sub(b"{task_file}", tail), TAIL_BYTES)
+    return next((line for line in reversed(lines) if any(map(str.isalnum, line))), "")
 
 
 def _shown(line: str) -> str:

@@ -9,7 +9,7 @@ from enum import StrEnum
 from typing import Any
 
 from scheduler.core.values.budget import Reservation
-from scheduler.core.values.codec import Stored, unsaid
+from scheduler.core.values.codec import Stored, added_later, unsaid
 from scheduler.core.values.facts import Commit, Lookup, NoCommit, Provenance, RunnerFile
 from scheduler.core.values.spec import JobSpec
 from scheduler.core.values.usage import AgentResult, Cost, EndClass, Tokens, all_costs, all_tokens
@@ -69,6 +69,22 @@ class Attempt(Stored):
     end_class: EndClass | None = None  # None while it runs, and if it never started
     cost: Cost | None = None
     tokens: Tokens | None = None
+    host: str | None = added_later(None)  # of the worker; None for this machine
+
+
+LOCAL = "local"  # the engine that is always there: processes of this machine
+TEMPORAL = "temporal"  # workers on other machines, too
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Elsewhere(Stored):
+    """How a slot ends that another control plane serves. None while that is not known."""
+
+    database: str  # its id
+    status: str | None = None
+    reason: str | None = None
+    finished_at: datetime | None = None
+    host: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,10 +126,19 @@ class Run(Stored):
     cost: Cost | None = None  # of all its attempts
     tokens: Tokens | None = None  # of all its attempts
     reserved: Reservation | None = None  # what it may spend; None if its job had no budget
+    engine: str = added_later(LOCAL)  # that carries it out, or has carried out its last try
+    task_queue: str | None = added_later(None)  # the workers that may take it; None for the local engine
+    handle: str | None = added_later(None)  # what the engine calls its last try; None for the local engine
+    elsewhere: Elsewhere | None = added_later(None)  # only if another control plane serves its slot
 
     @property
     def id(self) -> str:
         return f"{self.job_id}:{self.n}"
+
+    @property
+    def host(self) -> str | None:
+        """The worker's host of its last try. None for this machine, and before it has begun."""
+        return self.attempts[-1].host if self.attempts else None
 
     @property
     def is_unbegun_slot(self) -> bool:

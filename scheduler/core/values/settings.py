@@ -18,6 +18,7 @@ BUDGET = "{budget}"  # in a runner's command: what the run may spend
 ROOT_JOB_ID = "@root"  # audit rows about scheduler.yaml itself; no job id can start with @
 
 
+SCRATCH = "scratch"  # the one reserved word for a cwd: a new, empty folder on a worker, gone after the run
 MODEL, ARGS = "{model}", "{args}"  # in a runner's command
 
 
@@ -42,7 +43,7 @@ class RunnerSpec(Stored):
     tasks: tuple[str, ...] | None = None  # globs of task files it may receive; None for any
     jobs: tuple[str, ...] | None = added_later(None)  # patterns of the jobs that may use it, by id or tag; None for all
     max_timeout: timedelta | None = added_later(None)  # the longest timeout that a job may have with it; None for any
-    cwd: str = "."  # root-relative POSIX path
+    cwd: str = "."  # root-relative POSIX path, or SCRATCH
     # The files of the root that the command names, by path, and what each holds. Filled in by code that reads the root.
     files: tuple[tuple[str, str], ...] = unsaid(())
     result_format: ResultFormat | None = unsaid(None)  # as written; see `prints`
@@ -52,6 +53,7 @@ class RunnerSpec(Stored):
     job_args: tuple[tuple[str, str | None], ...] = unsaid(())
     workdirs: tuple[str, ...] = unsaid(())  # folders that jobs may work in or below, as written, and FRESH
     account: str | None = unsaid(None)  # as written; see `uses`
+    task_queue: str | None = unsaid(None)  # for jobs that name none
 
     @property
     def takes_model(self) -> bool:

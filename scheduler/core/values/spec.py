@@ -59,6 +59,7 @@ class Schedule(Stored):
 
 MANUAL = "manual"  # the one reserved word for a schedule
 FRESH = "fresh"  # the one reserved word for a workdir: a new git worktree for each run
+HERE = "local"  # the one reserved word for a task queue: the processes of the scheduler's own machine
 ROOT_FOLDER = "root"  # how files call the folder of scheduler.yaml
 FAILURE_LIMIT = 10
 
@@ -157,6 +158,7 @@ class JobSpec(Stored):
     model: str | None = added_later(None)  # None: the runner's
     args: tuple[str, ...] = added_later(())  # words for {args} in the runner's command
     workdir: str | None = added_later(None)  # FRESH or a folder, as written; None: the runner's cwd
+    task_queue: str | None = added_later(None)  # as written; see `formats.queues`. None: the runner's
     check: CheckSpec | None = added_later(None)
     expect: ExpectSpec | None = added_later(None)
     budget: Budget | None = added_later(None)  # None: it may spend anything
@@ -177,6 +179,7 @@ class JobSpec(Stored):
             model=None,
             args=(),
             workdir=None,
+            task_queue=HERE,
         )
 
     @property

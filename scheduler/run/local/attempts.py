@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING
 
 from scheduler.core.due.budgets import left_for_attempt
 from scheduler.core.due.checked import CHECK_FAILED, NOTHING_TO_DO, WANTS_CHECK, as_text, judge_check
-from scheduler.core.due.place import PlaceFault
+from scheduler.core.due.place import Cause, PlaceFault
+from scheduler.core.formats.queues import MOST_TASK_BYTES
 from scheduler.core.values.facts import Fault, Job, Provenance
 from scheduler.core.values.problems import UnavailableError
 from scheduler.core.values.runs import Ending, FreshTree, Run, RunStatus
+from scheduler.core.values.settings import SCRATCH
 from scheduler.core.values.spec import FRESH
 from scheduler.ledger import places, queries, runs
 from scheduler.ledger.batches import Pinned
@@ -26,17 +28,19 @@ from scheduler.machine.log import Log
 from scheduler.root.place import Place, unusable
 from scheduler.run import ends
 from scheduler.run.engine import Why
-from scheduler.run.fire import CheckFault, Ready, Superseded, lost_place, what_runs_again, what_shall_run
+from scheduler.run.fire import CheckFault, HandOver, Ready, Superseded, lost_place, what_runs_again, what_shall_run
 from scheduler.run.local.agent import as_told, speaks
 from scheduler.run.local.cancel import Cancel
 from scheduler.run.local.checks import Checked, Checking, check_here
 from scheduler.run.local.command import execute
 from scheduler.run.local.fresh import fresh_cwd, make_fresh, settle_fresh
-from scheduler.run.local.prepare import Invocation, Tools, prepare_attempt
+from scheduler.run.local.prepare import Invocation, Tools, cannot_start, chosen, prepare_attempt
 from scheduler.sync.passes import Passes
 
 if TYPE_CHECKING:
     from sqlite3 import Connection
+
+NO_ENGINE = "only a daemon hands runs to workers, and none has this one: start `scheduler serve`"
 
 _log = Log(__name__)
 
@@ -108,6 +112,7 @@ class Attempts:
     passes: Passes
     owner: str  # this process, as the rows of its runs name it
     lost: Callable[[PlaceFault], None] = lambda _: None  # called for each place fault that keeps a slot waiting
+    no_engine: Callable[[Ready], str] = lambda _: NO_ENGINE  # why nothing can be handed over now; empty if it can
 
     def carry_out(
         self, run: Run, *, scratch: Path, cancel: Cancel, claimed: Callable[[Run], None] = lambda _: None
@@ -129,6 +134,8 @@ class Attempts:
             assert not isinstance(found, Checking)
             if isinstance(found, Opening):
                 found = self._carry_out(found, scratch, cancel)
+            elif isinstance(found, HandOver):  # never here
+                found = self._not_started(run, Fault(reason=Cause.ENGINE, message=NO_ENGINE))
             return ends.tell_end(self.store, found)
         except ends.EndNotWrittenError:
             raise
@@ -136,7 +143,9 @@ class Attempts:
             self._abandon(run, error)
             raise
 
-    def look_or_abandon(self, run: Run, cancel: Cancel, checked: Checked | None = None) -> Opening | Checking | Run:
+    def look_or_abandon(
+        self, run: Run, cancel: Cancel, checked: Checked | None = None
+    ) -> Opening | Checking | HandOver | Run:
         """Like `look`. An error of ours ends the run, and is raised. Raises also: EndNotWrittenError."""
         try:
             return self.look(run, cancel, checked)
@@ -151,7 +160,7 @@ class Attempts:
         """End a run that was stopped before its process existed, or while it waits."""
         return ends.end_unstarted(self.store, run, why, self.clock.now())
 
-    def look(self, run: Run, cancel: Cancel, checked: Checked | None = None) -> Opening | Checking | Run:
+    def look(self, run: Run, cancel: Cancel, checked: Checked | None = None) -> Opening | Checking | HandOver | Run:
         """Find out what the next attempt runs, as carefully as it takes. May wait, as for a file that is being saved.
 
         checked: the end of the check that an earlier look has asked for. Only then the text is read: a check takes
@@ -171,7 +180,7 @@ class Attempts:
         except OSError as error:
             raise unusable(self.place.outputs, error) from error
 
-    def _look(self, run: Run, cancel: Cancel, checked: Checked | None) -> Opening | Checking | Run:
+    def _look(self, run: Run, cancel: Cancel, checked: Checked | None) -> Opening | Checking | HandOver | Run:
         output = b""
         if checked is not None:
             crash_point("after_check")
@@ -192,6 +201,9 @@ class Attempts:
             return self._skip(run, "superseded", ready.message, fault=False)
         if isinstance(ready, Ready) and output:
             ready = replace(ready, check_output=output)
+        if isinstance(ready, Ready) and (queue := ready.queue) is not None:
+            away = self._hand_over(ready, run, queue)
+            return away if isinstance(away, HandOver) else self._not_started(run, away)
         invocation, tree = (ready, None) if isinstance(ready, Fault) else self._prepare(ready, run)
         if isinstance(invocation, Fault) or isinstance(ready, Fault):
             assert isinstance(invocation, Fault)
@@ -200,7 +212,7 @@ class Attempts:
             return self._checking(run, ready, invocation)
         return Opening(run=run, job=ready.job, ready=ready, invocation=invocation, tree=tree)
 
-    def _look_again(self, run: Run, cancel: Cancel) -> Opening | Run:
+    def _look_again(self, run: Run, cancel: Cancel) -> Opening | HandOver | Run:
         last, job = run.attempts[-1], self.store.read(queries.job, run.job_id)
         assert job is not None
         if job.archived:  # its file is gone: no retry (F5)
@@ -220,6 +232,11 @@ class Attempts:
         if cancel.why is not None:
             return self.end_unstarted(run, cancel.why)
         ready = what_runs_again(self.passes, self.store, run, cancel.wait)
+        if isinstance(ready, Ready) and (queue := ready.queue) is not None:
+            away = self._hand_over(ready, run, queue)
+            if isinstance(away, HandOver):
+                return away
+            ready = away
         invocation, tree = (ready, None) if isinstance(ready, Fault) else self._prepare(ready, run)
         if isinstance(invocation, Fault) and run.fire_time is not None:
             lost = lost_place(self.passes, self.store, run, invocation)
@@ -228,6 +245,22 @@ class Attempts:
                 return run
         defined = job if isinstance(ready, Fault) else ready.job
         return Opening(run=run, job=defined, ready=ready, invocation=invocation, tree=tree)
+
+    def _hand_over(self, ready: Ready, run: Run, queue: str) -> HandOver | Fault:
+        """What goes to workers of a queue: nothing of this machine is looked at but the rules of the runner."""
+        spec = ready.job.file.spec
+        budget = left_for_attempt(run.reserved, spec.budget, run.attempts)
+        if fault := chosen(ready.runner, spec, ready.given, budget=budget):
+            return fault
+        if why := self.no_engine(ready):
+            return Fault(reason=Cause.ENGINE, message=f"job {run.job_id!r} is for workers of queue {queue!r}: {why}")
+        if ready.runner.cwd != SCRATCH and (lacks := _no_commit(ready)):
+            message = f"workers make the folder of runner {ready.runner.name!r} from a commit, and {lacks}"
+            return cannot_start("needs_commit", message)
+        if len(ready.given.text) > MOST_TASK_BYTES:
+            message = f"the text has {len(ready.given.text):,} bytes; at most {MOST_TASK_BYTES:,} are sent to workers"
+            return Fault(reason="source_too_large", message=message)
+        return HandOver(run=run, ready=ready, queue=queue, budget=budget)
 
     def prepare(
         self, ready: Ready, run: Run, tools: Tools | None = None, *, fresh: Path | None = None
@@ -344,3 +377,15 @@ class Attempts:
             # Do not kill a started process because of a lock or a full disk: a later owner finds it by its environment.
             _log.warning("process_not_recorded", run_id=run.id, pid=pid, error=str(error))
         crash_point("after_record")
+
+
+def _no_commit(ready: Ready) -> str:
+    """Why there is no commit from which a worker could make the folder around a task. Empty if there is one."""
+    if ready.place.followed is None:
+        return (
+            "this root follows no remote branch: give the runner cwd: scratch, or make the root with `scheduler clone`"
+        )
+    source = ready.provenance
+    if source.revision is None or source.dirty is not None:
+        return "the task is not as it was committed"
+    return ""

@@ -36,6 +36,7 @@ _REMNANT_GRACE = timedelta(seconds=2)
 _REMNANT_TICK_S = 0.02
 _LONGEST_TICK_S = 0.2
 _KNOWN_BY = ("SCHEDULER_RUN_ID", "SCHEDULER_ROOT")
+TRY = "SCHEDULER_WORKFLOW_ID"  # on a worker: the databases of two control planes may number their runs alike
 
 T = TypeVar("T")
 
@@ -80,6 +81,8 @@ class Execution:
         told = {name: invocation.env[name] for name in _KNOWN_BY if name in invocation.env}
         self._born = 0  # clock ticks after boot
         self._told = told if len(told) == len(_KNOWN_BY) else {}  # without both, no process is known to be the run's
+        if self._told and TRY in invocation.env:
+            self._told[TRY] = invocation.env[TRY]
         self._pipes: dict[int, Capture] = {}
         self._end = -1  # becomes readable when the leader ends
         self._task_file: Path | None = None

@@ -24,7 +24,7 @@ from scheduler.core.due.place import PLACE, lacks_too_long, missed_meanwhile, wh
 from scheduler.core.due.waiting import Done, Waiting, WaitingRun
 from scheduler.core.values.facts import Job
 from scheduler.core.values.problems import SchedulerError
-from scheduler.core.values.runs import Run, RunStatus, Trigger
+from scheduler.core.values.runs import Run, RunStatus
 from scheduler.ledger import claims, places, queries, runs, syncs
 from scheduler.ledger.pool import Lend
 from scheduler.ledger.store import BUSY_TIMEOUT, Store
@@ -36,12 +36,14 @@ from scheduler.machine.reactor import Reactor
 from scheduler.root.place import Place
 from scheduler.run import ends
 from scheduler.run.engine import Gate, Ungated, Why
+from scheduler.run.fire import HandOver
 from scheduler.run.local.attempts import Attempts, Opening
+from scheduler.run.local.away import Away
 from scheduler.run.local.cancel import GRACE, Cancel
 from scheduler.run.local.census import Census
 from scheduler.run.local.checks import Checking, Checks
 from scheduler.run.local.chunks import CHUNK, LOCK, Chunks, Seat, all_stuck
-from scheduler.run.local.openings import Openings
+from scheduler.run.local.openings import Openings, due_openings
 from scheduler.run.local.room import room_for
 from scheduler.run.plain import InlineTexts
 
@@ -80,11 +82,13 @@ class LocalEngine:
     back_at: Callable[[Job], datetime | None] = lambda _: None  # when the job's place came back, if it was gone
     known: Callable[[str], Job | None] | None = None  # a job as last seen, without asking the database
     gate: Gate = field(default_factory=Ungated)
+    leaves: Callable[[str], bool] = lambda _: False  # True if the runs of a job are for workers
 
     def __post_init__(self) -> None:
         self._lock = threading.RLock()
         self._seats: dict[str, Seat] = {}
-        self._waiting = Waiting(alone=self.alone)
+        self.away = Away(reactor=self.reactor, leaves=self.leaves)
+        self._waiting = Waiting(alone=self.alone, away=self.leaves)
         self._unwritten: dict[str, tuple[Callable[[Store], Run], Done | None]] = {}
         self._to_look: deque[Seat] = deque()
         self._texts = InlineTexts()
@@ -112,15 +116,27 @@ class LocalEngine:
         return min(self.max_running, self._room)
 
     @property
+    def max_out(self) -> int:
+        """How many runs may be with workers at once."""
+        return self.away.max_out
+
+    @property
+    def _free(self) -> list[bool]:
+        """Where there is capacity, as `Waiting.next` takes it."""
+        leaving = self.away.leaving(self._seats.values())
+        free = [False] if len(self._seats) - leaving < self.places else []
+        return [*free, True] if len(self.away.seats) + leaving < self.max_out else free
+
+    @property
     def counts(self) -> tuple[int, int]:
         """The numbers of running and of waiting runs."""
-        return len(self._seats), len(self._waiting)
+        return len(self._seats) + len(self.away.seats), len(self._waiting)
 
     @property
     def next_at(self) -> datetime | None:
         """When to call `release` next: a run is due for a retry, or may start a second after another one."""
         with self._lock:
-            return self._waiting.next_at(free=len(self._seats) < self.places)
+            return self._waiting.next_at(free=self._free)
 
     @property
     def put_off(self) -> int:
@@ -137,7 +153,7 @@ class LocalEngine:
         """Skip runs that have waited too long for capacity, even if none becomes free. Raises: UnavailableError."""
         while True:
             with self._lock:
-                if self._stopping or len(self._seats) < self.places:
+                if self._stopping or len(self._free) == 2:
                     return  # their turn is now and judges the same
                 lacking = self._waiting.lacking()
             overdue = [each for each in lacking if self._seems_overdue(*each)]
@@ -207,7 +223,8 @@ class LocalEngine:
 
     def _is_here(self, run_id: str) -> bool:
         with self._lock:
-            return run_id in self._waiting or run_id in self._seats or run_id in self._unwritten
+            held = (self._waiting, self._seats, self.away.seats, self._unwritten)
+            return any(run_id in each for each in held)
 
     def _put_off(self, entry: WaitingRun, until: datetime) -> None:
         with self._lock:
@@ -239,10 +256,12 @@ class LocalEngine:
         wait: for a locked database.
         """
         with self._lock:
-            seat = self._seats.get(run_id)
+            seat, out = self._seats.get(run_id), self.away.seats.get(run_id)
             waiting = self._waiting.pop(run_id, now=self.clock.now())  # from here on nobody starts it
         if seat is not None:
             self._request(seat, why)
+        elif out is not None:
+            self.away.cancel(out, why)
         elif waiting is not None:
             try:
                 with self.lend() as store, store.hurried(wait):
@@ -253,11 +272,11 @@ class LocalEngine:
             if waiting.done is not None:
                 waiting.done(ended)
             self._fill()
-        return seat is not None or waiting is not None
+        return seat is not None or out is not None or waiting is not None
 
     @property
     def under_way(self) -> tuple[str, ...]:
-        """The runs that have not ended."""
+        """The runs of this process that have not ended."""
         return tuple(self._seats)
 
     @property
@@ -293,6 +312,7 @@ class LocalEngine:
         with self._lock:
             left = [done for _, done in self._unwritten.values()]
             left += [entry.done for entry in self._waiting.drain()]
+            left += self.away.let_go()
             self._unwritten = {}
         for done in left:
             if done is not None:
@@ -324,7 +344,7 @@ class LocalEngine:
 
     def wait(self) -> None:
         """Return when nothing runs, and waiting runs wait only for a retry."""
-        while not all_stuck(self._seats.values()) or (not self._stopping and self._waiting.moves):
+        while not all_stuck(self._seats.values()) or (not self._stopping and (self.away.seats or self._waiting.moves)):
             self.reactor.turn(_LOOK_S)
             self._fill()  # runs that start a second apart
 
@@ -431,6 +451,11 @@ class LocalEngine:
                 if isinstance(found, Checking):
                     self.reactor.call(functools.partial(self._checks.start, seat, found))
                     return
+                if isinstance(found, HandOver):
+                    if seat.cancel.why is None:
+                        self.reactor.call(functools.partial(self._hand_over, seat, found))
+                        return
+                    found = self._not_handed_over(store, run, seat.cancel.why)
                 finished = ends.tell_end(store, found)
         except ends.EndNotWrittenError as error:
             _log.error("end_not_written", run_id=run.id, error=str(error))
@@ -447,13 +472,38 @@ class LocalEngine:
             _log.exception("run_abandoned", run_id=run.id)
         self.reactor.call(lambda: self._over(seat, finished))
 
+    def _not_handed_over(self, store: Store, run: Run, why: Why) -> Run:
+        """End a run that was to be ended before anybody else knew of it. A retry waits for the next daemon."""
+        return run if run.attempts and why == "interrupted" else self.attempts(store).end_unstarted(run, why)
+
+    def _hand_over(self, seat: Seat, found: HandOver) -> None:
+        with self._lock:
+            if self._seats.pop(seat.run.id, None) is None:
+                return
+            self.away.seats[seat.run.id] = seat
+        self.away.hand_over(seat, found)
+        self._fill()
+
+    def follow(self, out: Iterable[Run], *, ended: Done | None = None) -> None:
+        """Take over runs that an earlier daemon has handed over."""
+        for run in out:
+            with self._lock:
+                if not self._is_here(run.id):
+                    self.away.keep(run, ended)
+                    self._waiting.took(run.job_id)
+
+    def came_home(self, run_id: str, finished: Run | None) -> None:
+        """Note that a run that was handed over has ended, or waits again. In the reactor's thread."""
+        if (seat := self.away.seats.get(run_id)) is not None:
+            self._over(seat, finished)
+
     def _checked(self, seat: Seat) -> None:
         """Look again, now that its check has ended. Its text is read only then."""
         if self._stopping:
             seat.cancel.request("interrupted", grace=timedelta(0))
         self._look_with_care(seat)
 
-    def _found(self, store: Store, seat: Seat) -> Opening | Checking | Run:
+    def _found(self, store: Store, seat: Seat) -> Opening | Checking | HandOver | Run:
         """What is opened for a run whose turn has come, or the run: skipped, waiting on, or another process's."""
         run, attempts = seat.run, self.attempts(store)
         if run.status is RunStatus.QUEUED:
@@ -473,8 +523,10 @@ class LocalEngine:
     # -- slots that are claimed and opened at once -----------------------------------------------------
 
     def free(self) -> int:
-        """How many runs could start now. None while one waits."""
-        return 0 if self._stopping or self._waiting.moves else max(0, self.places - len(self._seats))
+        """How many runs could start here now. None while one waits."""
+        if self._stopping or self._waiting.moves_here:
+            return 0
+        return max(0, self.places - len(self._seats) + self.away.leaving(self._seats.values()))
 
     def warm(self, store: Store) -> None:
         """Before runs are due: have git's tree of HEAD read, if it is not known. A look at files starts no process."""
@@ -486,23 +538,8 @@ class LocalEngine:
 
     def plan(self, store: Store, dues: Sequence[Due], now: datetime) -> dict[str, Opening]:
         """What slots that are due would run, by job: those for which nothing has changed since the last pass."""
-        found: dict[str, Opening] = {}
-        with Openings(self.attempts(store), store.read(syncs.settings), self._texts) as openings:
-            for due in dues:
-                if due.slot is None or due.catch_up or due.skips or self.gate.guards(due.job):
-                    continue
-                run = Run(
-                    job_id=due.job.id,
-                    n=0,  # given by the claim
-                    trigger=Trigger.SCHEDULE,
-                    status=RunStatus.CLAIMED,
-                    fire_time=due.slot,
-                    requested_at=now,
-                    generation=due.job.file.generation,
-                )
-                if (opening := openings.of(due.job, run)) is not None:
-                    found[run.job_id] = opening
-            return found if openings.stand() else {}
+        attempts, settings = self.attempts(store), store.read(syncs.settings)
+        return due_openings(attempts, settings, self._texts, dues, now, guards=self.gate.guards)
 
     def write_ends_of(self, job_ids: Collection[str]) -> None:
         """Write the ends that wait for company, if one of them is of these jobs. In the reactor's thread."""
@@ -525,13 +562,14 @@ class LocalEngine:
     def _over(self, seat: Seat, finished: Run | None) -> None:
         """Free the place of a run that is over, or waits again; None if nobody knows how it ended."""
         run, done = seat.tried, seat.done
-        if self._seats.get(run.id) is not seat:
+        held = self.away.seats if run.id in self.away.seats else self._seats
+        if held.get(run.id) is not seat:
             return  # it has given up its place, and the run has another one
         seat.opening = seat.execution = None  # in a followed root, what they hold keeps the files of a commit
         self.gate.over(run.id, finished)
         ended_late: Literal["cancelled", "replaced"] | None = None
         with self._lock:
-            del self._seats[run.id]
+            del held[run.id]
             if finished is not None and not finished.status.finished and finished.id == run.id:
                 if seat.cancel.why == "cancelled" or seat.cancel.why == "replaced":  # just after its try ended
                     ended_late = seat.cancel.why
@@ -570,9 +608,10 @@ class LocalEngine:
         """Give free capacity to waiting runs."""
         while True:
             with self._lock:
-                if self._stopping or len(self._seats) >= self.places:
+                free = self._free
+                if self._stopping or not free:
                     return
-                found = self._waiting.next(self.clock.now())
+                found = self._waiting.next(self.clock.now(), away=free)
                 if found is None:
                     return
                 entry, since = found

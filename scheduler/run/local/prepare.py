@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING
 
 from scheduler.core.formats.asked import allowing_folder, model_of, refusals
 from scheduler.core.formats.globs import matches_any, matches_job
+from scheduler.core.formats.queues import queue_named
 from scheduler.core.values.facts import Fault, Task
 from scheduler.core.values.instants import instant
 from scheduler.core.values.interpreters import executes_its_task
-from scheduler.core.values.settings import BUDGET, RunnerSpec, Settings, TaskInput
+from scheduler.core.values.settings import BUDGET, SCRATCH, RunnerSpec, Settings, TaskInput
 from scheduler.core.values.spec import ROOT_FOLDER, JobSpec
 from scheduler.core.values.texts import listed
 from scheduler.core.values.units import format_duration
@@ -163,13 +164,11 @@ def prepare_attempt(
     return found if found.result_format is ResultFormat.TEXT else replace(found, prices=ready.settings.prices)
 
 
-def prepare(tools: Tools, spec: JobSpec, task: Task, context: Context) -> Invocation | Fault:
-    """The process that runs `task`, or why there is none. Reads the file system, changes nothing.
+def chosen(runner: RunnerSpec, spec: JobSpec, task: Task, *, budget: Decimal | None) -> Fault | None:
+    """Why the runner accepts no such job or text, wherever it is to run. Decided by text alone.
 
-    Fault reasons: runner_not_allowed, runner_not_found, runner_start_failed, runner_cwd_missing,
-    runner_workdir_missing, runner_task_too_large, runner_task_option.
+    budget: what the attempt may spend. Fault reasons: runner_not_allowed, runner_task_option.
     """
-    runner = tools.runner
     if runner.tasks is not None and not matches_any(task.source_path, runner.tasks):
         allowed = ", ".join(runner.tasks) or "nothing"
         return cannot_start("not_allowed", f"runner {runner.name!r} accepts only {allowed}, not {task.source_path!r}")
@@ -188,6 +187,31 @@ def prepare(tools: Tools, spec: JobSpec, task: Task, context: Context) -> Invoca
     asked = refusals(runner, job_id=spec.id, model=spec.model, args=spec.args, workdir=spec.workdir)
     if refused_wish := next(iter(asked), None):
         return cannot_start("not_allowed", refused_wish.message)
+    if runner.takes_budget and budget is None:
+        message = f"runner {runner.name!r} passes {BUDGET} to its program, and the job has no budget.per_run"
+        return cannot_start("not_allowed", message)
+    if runner.takes_for_option(task.text):
+        return cannot_start(
+            "task_option",
+            f"the task starts with -, so runner {runner.name!r} would pass it as an option;"
+            ' write "--" before "{task}" in its command, or start the task with another character',
+        )
+    return None
+
+
+def prepare(tools: Tools, spec: JobSpec, task: Task, context: Context) -> Invocation | Fault:
+    """The process that runs `task`, or why there is none. Reads the file system, changes nothing.
+
+    Fault reasons: runner_not_allowed, runner_not_found, runner_start_failed, runner_cwd_missing,
+    runner_workdir_missing, runner_task_too_large, runner_task_option.
+    """
+    fault = chosen(tools.runner, spec, task, budget=context.budget)
+    return resolved(tools, spec, task, context) if fault is None else fault
+
+
+def resolved(tools: Tools, spec: JobSpec, task: Task, context: Context) -> Invocation | Fault:
+    """The process as this machine starts it: program, folder and environment. `chosen` says whether it may."""
+    runner = tools.runner
     cwd = context.fresh or (tools.cwd if spec.workdir is None else tools.workdir(spec.workdir))
     if isinstance(cwd, Fault):
         return cwd
@@ -195,17 +219,8 @@ def prepare(tools: Tools, spec: JobSpec, task: Task, context: Context) -> Invoca
     program = tools.program(env.get("PATH", os.defpath))
     if isinstance(program, Fault):
         return program
-    if runner.takes_budget and context.budget is None:
-        message = f"runner {runner.name!r} passes {BUDGET} to its program, and the job has no budget.per_run"
-        return cannot_start("not_allowed", message)
     budget = None if context.budget is None else f"{context.budget.normalize():f}"
     arguments = runner.words(model_of(spec, runner), spec.args, budget)
-    if runner.takes_for_option(task.text):
-        return cannot_start(
-            "task_option",
-            f"the task starts with -, so runner {runner.name!r} would pass it as an option;"
-            ' write "--" before "{task}" in its command, or start the task with another character',
-        )
     if runner.input is TaskInput.ARG:
         arguments = tuple(each.replace(TASK, task.text.decode("utf-8")) for each in arguments)
         if b"\0" in task.text or any(len(encode(each)) > _ARGUMENT_BYTES for each in arguments):
@@ -229,7 +244,12 @@ def _without_interpreter(program: str, interpreter: str) -> Fault:
 
 
 def unready(runner: RunnerSpec, root: Path, environ: Mapping[str, str]) -> Iterator[Fault]:
-    """Why nothing can be started with this runner now, whatever the job and its task. Starts nothing."""
+    """Why nothing can be started with this runner now, whatever the job and its task. Starts nothing.
+
+    Of a runner for workers, this machine needs nothing.
+    """
+    if queue_named(None, runner) is not None or runner.cwd == SCRATCH:
+        return
     tools = Tools(runner, root, environ)
     search = {**environ, **dict(runner.env)}.get("PATH", os.defpath)
     for found in (tools.cwd, tools.program(search)):

@@ -37,6 +37,7 @@ from scheduler.root.followed import Followed
 from scheduler.root.place import Place, is_there
 from scheduler.root.settings import read_settings
 from scheduler.service.doctor.checks import Check, check_channels, check_clock, check_disks, check_runners, check_zones
+from scheduler.service.doctor.engine import check_engine
 from scheduler.service.jobs import agents_among
 from scheduler.service.presence import find_daemon
 from scheduler.service.root import Root
@@ -78,6 +79,7 @@ def examine(root: Root, *, strict: bool = False) -> DoctorJson:
         "left": lambda: _left(place, told),
         "database": lambda: _database(place, clock.now(), fires=not silent),
         "backup": lambda: _backup(place, clock.now(), failing),
+        "engine": lambda: check_engine(place, *_known(place)[:2], root.environ),
         "machine": lambda: _machine(root, asks=exit_code == 0),
     }
     for name, part in parts.items():
@@ -455,6 +457,8 @@ def _daemon(root: Root, silent: list[str], failing: list[str], told: list[tuple[
         yield Check("daemon", "warning", f"{holder}; it only observes ({status['silent']})")
     if status["unwatched"]:
         yield Check("daemon", "warning", f"it does not see every change immediately: {status['unwatched']}")
+    if lost := status.get("engine"):
+        yield Check("engine", "error", f"{holder}: {lost}", "runs with workers go on; their ends are written later")
     if few := status.get("few_files"):  # a daemon of an earlier version does not say
         yield Check("daemon", "warning", few)
     if not status["trouble"] and not status["silent"]:

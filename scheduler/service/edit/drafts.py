@@ -46,6 +46,7 @@ class Target:
     branch: str | None = None
     push: bool = False  # the branch, to the remote that the root follows
     message: str | None = None
+    requested_by: str | None = None  # who asked for it, if git on this machine commits under another name
 
     def check(self) -> None:
         """Check that the options fit together. Raises: UsageError."""
@@ -132,6 +133,8 @@ def write(root: Path, draft: Draft, target: Target, environ: Mapping[str, str], 
     Raises: RefusedError if a file has changed in the meantime or git refuses; UnavailableError.
     """
     message = target.message or draft.summary
+    if target.requested_by is not None:
+        message = f"{message.rstrip()}\n\nRequested-by: {target.requested_by}"
     if draft.branch is not None:
         assert isinstance(draft.files.files, CommitFiles)
         entries = draft.files.files.entries

@@ -8,40 +8,26 @@ from __future__ import annotations
 
 import contextlib
 import posixpath
-import re
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from scheduler.core.edits.jobedit import WrongJobError, written_job
 from scheduler.core.edits.spans import EditError
-from scheduler.core.formats.globs import matches_any, matches_job
-from scheduler.core.formats.jobfile import DEFAULT_TIMEOUT, read_job_file
-from scheduler.core.formats.paths import PathError, check_path
-from scheduler.core.formats.rules import ID_PATTERN
-from scheduler.core.imports import crontab, phantom
-from scheduler.core.imports.commands import SHELLS, shell_options
-from scheduler.core.imports.incoming import Incoming, Made, free, problem
+from scheduler.core.formats.globs import matches_job
+from scheduler.core.formats.jobfile import read_job_file
+from scheduler.core.imports.incoming import Gathered, Incoming, Made, free, of_job, problem
+from scheduler.core.imports.secrets import secret_in
 from scheduler.core.past.past import Past
-from scheduler.core.times.fires import zone_of
 from scheduler.core.values.facts import Fault
-from scheduler.core.values.problems import (
-    Problem,
-    RefusedError,
-    SchedulerError,
-    UnavailableError,
-    UsageError,
-    did_you_mean,
-)
-from scheduler.core.values.settings import ROOT_FILE, RunnerSpec, Settings, TaskInput
+from scheduler.core.values.problems import Problem, RefusedError, SchedulerError, UnavailableError
+from scheduler.core.values.settings import ROOT_FILE, Settings
 from scheduler.core.values.texts import TextError, how_held_ends
-from scheduler.core.values.units import format_duration, parse_duration
 from scheduler.core.views import problems_json
 from scheduler.ledger import carried
 from scheduler.ledger.carried import Carried, State
 from scheduler.ledger.store import Store
-from scheduler.machine.users import is_program, local_zone, me, user_exists
 from scheduler.maintenance.lost import start_state
 from scheduler.root import writing
 from scheduler.root.files import WorkingTree
@@ -50,7 +36,10 @@ from scheduler.service.edit.drafts import IN_PLACE, Draft, write
 from scheduler.service.edit.trees import EditFiles, is_job_path, text_fault
 from scheduler.service.imports.exports import Exported, is_buried, made_from_export, read_export, texts_too_long
 from scheduler.service.imports.holding import REASON, paused_past, refuse_live
-from scheduler.service.imports.phantom_db import read_phantom
+from scheduler.service.imports.options import Options, folder_for
+from scheduler.service.imports.runners import Tasks
+from scheduler.service.imports.source import Reading, files_at, source_of
+from scheduler.service.imports.telling import AUTO, gather_told
 from scheduler.service.pause import hold_known
 from scheduler.service.presence import is_firing
 from scheduler.service.root import Root
@@ -59,91 +48,37 @@ from scheduler.sync.settle_copy import settle_copy
 from scheduler.sync.synced import SyncReport
 
 if TYPE_CHECKING:
-    from scheduler.core.changes import ImportedAgentsJson, ImportedJobJson, ImportedRunnerJson, ImportJson
-
-FOLDER = "jobs/imported"
-MOST_BYTES = 10 * 1024 * 1024  # size of a crontab
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Options:
-    """The options of an import. None: follow the rules of each kind."""
-
-    to: str | None = None  # the folder of the job files
-    runner: str | None = None
-    timezone: str | None = None  # for schedules without one
-    user: str | None = None  # whose lines of a system crontab
-    system: bool | None = None  # whether each line of the crontab has a user
-    prefix: str = ""  # for generated ids
-    paused: bool = False  # pause the created jobs from their first moment
-    sync: bool = True
-    dry_run: bool = False
-
-
-def import_crontab(root: Root, data: bytes, name: str, options: Options) -> ImportJson:
-    """Raises: UsageError if no runner of the root can run shell commands, or an option is invalid."""
-    if len(data) > MOST_BYTES:
-        raise UsageError(f"{name} is larger than {MOST_BYTES:,} bytes, the limit for a crontab")
-    if data[:16] == b"SQLite format 3\0":
-        raise UsageError(
-            f"{name} is a SQLite database, not a crontab", hint="import it with `scheduler import phantom`"
-        )
-    tree = EditFiles(WorkingTree(root.place))
-    runner = shell_runner(tree.settings, options.runner)
-    base = posixpath.basename(runner.command[0])
-    shell = crontab.Shell(
-        name=base, options=shell_options(runner.command), max_timeout=runner.max_timeout, allowed=runner.job_env
+    from scheduler.core.changes import (
+        ImportedAgentsJson,
+        ImportedJobJson,
+        ImportedRunnerJson,
+        ImportedSourceJson,
+        ImportJson,
     )
-    path = Path(name).absolute()
-    system = options.system
-    if system is None:
-        known = str(path) == "/etc/crontab" or str(path.parent) == "/etc/cron.d"
-        system = known or crontab.is_system(data, user_exists, is_program)
-    users = crontab.Users(wanted=options.user or me(), exists=user_exists) if system else None
-    usual = parse_duration(str(tree.settings.defaults.get("timeout", format_duration(DEFAULT_TIMEOUT))))
-    jobs, problems = crontab.crontab_jobs(
-        crontab.read_crontab(data, system=system),
-        shell=shell,
-        zone=_zone(root, options),
-        root_zone=tree.settings.timezone,
-        users=users,
-        usual=usual,
-        prefix=_prefix(options.prefix),
-    )
-    if jobs:
-        ended = format_duration(max(usual, crontab.LONG))
-        why = (
-            f"cron never stops a command; here, each job is stopped after {ended} unless its file sets another timeout"
-        )
-        hint = "to change it: `scheduler update JOB --set timeout=2h`"
-        problems.append(problem(1, "timeout", why, hint, error=False))
-    folder = _folder(options, tree.settings)
-    inline = runner.tasks is None or matches_any(f"{folder}/x.yaml", runner.tasks)
-    scripts = f"scripts/{posixpath.basename(folder)}"
-    if not inline and not matches_any(f"{scripts}/x.sh", runner.tasks or ()):
-        raise UsageError(
-            f"the runner {runner.name!r} accepts no files from {folder} or {scripts}",
-            hint=f'add "jobs/**" or "scripts/**" to runners.{runner.name}.tasks in {ROOT_FILE}, or choose another',
-        )
-    return _write(root, tree, jobs, problems, name, options, runner, folder, None if inline else (scripts, ".sh"))
 
 
-def import_phantom(root: Root, path: Path, options: Options) -> ImportJson:
-    """Raises: as `read_phantom`; UsageError if the runner is unclear."""
+def import_source(root: Root, word: str, name: str, stdin: BinaryIO, options: Options) -> ImportJson:
+    """Import what the source `word` finds at `name`: a file, a folder, or - for standard input.
+
+    Raises: UsageError if nothing there can be imported, no runner of the root fits, or an option is invalid;
+    UnavailableError if it cannot be read.
+    """
     tree = EditFiles(WorkingTree(root.place))
-    rows, audit = read_phantom(path)
-    runner = agent_runner(tree.settings, options.runner)
-    jobs, problems = phantom.phantom_jobs(
-        rows,
-        audit,
-        zone=_zone(root, options),
-        root_zone=tree.settings.timezone,
-        channels=tree.settings.channels,
+    reading = Reading(
+        options=options,
+        settings=tree.settings,
+        environ=root.environ,
         now=root.clock.now(),
+        folder=folder_for(options, tree.settings),
+        mixed=word == AUTO,
     )
-    folder = _folder(options, tree.settings)
-    prompts = f"prompts/{posixpath.basename(folder)}"
-    return _write(root, tree, jobs, problems, str(path), options, runner, folder, (prompts, ".md"))
+    if word == AUTO:
+        found, told = gather_told(reading, name, stdin)
+    else:
+        source = source_of(word)
+        files = tuple(files_at(name, stdin, named=source.named, most=source.most))
+        found, told = source.gather(source, reading, files), []
+    return _write(root, tree, found, told, name, reading)
 
 
 def import_export(root: Root, data: bytes, name: str, options: Options) -> ImportJson:
@@ -151,7 +86,7 @@ def import_export(root: Root, data: bytes, name: str, options: Options) -> Impor
     tree = EditFiles(WorkingTree(root.place))
     found = read_export(iter(data.splitlines()), name)
     problems: list[Problem] = []
-    folder = None if options.to is None else _folder(options, tree.settings)
+    folder = None if options.to is None else folder_for(options, tree.settings)
     made = made_from_export(found, tree, folder, problems)
     buried = []
     for each in found:
@@ -163,74 +98,36 @@ def import_export(root: Root, data: bytes, name: str, options: Options) -> Impor
     return _carry_out(root, tree, made, problems, name, options, pasts, buried)
 
 
-def _zone(root: Root, options: Options) -> str:
-    if options.timezone is not None:
-        try:
-            zone_of(options.timezone)
-        except ValueError as error:
-            raise UsageError(f"--timezone: {error}", hint=getattr(error, "hint", "")) from None
-        return options.timezone
-    found = local_zone(root.environ)
-    if found is None:
-        raise UsageError("the time zone of this machine is unknown", hint="give it, such as --timezone Europe/Berlin")
-    return found
-
-
-def _prefix(prefix: str) -> str:
-    if prefix and re.fullmatch(ID_PATTERN[1:-1], f"{prefix}x") is None:
-        raise UsageError(
-            f"--prefix {prefix}: an id cannot start with that",
-            hint="use lower-case letters, digits, dots, _ and -, such as --prefix web-",
-        )
-    return prefix
-
-
-def _folder(options: Options, settings: Settings) -> str:
-    folder = (options.to or FOLDER).rstrip("/")
-    try:
-        check_path(folder)
-    except PathError as error:
-        raise UsageError(f"--to {options.to}: {error}", hint=error.hint) from None
-    if not is_job_path(f"{folder}/x.yaml", settings):
-        raise UsageError(
-            f"{folder} is not a folder of job files in this root",
-            hint=f"choose a folder with --to that a glob of `jobs` in {ROOT_FILE} matches: {', '.join(settings.jobs)}",
-        )
-    return folder
-
-
 def _write(
-    root: Root,
-    tree: EditFiles,
-    jobs: Sequence[Incoming],
-    problems: list[Problem],
-    name: str,
-    options: Options,
-    runner: RunnerSpec,
-    folder: str,
-    tasks: tuple[str, str] | None,
+    root: Root, tree: EditFiles, found: Gathered, told: list[ImportedSourceJson], name: str, reading: Reading
 ) -> ImportJson:
-    """tasks: folder and suffix of the task files. None: the tasks are in the job files."""
+    """The jobs as files of this root. told: what was found where."""
     here = {each.id: each.path for each in tree.documents() if each.id is not None}
     taken = {path.lower() for path in here.values()}
-    made = []
-    for job in jobs:
+    problems = list(found.problems)
+    made: dict[str, Made] = {}
+    for job in found.jobs:
+        if job.id in made:
+            why = f"{job.id!r} appears twice; this one was left out"
+            problems.append(of_job(job, "id", why, "import it by itself, with --prefix"))
+            continue
         path = here.get(job.id)
         if path is None:
             stem = job.stem
-            if f"{folder}/{stem}.yaml".lower() in taken:  # of another job
+            if f"{reading.folder}/{stem}.yaml".lower() in taken:  # of another job
                 stem = free(stem, {stem}, job.id)
-            path = f"{folder}/{stem}.yaml"
+            path = f"{reading.folder}/{stem}.yaml"
             taken.add(path.lower())
         else:
             stem = posixpath.splitext(posixpath.basename(path))[0]
-        found = _made(job, path, stem, runner, tasks, tree.settings)
-        if isinstance(found, Made):
-            made.append(found)
+        files = _made(job, path, stem, reading.runners[job.work, job.wish], tree.settings)
+        if isinstance(files, Made):
+            made[job.id] = files
         else:
-            problems += found
-    pasts = {job.id: job.past for job in jobs if job.past is not None}
-    return _carry_out(root, tree, made, problems, name, options, pasts, runner=runner.name)
+            problems += files
+    pasts = {job.id: job.past for job in found.jobs if job.past is not None}
+    runners = {each.job.id: reading.runners[each.job.work, each.job.wish].runner.name for each in made.values()}
+    return _carry_out(root, tree, [*made.values()], problems, name, reading.options, pasts, runners=runners, told=told)
 
 
 def _carry_out(
@@ -243,12 +140,13 @@ def _carry_out(
     pasts: Mapping[str, Past],
     buried: Sequence[Exported] = (),
     *,
-    runner: str | None = None,
+    runners: Mapping[str, str] | None = None,
+    told: Sequence[ImportedSourceJson] = (),
 ) -> ImportJson:
     """Write the missing files, store the history, and sync to create the jobs.
 
     buried: the archived jobs; one that a file names here counts as any other.
-    runner: for all jobs. None: each job names its own.
+    runners: of the jobs whose keys name none. told: what was found where.
     """
     if not options.sync and not options.dry_run:
         refuse_live(root)
@@ -287,11 +185,11 @@ def _carry_out(
     kept = {job_id: state for job_id, state in kept.items() if job_id in wanted}  # without those that are only paused
     for job_id, state in kept.items():
         if state == "own":
-            places = {each.job.id: each.job.line for each in made} | {each.id: each.line for each in buried}
-            line = places[job_id]
+            places = {each.job.id: (each.job.path, each.job.line) for each in made}
+            path, line = (places | {each.id: ("", each.line) for each in buried})[job_id]
             why = f"{job_id!r} already has runs here; the imported counters and history were left out"
-            problems.append(problem(line, "own-history", why, error=False, job_id=job_id))
-    problems = sorted({replace(each, path=name) for each in problems})
+            problems.append(replace(problem(line, "own-history", why, error=False, job_id=job_id), path=path))
+    problems = sorted({replace(each, path=each.path or name) for each in problems})
     waits = "" if synced is None else _why_not(synced, [each.job.id for each in made])
     if fault is not None:
         waits = f"{fault}; the files are written, and `scheduler sync` applies them"
@@ -301,7 +199,8 @@ def _carry_out(
         "source": name,
         "jobs": _told(made, states, buried, ids, kept),
         "written": list(draft.after),
-        "runners": _runners(made, states, tree.settings, runner),
+        "found": list(told),
+        "runners": _runners(made, states, tree.settings, runners or {}),
         "agents": _agents(made, states, tree.settings),
         "problems": problems_json(problems),
         "applied": "dry_run" if options.dry_run else "next_sync" if waits else "now",
@@ -315,12 +214,12 @@ def _carry_out(
 
 
 def _runners(
-    made: Sequence[Made], states: Sequence[str], settings: Settings, runner: str | None
+    made: Sequence[Made], states: Sequence[str], settings: Settings, runners: Mapping[str, str]
 ) -> list[ImportedRunnerJson]:
     """The runners of the imported jobs and what they accept, according to the settings of this root."""
     users: dict[str, list[str]] = {}
     for each, state in zip(made, states, strict=True):
-        name = each.job.keys.get("runner", runner)
+        name = each.job.keys.get("runner", runners.get(each.job.id))
         if state == "written" and name in settings.runners:
             users.setdefault(name, []).append(each.job.id)
     return [
@@ -422,23 +321,27 @@ def _why_not(synced: SyncReport, ids: Collection[str]) -> str:
     return f"{bad[0].path}:{bad[0].line}: {bad[0].message}" if bad else ""
 
 
-def _made(
-    job: Incoming, path: str, stem: str, runner: RunnerSpec, tasks: tuple[str, str] | None, settings: Settings
-) -> Made | list[Problem]:
+def _made(job: Incoming, path: str, stem: str, tasks: Tasks, settings: Settings) -> Made | list[Problem]:
     """The job's files, or the problems with them at the line of the source."""
     keys: dict[str, Any] = dict(job.keys)
     text = job.text or ""
     task_path, task = None, None
-    if tasks is None:
+    parts = {"task": text, "description": f"{keys.get('name', '')}\n{keys.get('description', '')}"}
+    for part, words in {**parts, "comment": "\n".join(job.comments)}.items():
+        if secret := secret_in(words):
+            why = f"{job.id}: its {part} contains {secret}, and the files of a root are committed; it was left out"
+            hint = f"put it in the environment of the daemon and its name in env_from of runners.{tasks.runner.name}"
+            return [of_job(job, "secret", why, f"{hint} in {ROOT_FILE}, refer to it as $NAME, and import again")]
+    if tasks.folder is None:
         keys["task"] = text.rstrip("\n") if text.count("\n") <= 1 else text
     else:
-        task_path, task = f"{tasks[0]}/{stem}{tasks[1]}", text.encode("utf-8", "surrogatepass")
+        task_path, task = f"{tasks.folder}/{stem}{tasks.suffix}", text.encode("utf-8", "surrogatepass")
         keys["task_source_path"] = task_path
         fault = text_fault(task, settings)
         if fault is not None:
-            return [problem(job.line, "task", f"{job.id}: {fault.message}; it was left out", job_id=job.id)]
-    if settings.defaults.get("runner") != runner.name:
-        keys["runner"] = runner.name
+            return [of_job(job, "task", f"{job.id}: {fault.message}; it was left out")]
+    if settings.defaults.get("runner") != tasks.runner.name:
+        keys["runner"] = tasks.runner.name
     try:
         data = written_job(path, keys, body=None, settings=settings)
         heads = "".join(f"# {_printable(each)}\n" for each in job.comments).encode()
@@ -448,14 +351,11 @@ def _made(
                 data = data[len(heads) :]
     except WrongJobError as error:
         return [
-            replace(
-                problem(job.line, "", f"{job.id}: {each.message}; it was left out", each.hint, job_id=job.id),
-                code=each.code,
-            )
+            replace(of_job(job, "", f"{job.id}: {each.message}; it was left out", each.hint), code=each.code)
             for each in error.problems
         ]
     except (EditError, TextError) as error:
-        return [problem(job.line, "text", f"{job.id}: {error}; it was left out", job_id=job.id)]
+        return [of_job(job, "text", f"{job.id}: {error}; it was left out")]
     return Made(job=job, path=path, data=data, task_path=task_path, task=task)
 
 
@@ -497,16 +397,16 @@ def _place_files(made: Made, here: str | None, draft: Draft, tree: EditFiles, pr
 
 def _in_the_way(made: Made, what: str) -> Problem:
     hint = "move it elsewhere, or import into another folder with --to"
-    return problem(made.job.line, "in-the-way", f"{what}; {made.job.id} was left out", hint, job_id=made.job.id)
+    return of_job(made.job, "in-the-way", f"{what}; {made.job.id} was left out", hint)
 
 
 def _kept(made: Made, what: str, tree: EditFiles) -> Problem:
     """An error if the existing job may be a different one: the name was generated, and the task differs."""
     job = made.job
     if job.named or _same_task(made, tree):
-        return problem(job.line, "kept", what, "to write it again, delete it first", error=False, job_id=job.id)
+        return of_job(job, "kept", what, "to write it again, delete it first", error=False)
     hint = f"if these are two different jobs, create this one with `scheduler create {job.id}-2`"
-    return problem(job.line, "kept", f"{what}, and its task differs from this line", hint, job_id=job.id)
+    return of_job(job, "kept", f"{what}, and its task differs from this line", hint)
 
 
 def _same_task(made: Made, tree: EditFiles) -> bool:
@@ -537,54 +437,3 @@ def read_source_file(name: str, stdin: BinaryIO, *, most: int = -1) -> bytes:
             return file.read(size)
     except OSError as error:
         raise UnavailableError(f"cannot read {name}: {error.strerror}") from error
-
-
-SHELL_RUNNER = 'runners: {shell: {command: [sh, -eu, "{task_file}"], tasks: ["scripts/**", "jobs/**"]}}'
-AGENT_RUNNER = "runners: {claude: {command: [claude, -p, --output-format, json], input: stdin}}"
-
-
-def _named_runner(settings: Settings, name: str) -> RunnerSpec:
-    found = settings.runners.get(name)
-    if found is None:
-        hint = did_you_mean(name, settings.runners) or f"the runners are: {', '.join(settings.runners) or 'none'}"
-        raise UsageError(f"{ROOT_FILE} has no runner {name!r}", hint=hint)
-    return found
-
-
-def _is_shell(runner: RunnerSpec) -> bool:
-    return posixpath.basename(runner.command[0]) in SHELLS
-
-
-def shell_runner(settings: Settings, name: str | None) -> RunnerSpec:
-    if name is not None:
-        found = _named_runner(settings, name)
-        if not _is_shell(found):
-            raise UsageError(f"the runner {name!r} is not a shell, and a crontab needs one", hint=_hint(True))
-        return found
-    shells = {each: spec for each, spec in settings.runners.items() if _is_shell(spec) and spec.jobs is None}
-    for each in ("cron", "shell", *sorted(shells)):
-        if each in shells:
-            return shells[each]
-    raise UsageError("this root has no shell runner that every job can use", hint=_hint(True))
-
-
-def agent_runner(settings: Settings, name: str | None) -> RunnerSpec:
-    default = settings.defaults.get("runner")
-    if name is not None:
-        found = _named_runner(settings, name)
-    elif default is not None and default in settings.runners:
-        found = settings.runners[default]
-    else:
-        others = [spec for spec in settings.runners.values() if not _is_shell(spec)]
-        if len(others) != 1:
-            which = ", ".join(spec.name for spec in others)
-            why = f"more than one runner fits: {which}" if others else "this root has no runner for prompts"
-            raise UsageError(why, hint="choose one with --runner" if others else _hint(False))
-        found = others[0]
-    if _is_shell(found) or (found.input is TaskInput.FILE and found.command[0] in SHELLS):
-        raise UsageError(f"the runner {found.name!r} is a shell and would run prompts as scripts", hint=_hint(False))
-    return found
-
-
-def _hint(shell: bool) -> str:
-    return f"add one to {ROOT_FILE}, such as: {SHELL_RUNNER if shell else AGENT_RUNNER}"

@@ -12,7 +12,7 @@ from scheduler.core.formats.globs import may_hold
 from scheduler.core.plan.desired import Desired
 from scheduler.core.values.problems import Problem, Remedy, UnavailableError, UsageError
 from scheduler.core.values.settings import Settings
-from scheduler.git.objects import resolve_revision
+from scheduler.git.objects import is_first_commit, resolve_revision
 from scheduler.git.run import GitError, run_git
 from scheduler.git.tree import Tree
 from scheduler.root.committed import CommitFiles
@@ -43,10 +43,15 @@ class Compared:
 def compare(root: Path, base: str, head: str | None, *, direct: bool = False) -> Compared:
     """Resolve two revisions. As in a pull request, HEAD is compared with where it left BASE (`git diff BASE...HEAD`).
 
-    direct: compare with BASE itself.
+    direct: compare with BASE itself. BASE may be the parent (`~1`) of a first commit: then nothing was there before.
     Raises: UsageError for an unknown revision; UnavailableError without a repository, or if the clone is too shallow.
     """
     shallow = run_git(root, "rev-parse", "--is-shallow-repository").strip() == b"true"
+    if not shallow and base.endswith("~1") and is_first_commit(root, base.removesuffix("~1")):
+        nothing = run_git(root, "hash-object", "-t", "tree", "--stdin", input=b"").decode("ascii").strip()
+        return Compared(
+            base=nothing, base_tip=nothing, head=None if head is None else _commit(root, head, "head", shallow)
+        )
     tip = _commit(root, base, "base", shallow)
     end = None if head is None else _commit(root, head, "head", shallow)
     if direct:

@@ -19,8 +19,10 @@ router = APIRouter(prefix="/api/jobs", tags=["edits"], dependencies=[Depends(kno
 IfMatch = Annotated[str | None, Header(max_length=200, description="`ETag` of the job.")]
 
 
-def _target(body: EditBody) -> Target:
-    return Target(commit=body.commit, branch=body.branch, push=body.push, message=body.message)
+def _target(call: Call, body: EditBody) -> Target:
+    return Target(
+        commit=body.commit, branch=body.branch, push=body.push, message=body.message, requested_by=call.caller.actor
+    )
 
 
 def checked_version(call: Call, job_id: str, if_match: str | None, *, needed: bool = False) -> str | None:
@@ -44,7 +46,13 @@ def update(call: Approver, job_id: JobId, body: UpdateBody, if_match: IfMatch = 
     named = the_job(call, job_id)
     version = checked_version(call, named, if_match, needed=True)
     return update_job(
-        call.root, named, changes=body.set, unset=body.unset, task=body.task, if_version=version, target=_target(body)
+        call.root,
+        named,
+        changes=body.set,
+        unset=body.unset,
+        task=body.task,
+        if_version=version,
+        target=_target(call, body),
     )
 
 
@@ -53,7 +61,7 @@ def create(call: Approver, body: CreateBody) -> EditJson:
     """Write a new job file."""
     if call.caller.jobs and not matches_job(body.id, (), call.caller.jobs):
         raise AccessError(403, f"{call.caller.actor} may not create a job with this id")
-    return create_job(call.root, body.id, changes=body.set, task=body.task, path=body.path, target=_target(body))
+    return create_job(call.root, body.id, changes=body.set, task=body.task, path=body.path, target=_target(call, body))
 
 
 @router.delete("/{job_id}")
@@ -61,7 +69,7 @@ def delete(call: Approver, job_id: JobId, body: DeleteBody | None = None, if_mat
     """Delete a job from its file; its history stays."""
     named, asked = the_job(call, job_id), body or DeleteBody()
     version = checked_version(call, named, if_match)
-    return delete_job(call.root, named, with_task=asked.with_task, if_version=version, target=_target(asked))
+    return delete_job(call.root, named, with_task=asked.with_task, if_version=version, target=_target(call, asked))
 
 
 @router.post("/{job_id}/move")
@@ -69,7 +77,7 @@ def move(call: Approver, job_id: JobId, body: MoveBody, if_match: IfMatch = None
     """Move a job to another file."""
     named = the_job(call, job_id)
     return move_job(
-        call.root, named, body.path, if_version=checked_version(call, named, if_match), target=_target(body)
+        call.root, named, body.path, if_version=checked_version(call, named, if_match), target=_target(call, body)
     )
 
 
@@ -78,5 +86,5 @@ def rollback(call: Approver, job_id: JobId, body: RollbackBody, if_match: IfMatc
     """Restore the text of a run, or the job of a commit."""
     named = the_job(call, job_id)
     return roll_back(
-        call.root, named, to=body.to, if_version=checked_version(call, named, if_match), target=_target(body)
+        call.root, named, to=body.to, if_version=checked_version(call, named, if_match), target=_target(call, body)
     )

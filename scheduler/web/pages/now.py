@@ -25,6 +25,7 @@ class View:
     """What `top` shows as well."""
 
     status: StatusJson
+    timezone: str  # of the root
     counts: dict[str, int]  # of jobs, by the outcome of the latest run
     ribbon: RibbonJson
     spent: list[SpentTodayJson]  # today
@@ -45,7 +46,7 @@ class View:
     def said(self) -> str:
         """What the ribbon shows, in words."""
         sums = {name: sum(int(str(each[name])) for each in self.hours) for name in (*_ENDED, "coming")}
-        return hours_in_words(sums, len(self.ribbon["running"]))
+        return hours_in_words(sums, len(self.ribbon["running"]), self.ribbon["often"])
 
     @property
     def svg(self) -> str:

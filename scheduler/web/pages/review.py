@@ -10,6 +10,7 @@ from scheduler.core.plan.clocks import Clocks
 from scheduler.core.plan.headline import Power, headline, powers
 from scheduler.core.plan.textdiff import LineEdit, by_words
 from scheduler.core.values.problems import UsageError
+from scheduler.service.forge import forge_of_root
 from scheduler.service.review.recent import RECENT, Recent
 from scheduler.service.root import Root
 
@@ -35,6 +36,7 @@ class View:
     powers: tuple[Power, ...]  # what jobs could not do before
     texts: tuple[Text, ...]
     clocks: Clocks
+    forge: str | None  # the address of the revision on its forge
 
 
 def page(root: Root, query: Mapping[str, str], recent: Recent = RECENT) -> View:
@@ -49,12 +51,14 @@ def page(root: Root, query: Mapping[str, str], recent: Recent = RECENT) -> View:
             raise UsageError("a review needs a revision", hint="add ?head=BRANCH to the address")
         base = base or root.looked().commit or "HEAD"
     found = recent.review(root, base, head)
+    forge, commit = forge_of_root(root), (found.json["head"] or {}).get("revision")
     return View(
         review=found.json,
         headline=headline(found.json, read=found.read, name=str, strong=str),
         powers=tuple(powers(found.json)),
         texts=tuple(map(_text, found.diffs)),
         clocks=found.clocks,
+        forge=None if forge is None or commit is None else forge.commit(commit),
     )
 
 

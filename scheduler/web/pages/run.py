@@ -8,9 +8,7 @@ from typing import TYPE_CHECKING
 
 from scheduler.core.past.why import whose_fault
 from scheduler.core.plan.textdiff import LineEdit, by_words
-from scheduler.core.values.forge import Forge
 from scheduler.core.values.problems import SchedulerError
-from scheduler.service.forge import forge_of_root
 from scheduler.service.history import explain_run_of, show_run, task
 from scheduler.service.output import Ending, ending
 from scheduler.service.root import Root
@@ -37,7 +35,6 @@ class View:
     added: str | None  # what its check printed
     since: DiffJson | None  # against the newest success before it
     parts: tuple[tuple[LineEdit, ...], ...]  # what differs from the text of that success
-    forge: Forge | None
 
 
 def page(root: Root, query: Mapping[str, str], run_id: str) -> View:
@@ -64,5 +61,4 @@ def page(root: Root, query: Mapping[str, str], run_id: str) -> View:
         added=None if added is None else added[:MOST_TEXT],
         since=None if since is None else since.json,
         parts=() if since is None else tuple(tuple(by_words(each)) for each in since.hunks),
-        forge=forge_of_root(root),
     )

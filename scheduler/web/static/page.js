@@ -83,7 +83,7 @@ function age() {
   for (const each of document.querySelectorAll("time[data-ago]")) {
     const seconds = Math.round((Date.now() - AHEAD - Date.parse(each.dateTime)) / 1000), size = Math.abs(seconds);
     const [unit, name] = UNITS.find(([least]) => size >= least) ?? [1, "s"], words = `${Math.floor(size / unit)} ${name}`;
-    const told = seconds >= 0 ? `${words} ago` : `in ${words}`;
+    const told = "lasting" in each.dataset ? words : seconds >= 0 ? `${words} ago` : `in ${words}`;
     if (each.textContent !== told) each.textContent = told;
   }
 }

@@ -86,11 +86,11 @@ def test_while_one_is_put_off_no_other_of_its_job_starts() -> None:
     waiting = line(entry("a", 2, 2))
     waiting.put_off(entry("a", 1, 1), NOON + MINUTE)
     assert (started(waiting), len(waiting), waiting.later) == ([], 2, 1)
-    assert waiting.next_at(free=True) == NOON + MINUTE
+    assert waiting.next_at(free=[False]) == NOON + MINUTE
     waiting.release(NOON + MINUTE - timedelta(microseconds=1))
     assert started(waiting) == []
     waiting.release(NOON + MINUTE)
-    assert (started(waiting), waiting.next_at(free=True)) == (["a:1"], None)
+    assert (started(waiting), waiting.next_at(free=[False])) == (["a:1"], None)
 
 
 def test_it_moves_as_long_as_one_may_start_though_nothing_else_happens() -> None:
@@ -122,11 +122,11 @@ def test_a_definition_that_has_changed_meanwhile_counts() -> None:
 def test_what_follows_an_outage_starts_a_second_apart_and_holds_nobody_else_back() -> None:
     waiting = line(entry("a", 1, 1, paced=True), entry("b", 1, 2, paced=True), entry("c", 1, 30))
     assert started(waiting) == ["a:1", "c:1"]
-    assert waiting.next_at(free=True) == NOON + PACE
-    assert waiting.next_at(free=False) is None, "the end of a run is what it waits for"
+    assert waiting.next_at(free=[False]) == NOON + PACE
+    assert waiting.next_at(free=[]) is None, "the end of a run is what it waits for"
     assert started(waiting, NOON + PACE - timedelta(microseconds=1)) == []
     assert started(waiting, NOON + PACE) == ["b:1"]
-    assert waiting.next_at(free=True) is None
+    assert waiting.next_at(free=[False]) is None
 
 
 def test_a_clock_that_goes_back_stops_nobody() -> None:

@@ -805,6 +805,7 @@ defaults:
   model: small
   args: [--fast]
   workdir: root
+  task_queue: gpu
   check: {runner: s, task_source_path: checks/all.sh, timeout: 10s}
   expect: {result: nonempty}
   budget: {per_run: 0, per_day: 5}
@@ -855,6 +856,7 @@ def test_every_key_that_may_have_a_default_takes_it() -> None:
     assert resolved("retry: null").retry == Retry()
     assert spec.expect_every == timedelta(hours=26)
     assert (spec.model, spec.args, spec.workdir) == ("small", ("--fast",), "root")
+    assert (spec.task_queue, resolved("task_queue: local").task_queue) == ("gpu", "local")
     of_all = CheckSpec(runner="s", task_source_path="checks/all.sh", timeout=timedelta(seconds=10))
     assert (spec.check, resolved("check: null").check) == (of_all, None)
     assert resolved("check: {runner: r}").check == replace(of_all, runner="r")

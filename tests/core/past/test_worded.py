@@ -54,6 +54,9 @@ def test_a_change_that_may_go_on_beyond_what_was_read_says_so() -> None:
 
 def test_the_hours_around_now_in_words() -> None:
     assert hours_in_words({}, 0) == "last 6 hours: nothing ended; next 6 hours: 0 fires to come"
+    assert hours_in_words({"coming": 2}, 0, often=3).endswith(
+        "next 6 hours: 2 fires to come, besides 3 jobs every five minutes or more often"
+    )
     assert hours_in_words({"failed": 1, "other": 2, "coming": 1}, 1) == (
         "last 6 hours: 1 failed, 2 cancelled; 1 run under way; next 6 hours: 1 fire to come"
     )

@@ -60,6 +60,7 @@ RUNNER = RunnerSpec(
     job_args=(("--max-turns", "[0-9]+"), ("--verbose", None)),
     workdirs=("fresh", "~/src"),
     account="team",
+    task_queue="gpu",
 )
 PRICE = Price(
     model="gpt-5",
@@ -120,6 +121,7 @@ VALUES: dict[str, Any] = {
         model="sonnet",
         args=("--max-turns", "5"),
         workdir="~/src/site",
+        task_queue="gpu",
         check=CHECK,
         expect=EXPECT,
         budget=Budget(per_run=Decimal("0.50"), per_day=Decimal(5), per_month=Decimal("62.5")),
@@ -173,6 +175,7 @@ LATER = {
         "model",
         "args",
         "workdir",
+        "task_queue",
         "check",
         "expect",
         "budget",

@@ -19,6 +19,10 @@ from scheduler.core.values.last_lines import MOST_CHARACTERS, last_line, last_li
         (b"Traceback:\n  File x\nValueError: no such row\n\n", "ValueError: no such row"),
         (b'{\n  "error": "quota"\n}\n', '"error": "quota"'),
         (b"error: x\n    ^^^^\n------\n", "error: x"),
+        (
+            b"/srv/a/.scheduler/owners/1875-b7d7.scratch/task-yl_8cm_a: 3: cannot open /srv/a/b: No such file\n",
+            "{task_file}: 3: cannot open /srv/a/b: No such file",
+        ),
         (b"10%\r50%\rlost connection\r\n", "lost connection"),
         (b"\x1b[1;31merror\x1b[0m: \tno\x1b[K  route\n", "error: no route"),
         (b"\x1b]0;owned\x07\x1b]8;;http://x\x1b\\text\x1b]8;;\x1b\\\n", "text"),

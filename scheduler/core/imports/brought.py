@@ -1,0 +1,406 @@
+"""One job as its source keeps it, and what becomes of it in this root: the same rules for every source."""
+
+from __future__ import annotations
+
+import posixpath
+import re
+import shlex
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from fnmatch import fnmatchcase
+from itertools import islice
+from typing import Any
+
+from scheduler.core.formats.asked import allowing_folder
+from scheduler.core.imports.commands import shell_options, undone
+from scheduler.core.imports.incoming import (
+    Gathered,
+    Incoming,
+    Work,
+    channel_names,
+    free,
+    mapped_id,
+    of_job,
+    slug,
+    whole_seconds,
+)
+from scheduler.core.imports.secrets import is_secret, secret_in
+from scheduler.core.past.past import Past
+from scheduler.core.times.cron import ScheduleError, parse_cron
+from scheduler.core.times.fires import fires, smallest_gap, zone_of
+from scheduler.core.values.instants import instant, parse_instant
+from scheduler.core.values.problems import Problem
+from scheduler.core.values.settings import ROOT_FILE, RunnerSpec
+from scheduler.core.values.spec import Schedule
+from scheduler.core.values.texts import counted, short
+from scheduler.core.values.units import format_duration, parse_duration
+
+# As in `daily on weekdays`, or `H H * * *`.
+_SCATTERED = re.compile(r"(?i)(?:[a-z-]*(?:hourly|daily|weekly|monthly)|every|around)\b|(?:\S+ +){0,4}H(?:\b|\()")
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_MOST_FIRES = 1000
+LONG = timedelta(days=1)  # the timeout of commands that had none
+DELIVERED = ("success", "every_failure")  # what a scheduler that delivers results tells of
+
+
+class LeftOutError(ValueError):
+    """A job that cannot be imported: code, message, hint."""
+
+    def __init__(self, code: str, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.code, self.message, self.hint = code, message, hint
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lost:
+    """A field that is not carried, its value, and what to write instead, if there is something."""
+
+    name: str
+    value: Any = None
+    instead: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Brought:
+    """One job in the words of its source, translated as far as that needs no knowledge of this root."""
+
+    path: str = ""  # the file, if the source has several
+    line: int
+    id: str  # as it is there
+    name: str = ""
+    description: str = ""
+    # Entries of a schedule as a job file has them; a cron without a timezone follows the clock of the source's machine.
+    schedule: tuple[Mapping[str, Any], ...]
+    jitter: timedelta | None = None
+    work: Work
+    wish: str = ""  # the name of a runner that would suit it best, if the root has one
+    task: str
+    shell: str = ""  # of commands: the shell that ran them, as `sh -c` does: a path. Empty: any, whatever its options
+    keys: Mapping[str, Any] = field(default_factory=dict)  # other keys of the job file
+    model: str | None = None
+    workdir: str | None = None
+    env: Mapping[str, str] = field(default_factory=dict)
+    to: tuple[str, ...] = ()  # where results were delivered: a channel, and a target in it
+    facts: Mapping[str, Any] = field(default_factory=dict)  # columns of `jobs`; instants as datetime
+    paused: str | None = None  # why
+    comments: tuple[str, ...] = ()
+    notes: tuple[tuple[str, str, str], ...] = ()  # further warnings: code, message, hint
+    lost: tuple[Lost, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Here:
+    """What an import must know of this root and of the source as a whole."""
+
+    called: str  # the source, in words
+    zone: str  # of schedules that name none
+    root_zone: str
+    now: datetime
+    channels: Collection[str] = ()
+    usual: timedelta  # the timeout of a job that names none
+    prefix: str = ""
+    runners: Mapping[tuple[Work, str], RunnerSpec]  # by what the jobs are and wish
+    lacking: Mapping[Work, tuple[str, str]] = field(default_factory=dict)  # why there is no runner for it, and a hint
+
+
+def last_of(entry: Mapping[str, str], n: int, *, since: datetime | None, zone: str) -> datetime:
+    """When the entry of a schedule fires for the n-th time after `since`. Raises: LeftOutError."""
+    if not 0 < n <= _MOST_FIRES or since is None:
+        raise LeftOutError("once", f"it has {n} runs left, and no job here counts them", "write `expires` by hand")
+    period = parse_duration(entry["every"]) if "every" in entry else None
+    phase = parse_duration(entry["phase"]) if "phase" in entry else timedelta(0)
+    try:
+        schedule = Schedule(cron=entry.get("cron"), every=period, phase=phase, timezone=zone)
+        return list(islice(fires(schedule, after=since), n))[-1]
+    except (ScheduleError, IndexError) as error:
+        raise LeftOutError("schedule", f"its schedule {dict(entry)} never comes due: {error}") from None
+
+
+def gathered(jobs: Iterable[Brought], here: Here, problems: Sequence[Problem] = ()) -> Gathered:
+    """The jobs as this root is to have them, in their order. problems: those found while they were read."""
+    found: list[Incoming] = []
+    told = list(problems)
+    ids: dict[str, str] = {}
+    stems: set[str] = set()
+    in_zone: list[Incoming] = []
+    endless: list[Incoming] = []
+    for each in jobs:
+        incoming = _bare(each, here, stems)
+        if incoming.id in ids:
+            why = f"the id {each.id!r} appears twice, also as {ids[incoming.id]!r}; this one was left out"
+            told.append(of_job(incoming, "id", why))
+            continue
+        ids[incoming.id] = each.id
+        stems.add(incoming.stem)
+        try:
+            job, own = _job(each, incoming, here)
+        except LeftOutError as error:
+            told.append(of_job(incoming, error.code, f"{incoming.id}: {error.message}; it was left out", error.hint))
+            continue
+        told += own
+        if any("cron" in entry and "timezone" not in entry for entry in each.schedule):
+            in_zone.append(job)
+        if each.work is Work.COMMANDS and each.keys.get("timeout") is None and "timeout" in job.keys:
+            endless.append(job)
+        found.append(job)
+    told += _of_all(in_zone, endless, here)
+    return Gathered(jobs=tuple(found), problems=tuple(told))
+
+
+def _of_all(in_zone: Sequence[Incoming], endless: Sequence[Incoming], here: Here) -> Iterator[Problem]:
+    """What is said once, at the first of the jobs that it is about."""
+    if in_zone:
+        why = f"{_which(in_zone)} no time zone in {here.called}; {here.zone} is used"
+        hint = "if it ran in another zone, import with --timezone ZONE"
+        yield replace(of_job(in_zone[0], "timezone", why, hint, error=False), job_id=None)
+    if endless:
+        ended = endless[0].keys["timeout"]
+        why = f"{_which(endless)} no time limit in {here.called}; here, a job is stopped after {ended} by default"
+        hint = "to change it: `scheduler update JOB --set timeout=2h`"
+        yield replace(of_job(endless[0], "timeout", why, hint, error=False), job_id=None)
+
+
+def _which(jobs: Sequence[Incoming]) -> str:
+    return f"{jobs[0].id} has" if len(jobs) == 1 else f"{counted(len(jobs), 'job')} have"
+
+
+def _bare(job: Brought, here: Here, stems: set[str]) -> Incoming:
+    job_id = mapped_id(here.prefix + job.id)
+    stem = free(slug(job.name) or job_id, stems, job_id)
+    return Incoming(id=job_id, stem=stem, keys={}, work=job.work, wish=job.wish, path=job.path, line=job.line)
+
+
+def _job(job: Brought, bare: Incoming, here: Here) -> tuple[Incoming, list[Problem]]:
+    runner = here.runners.get((job.work, job.wish))
+    if runner is None:
+        raise LeftOutError("runner", *here.lacking[job.work])
+    told: list[Problem] = []
+
+    def warn(code: str, message: str, hint: str = "") -> None:
+        told.append(of_job(bare, code, f"{bare.id}: {message}", hint, error=False))
+
+    if bare.id != here.prefix + job.id:
+        why = f"{short(job.id)} is not a valid id; it becomes {bare.id!r}, at every import"
+        told.append(of_job(bare, "id-mapped", why, "ids hold a-z, 0-9, . _ and -", error=False))
+    if not job.task.strip():
+        raise LeftOutError("task", "its task is blank")
+    _refuse_secrets(job, runner)
+    keys: dict[str, Any] = {"id": bare.id}
+    name = " ".join(job.name.split())
+    if name and name != bare.id:
+        keys["name"] = name
+    if job.description.strip():
+        keys["description"] = job.description.strip()
+    keys["schedule"] = _schedule(job, here, warn)
+    keys |= {key: value for key, value in job.keys.items() if value is not None}
+    comments = list(job.comments)
+    if job.model is not None:
+        refused = _model_refused(job.model, runner)
+        if refused:
+            comments.append(f"{here.called} asked for the model {job.model}")
+            hint = f"write {{model}} in its command and {job.model} in its job_models, then `model` in the job's file"
+            warn("model", f"it asked for the model {short(job.model)}, but {refused}", hint)
+        elif job.model != runner.model:
+            keys["model"] = job.model
+    lines = _environment(job, runner, keys, warn)
+    if job.workdir is not None:
+        if allowing_folder(job.workdir, runner) is not None:
+            keys["workdir"] = job.workdir
+        elif job.work is Work.COMMANDS:
+            lines.append("cd" if job.workdir == "~" else f"cd {shlex.quote(job.workdir)}")
+        else:
+            comments.append(f"{here.called} ran it in {job.workdir}")
+            hint = f"add it to workdirs of runners.{runner.name} in {ROOT_FILE}, then `workdir` to the job's file"
+            warn("workdir", f"it ran in {short(job.workdir)}; runner {runner.name!r} does not allow that folder", hint)
+    _deliver(job, here, keys, comments, warn)
+    _timeout(job, runner, here, keys, warn)
+    for note in job.notes:
+        warn(*note)
+    _say_what_is_lost(job, warn)
+    _say_what_has_passed(job, here, keys, warn)
+    text = "\n".join([*lines, _as_there(job, runner)])
+    return replace(
+        bare,
+        keys=keys,
+        comments=tuple(comments),
+        text=text if text.endswith("\n") else text + "\n",
+        past=_past(job, here),
+    ), told
+
+
+def _refuse_secrets(job: Brought, runner: RunnerSpec) -> None:
+    """Raises: LeftOutError if a secret would get into a file of the repository."""
+    texts = {"task": job.task, "name": job.name, "description": job.description}
+    texts |= {"folder": job.workdir or "", "model": job.model or ""}
+    for what, text in {**texts, "comment": "\n".join(job.comments)}.items():
+        if found := secret_in(text):
+            hint = f"put it in the environment of the daemon and its name in env_from of runners.{runner.name}"
+            why = f"its {what} contains {found}, and the files of a root are committed"
+            raise LeftOutError("secret", why, f"{hint} in {ROOT_FILE}, refer to it as $NAME, and import again")
+
+
+def _as_there(job: Brought, runner: RunnerSpec) -> str:
+    """The commands of a job as its own shell treats them."""
+    if not job.shell:
+        return job.task
+    if posixpath.basename(job.shell) != posixpath.basename(runner.command[0]) or job.task.endswith("\\"):
+        return f"{job.shell} -c {shlex.quote(job.task)}"
+    reverted = undone(shell_options(runner.command), job.task)
+    return f"{reverted}\n{job.task}" if reverted else job.task
+
+
+def _schedule(job: Brought, here: Here, warn: Any) -> Any:
+    entries = []
+    for each in job.schedule:
+        entry = dict(each)
+        if "cron" in entry:
+            if _SCATTERED.match(entry["cron"]):
+                why = f"{short(entry['cron'])} names no time: its scheduler scatters such words by a hash"
+                raise LeftOutError("schedule", why, "look up there when it runs, and write that time as a cron")
+            zone = entry.pop("timezone", None) or here.zone
+            try:
+                zone_of(zone)
+                parse_cron(entry["cron"])
+            except ScheduleError as error:
+                raise LeftOutError("schedule", error.message, error.hint) from None
+            if zone != here.root_zone:
+                entry["timezone"] = zone
+        entries.append(entry)
+    if job.jitter and all(_fits(entry, job.jitter, here) for entry in entries):
+        entries = [{**entry, "jitter": whole_seconds(job.jitter)} for entry in entries]
+    elif job.jitter:  # a job has one
+        why = f"a random delay of {format_duration(job.jitter)} is not under half the time between two fires"
+        warn("jitter", f"{why}; left out")
+    short_ones = [entry["cron"] if list(entry) == ["cron"] else entry for entry in entries]
+    return short_ones[0] if len(short_ones) == 1 else short_ones or "manual"
+
+
+def _fits(entry: Mapping[str, Any], jitter: timedelta, here: Here) -> bool:
+    every = entry.get("every")
+    try:
+        gap = smallest_gap(
+            Schedule(
+                cron=entry.get("cron"),
+                every=None if every is None else parse_duration(every),
+                at=parse_instant(entry["at"]) if "at" in entry else None,
+                timezone=here.zone,
+            )
+        )
+    except (ScheduleError, ValueError):
+        return False
+    return gap is None or 2 * jitter < gap
+
+
+def _model_refused(model: str, runner: RunnerSpec) -> str:
+    """Why a job cannot ask for this model; empty if it can."""
+    if model == runner.model:
+        return ""
+    if not runner.takes_model:
+        return f"the command of runner {runner.name!r} takes none"
+    if not any(model == each or fnmatchcase(model, each) for each in runner.job_models):
+        return f"runner {runner.name!r} does not allow it"
+    return ""
+
+
+def _environment(job: Brought, runner: RunnerSpec, keys: dict[str, Any], warn: Any) -> list[str]:
+    """The lines that set the variables which the job's file cannot set. Secrets are in neither."""
+    env, lines = {}, []
+    for name, value in job.env.items():
+        if is_secret(name, value):
+            hint = f"set {name} where the daemon is started, and add it to env_from of runners.{runner.name}"
+            warn("secret", f"the value of {name} looks like a secret and was not written", f"{hint} in {ROOT_FILE}")
+        elif name in runner.job_env:
+            env[name] = value
+        elif job.work is Work.COMMANDS and _VARIABLE.fullmatch(name) and value.isprintable():
+            lines.append(f"export {name}={shlex.quote(value)}")
+        else:
+            hint = f"add {short(name)} to job_env of runners.{runner.name} in {ROOT_FILE}, then to `env` of the job"
+            warn("environment", f"it runs without the variable {short(name)}", hint)
+    if env:
+        keys["env"] = env
+    return lines
+
+
+def _deliver(job: Brought, here: Here, keys: dict[str, Any], comments: list[str], warn: Any) -> None:
+    if not job.to:
+        return
+    names = channel_names(job.to)
+    known = next((each for each in names if each in here.channels), None)
+    if known is not None:
+        keys |= {"deliver": [known], "deliver_on": list(DELIVERED)}
+        return
+    to = " ".join(job.to)
+    if "://" in to or secret_in(to):  # the address of a webhook is often its password
+        hint = (
+            f"add a channel for it to {ROOT_FILE}, with the address as ${{env:NAME}}, then `deliver` to the job's file"
+        )
+        comments.append(f"{here.called} delivered the result to {job.to[0].partition('://')[0]}")
+        warn("delivery", "its result went to an address that may contain a secret and is not shown", hint)
+        return
+    lacking = f"no channel in {ROOT_FILE} is called {' or '.join(names)}"
+    comments.append(f"{here.called} delivered the result to {to}: {lacking}")
+    hint = f"name a channel so in {ROOT_FILE}, then write deliver: [{names[0]}] in the job's file"
+    warn("delivery", f"its result went to {short(to)}; {lacking}", hint)
+
+
+def _timeout(job: Brought, runner: RunnerSpec, here: Here, keys: dict[str, Any], warn: Any) -> None:
+    most, asked = runner.max_timeout, keys.get("timeout")
+    if asked is None and job.work is Work.COMMANDS:
+        wanted = LONG if most is None else min(LONG, most)
+        if wanted > here.usual:
+            keys["timeout"] = format_duration(wanted)
+    elif asked is not None and most is not None and parse_duration(asked) > most:
+        keys["timeout"] = format_duration(most)
+        hint = f"raise it in {ROOT_FILE}, and write `timeout: {asked}` in the job's file"
+        warn("timeout", f"its timeout is {asked}; max_timeout of runner {runner.name!r} allows {keys['timeout']}", hint)
+
+
+def _say_what_is_lost(job: Brought, warn: Any) -> None:
+    if job.lost:
+        fields = ", ".join(each.name if each.value is None else f"{each.name} ({_shown(each)})" for each in job.lost)
+        hints = "; ".join(dict.fromkeys(each.instead for each in job.lost if each.instead))
+        warn("not-carried", f"not carried: {fields}", hints)
+
+
+def _shown(lost: Lost) -> str:
+    """The value, unless it may be a secret."""
+    match lost.value:
+        case bool():
+            text = str(lost.value).lower()
+        case str():
+            text = " ".join(lost.value.split())
+        case list() | dict():
+            return counted(len(lost.value), "entry", "entries")
+        case _:
+            text = str(lost.value)
+    if secret_in(text) or is_secret(re.split(r"[.\[]", lost.name)[-1], text):
+        return "not shown, it looks like a secret"
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def _say_what_has_passed(job: Brought, here: Here, keys: Mapping[str, Any], warn: Any) -> None:
+    if keys.get("enabled") is False or job.paused is not None:
+        return
+    schedule = keys["schedule"]
+    ends = [str(each.get("at") or each.get("ends") or "") for each in job.schedule] if schedule != "manual" else []
+    if ends and all(ends) and parse_instant(last := max(ends)) <= here.now:
+        warn("past", f"its last instant has passed ({last}), so it will not run here")
+
+
+def _past(job: Brought, here: Here) -> Past | None:
+    """The history: what is known of it under the names that it has here, and the pause."""
+    facts = {name: instant(each) if isinstance(each, datetime) else each for name, each in job.facts.items()}
+    facts = {name: each for name, each in facts.items() if each is not None}
+    if facts.get("consecutive_errors") and "last_run_status" not in facts:
+        facts["last_run_status"] = "failed"
+    audit: tuple[Mapping[str, Any], ...] = ()
+    if job.paused is not None:
+        by = slug(here.called)
+        now = instant(here.now)
+        at = min(facts.pop("paused_at", None) or facts.get("updated_at") or facts.get("last_run_at") or now, now)
+        facts |= {"paused_at": at, "pause_reason": job.paused, "paused_by": by}
+        after = {"at": at, "until": None, "reason": job.paused, "by": by}
+        row = {"at": at, "action": "pause", "field": "pause", "before": None, "after": after, "revision": None}
+        audit = ({**row, "actor": by, "cause": by},)
+    return Past(facts=facts, audit=audit) if facts else None

@@ -1,0 +1,260 @@
+"""What every source shares: ids, secrets, bad input, many jobs, channels and runners."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from scheduler.cli.imports import KINDS
+from scheduler.core.imports.secrets import secret_in
+from scheduler.service.imports.source import WORDS, source_of
+from tests.faces.conftest import Root, contents
+from tests.faces.imports.shown import problems_of
+from tests.helpers import REPOSITORY
+
+SOURCES = REPOSITORY / "scheduler/service/imports/sources"
+
+
+def listed(folder: Path, *tasks: dict[str, Any]) -> str:
+    """Tasks of a project of Claude's."""
+    file = folder / "scheduled_tasks.json"
+    whole = [{"id": f"t{n}", "cron": "0 8 * * *", "prompt": "Look.", **each} for n, each in enumerate(tasks, 1)]
+    file.write_text(json.dumps({"tasks": whole}))
+    return str(file)
+
+
+def test_every_source_is_one_short_module_and_a_word_of_the_command() -> None:
+    assert {*KINDS} == {"auto", "export", *WORDS}
+    assert {each.stem for each in SOURCES.glob("*.py")} == {"__init__", *WORDS}
+    for word in WORDS:
+        assert source_of(word).word == word
+        assert len((SOURCES / f"{word}.py").read_text().splitlines()) <= 150, word
+
+
+def test_ids_that_differ_by_case_are_two_jobs_and_an_id_given_twice_is_one(root: Root, tmp_path: Path) -> None:
+    file = listed(tmp_path, {"id": "report"}, {"id": "Report"}, {"id": "report"})
+    done = root.cli("import", "claude", file, "--json")
+    ids = [each["id"] for each in done.json["jobs"]]
+    assert (done.code, len(ids), len({each.lower() for each in ids})) == (1, 2, 2)
+    assert problems_of(done.json, "twice") == [("id", "error")]
+    files = [each["file"].lower() for each in done.json["jobs"]]
+    assert len({*files}) == 2
+    again = root.cli("import", "claude", file, "--json").json
+    assert [each["id"] for each in again["jobs"]] == ids
+    assert {each["files"] for each in again["jobs"]} == {"unchanged"}
+
+
+@pytest.mark.parametrize(
+    ("text", "place", "why"),
+    [
+        ('{"tasks": [{"id": "a", "cron": "0 8 * * *", "pro', (1, 46), "it is not JSON"),
+        ('{"tasks": [\n  {"id": "a"},\n', (3, 1), "ends in the middle"),
+        ("[" * 100_000, (1, 1), "nested too deeply"),
+        ('{"tasks": [{"id": "a",}]}', (1, 23), "it is not JSON"),
+    ],
+    ids=["in a text", "in a list", "deep", "a comma too many"],
+)
+def test_json_that_is_cut_off_or_broken_is_told_with_its_place(
+    root: Root, tmp_path: Path, text: str, place: tuple[int, int], why: str
+) -> None:
+    (tmp_path / "scheduled_tasks.json").write_text(text)
+    done = root.cli("import", "claude", str(tmp_path / "scheduled_tasks.json"), "--json")
+    (problem,) = done.json["problems"]
+    assert (done.code, problem["code"], why in problem["message"]) == (1, "import.format", True), problem
+    assert problem["line"] == place[0]
+    assert done.json["jobs"] == []
+
+
+def test_bytes_that_are_no_text_are_told_and_another_file_is_read(root: Root, tmp_path: Path) -> None:
+    for name, data in (("a", b'{"tasks": [{"id": "\xff"}]}'), ("b", b'\xef\xbb\xbf{"tasks": []}')):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "scheduled_tasks.json").write_bytes(data)
+    listed(tmp_path, {})
+    done = root.cli("import", "claude", str(tmp_path), "--json")
+    assert [each["id"] for each in done.json["jobs"]] == ["t1"]
+    assert problems_of(done.json) == [("format", "error"), ("timezone", "warning")]
+
+
+def test_ten_thousand_jobs_come_at_once(root: Root, tmp_path: Path) -> None:
+    file = listed(tmp_path, *({"id": f"j{n}"} for n in range(10_000)))
+    begun = time.process_time()
+    found = root.json("import", "claude", file, "--timezone", "UTC", "--dry-run")
+    assert len(found["jobs"]) == 10_000
+    assert time.process_time() - begun < 60
+
+
+def test_a_prompt_of_a_megabyte_is_left_out_and_no_other(root: Root, tmp_path: Path) -> None:
+    done = root.cli("import", "claude", listed(tmp_path, {"prompt": "x " * 500_000}, {}), "--json")
+    assert [each["id"] for each in done.json["jobs"]] == ["t2"]
+    assert problems_of(done.json, "t1: ") == [("task", "error")]
+    root.edit("scheduler.yaml", "version: 1\n", "version: 1\nlimits: {task_bytes: 2MiB}\n")
+    found = root.json("import", "claude", listed(tmp_path, {"prompt": "x " * 500_000}))
+    assert len((root.path / found["jobs"][0]["task_file"]).read_text()) == 1_000_001
+
+
+@pytest.mark.parametrize(
+    "task",
+    [
+        {"prompt": f"Use sk-ant-{'hunter2' * 4} to log in."},
+        {"prompt": "export API_TOKEN=hunter2hunter2 first."},
+        {"prompt": "git clone https://you:hunter2hunter2@example.com/x.git"},
+        {"prompt": "-----BEGIN OPENSSH PRIVATE KEY-----\nhunter2hunter2\n"},
+        {"cwd": "/srv/ghp_hunter2hunter2hunter2hunter2hunter2"},
+        {"name": "xoxb-hunter2hunter2"},
+        {"model": "xoxb-hunter2hunter2"},
+        {"description": "the PASSWORD=hunter2hunter2"},
+    ],
+    ids=["an API key", "assigned", "in a URL", "a private key", "a folder", "a name", "a model", "a description"],
+)
+def test_a_secret_is_never_written_and_it_is_told_where_to_put_it(
+    root: Root, tmp_path: Path, task: dict[str, Any]
+) -> None:
+    done = root.cli("import", "claude", listed(tmp_path, task, {}), "--json")
+    assert [each["id"] for each in done.json["jobs"]] == ["t2"]
+    (problem,) = [each for each in done.json["problems"] if each["severity"] == "error"]
+    assert (problem["code"], "env_from of runners.agent" in problem["hint"]) == ("import.secret", True)
+    assert not any(b"hunter2" in data or b"sk-ant" in data for data in contents(root.path).values())
+    assert "hunter2" not in done.stdout
+    assert "hunter2" not in done.stderr
+
+
+@pytest.mark.parametrize("text", ["a", "A_", "-a", " -a-a", "TOKEN_", "eyJ", "a://", "a://b:c", "bearer ", "1", "a."])
+def test_a_long_text_of_one_kind_is_searched_for_secrets_at_once(text: str) -> None:
+    begun = time.process_time()
+    assert secret_in(text * (200_000 // len(text))) is None
+    assert time.process_time() - begun < 10
+
+
+def test_a_reference_to_a_secret_is_none(root: Root, tmp_path: Path) -> None:
+    prompts = ["Log in with $API_TOKEN.", "curl -H 'Authorization: Bearer $TOKEN'", "--token $TOKEN", "token=a"]
+    found = root.json("import", "claude", listed(tmp_path, *({"prompt": each} for each in prompts)))
+    assert len(found["jobs"]) == len(prompts)
+
+
+def test_a_secret_in_an_unknown_field_is_not_shown(root: Root, tmp_path: Path) -> None:
+    task = {"apiKey": "hunter2hunter2", "note": "xoxb-hunter2hunter2", "password": "hunter2hunter2"}
+    task |= {"botToken": "hunter2hunter2", "my-secret": "hunter2hunter2"}
+    done = root.cli("import", "claude", listed(tmp_path, task))
+    assert "not carried: apiKey (not shown, it looks like a secret), note (not shown" in done.stderr
+    assert "hunter2" not in done.stderr
+
+
+def test_a_secret_in_a_crontab_is_not_written_either(root: Root, tmp_path: Path) -> None:
+    (tmp_path / "crontab").write_text(
+        'API_TOKEN=hunter2hunter2\n0 1 * * * curl -H "X: $API_TOKEN" example.com\n'
+        "0 2 * * * curl -u me --password hunter2hunter2 example.com\n"
+        "# The password is PASSWORD=hunter2hunter2.\n0 3 * * * echo hi\n"
+    )
+    done = root.cli("import", "crontab", str(tmp_path / "crontab"), "--no-system", "--json")
+    assert len(done.json["jobs"]) == 1
+    assert problems_of(done.json)[:4] == [
+        ("timeout", "warning"),
+        ("secret", "warning"),
+        ("secret", "error"),
+        ("secret", "warning"),
+    ]
+    assert not any(b"hunter2" in data for data in contents(root.path).values())
+
+
+@pytest.mark.parametrize(
+    ("cron", "why"),
+    [
+        ("0 9 L * *", "'L' is not crontab(5)"),
+        ("0 9 * * 5L", "'5L' is not crontab(5)"),
+        ("H H * * *", "scatters such words by a hash"),
+        ("H/15 * * * *", "scatters such words by a hash"),
+        ("daily on weekdays", "scatters such words by a hash"),
+        ("weekly", "scatters such words by a hash"),
+        ("0 25 * * *", "hour 25"),
+        ("", None),
+    ],
+)
+def test_a_time_that_cannot_be_said_here_is_told_by_name(
+    root: Root, tmp_path: Path, cron: str, why: str | None
+) -> None:
+    done = root.cli("import", "claude", listed(tmp_path, {"cron": cron}, {}), "--json")
+    assert [each["id"] for each in done.json["jobs"]][-1] == "t2"
+    errors = [each["message"] for each in done.json["problems"] if each["severity"] == "error"]
+    assert (why is None and not errors) or (len(errors) == 1 and str(why) in errors[0]), errors
+
+
+def test_an_emoji_is_a_name(root: Root, tmp_path: Path) -> None:
+    found = root.json("import", "claude", listed(tmp_path, {"id": "🚀", "name": "🚀 Ship"}, {"name": "🌙"}))
+    jobs = found["jobs"]
+    assert [(each["name"], each["file"]) for each in jobs] == [
+        ("🚀 Ship", "jobs/imported/ship.yaml"),
+        ("🌙", "jobs/imported/t2.yaml"),
+    ]
+    assert root.job(jobs[0]["id"])["name"] == "🚀 Ship"
+
+
+def test_half_a_character_is_told_and_never_crashes(root: Root, tmp_path: Path) -> None:
+    (tmp_path / "scheduled_tasks.json").write_text(
+        '{"tasks": [{"id": "a\\ud800", "cron": "0 8 * * *", "prompt": "x\\ud83d", "odd\\ud800": "\\ud800"}]}'
+    )
+    done = root.cli("import", "claude", str(tmp_path), "--json")
+    assert (done.code, done.json["jobs"]) == (1, [])
+
+
+def test_a_prefix_begins_each_id(root: Root, tmp_path: Path) -> None:
+    found = root.json("import", "claude", listed(tmp_path, {}, {"id": "X"}), "--prefix", "web-")
+    assert found["jobs"][0]["id"] == "web-t1"
+    assert found["jobs"][1]["id"].startswith("web-x-")
+    assert root.cli("import", "claude", listed(tmp_path, {}), "--prefix", "-").code == 2
+
+
+def test_a_model_and_a_folder_that_the_runner_allows_are_keys_of_the_job(root: Root, tmp_path: Path) -> None:
+    text = "  writer: {command: [cat, '{model}'], model: small, job_models: ['big-*'], workdirs: [/srv/sites]}\n"
+    root.edit("scheduler.yaml", "  shell:\n", text + "  shell:\n")
+    task = {"model": "big-1", "cwd": "/srv/sites/a"}
+    found = root.json("import", "claude", listed(tmp_path, task, {"model": "other"}), "--runner", "writer")
+    text = (root.path / found["jobs"][0]["file"]).read_text()
+    assert "model: big-1\n" in text
+    assert "workdir: /srv/sites/a\n" in text
+    assert problems_of(found, "t2: ") == [("model", "warning")]
+
+
+def test_a_runner_that_is_called_like_the_source_gets_its_prompts(root: Root, tmp_path: Path) -> None:
+    root.edit("scheduler.yaml", "  shell:\n", "  claude: {command: [cat], input: stdin}\n  shell:\n")
+    found = root.json("import", "claude", listed(tmp_path, {}))
+    assert [(each["name"], each["jobs"]) for each in found["runners"]] == [("claude", ["t1"])]
+    found = root.json("import", "claude", listed(tmp_path, {}, {}), "--runner", "agent")
+    assert [(each["name"], each["jobs"]) for each in found["runners"]] == [("agent", ["t2"])]
+    root.edit("scheduler.yaml", "input: stdin}\n", "input: stdin, jobs: ['tag:mine']}\n")
+    found = root.json("import", "claude", listed(tmp_path, {}, {}, {}), "--dry-run")
+    assert [(each["name"], each["jobs"]) for each in found["runners"]] == [("agent", ["t3"])]
+
+
+def test_an_asked_for_runner_gets_the_jobs_that_it_fits(root: Root, tmp_path: Path) -> None:
+    every = {"kind": "interval", "minutes": 60}
+    jobs = [
+        {"id": "a", "prompt": "Go.", "schedule": every},
+        {"id": "b", "script": "x.sh", "no_agent": True, "schedule": every},
+    ]
+    (tmp_path / "jobs.json").write_text(json.dumps({"jobs": jobs}))
+    root.edit("scheduler.yaml", "  shell:\n", "  other: {command: [cat], input: stdin}\n  shell:\n")
+    found = root.json("import", "hermes", str(tmp_path), "--runner", "other")
+    assert [(each["name"], each["jobs"]) for each in found["runners"]] == [("other", ["a"]), ("shell", ["b"])]
+    (tmp_path / "x.timer").write_text("[Timer]\nOnCalendar=daily\n")
+    (tmp_path / "x.service").write_text("[Service]\nExecStart=/bin/true\n")
+    assert root.cli("import", "systemd", str(tmp_path / "x.timer"), "--runner", "other").code == 2
+    found = root.json("import", "auto", str(tmp_path / "x.timer"), "--runner", "other")
+    assert [(each["name"], each["jobs"]) for each in found["runners"]] == [("shell", ["x"])]
+    assert root.cli("import", "auto", str(tmp_path / "x.timer"), "--runner", "othre").code == 2
+
+
+def test_paused_jobs_wait_until_they_are_resumed(root: Root, tmp_path: Path) -> None:
+    found = root.json("import", "claude", listed(tmp_path, {"createdAt": 1772323200000}), "--paused")
+    assert found["paused"] == ["t1"]
+    assert root.job("t1")["paused"]["reason"] == "imported"
+
+
+def test_a_folder_without_jobs_and_a_file_that_is_not_there_are_told(root: Root, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    assert root.cli("import", "claude", str(tmp_path / "empty")).code == 2
+    gone = root.cli("import", "claude", str(tmp_path / "nothing.json"))
+    assert (gone.code, "No such file" in gone.stderr) == (5, True)
