@@ -488,10 +488,14 @@ class AuditJson(TypedDict):
     more: bool  # than were asked for
 
 
+class ActivityRowJson(AuditRowJson):
+    job_ids: list[str]  # all jobs that were changed so, at once; the row is that of the first
+
+
 class ActivityJson(TypedDict):
     """Changes, newest first."""
 
-    rows: list[AuditRowJson]
+    rows: list[ActivityRowJson]
     before: int | None  # the cursor of the rows that follow; null after the last one
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from scheduler.core import views
+from scheduler.core.past.grouped import grouped
 from scheduler.core.past.why import why_it_ran
 from scheduler.core.values.facts import Fault
 from scheduler.core.values.instants import instant
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from scheduler.ledger.store import Store
 
 
+MOST_AT_ONCE = 2_000  # rows of changes that are read for one page
 NEWEST = 50  # default number of rows of a history or an audit
 SHOWN_LINES = 10  # lines of output in the view of one run
 MOST_WINDOW = timedelta(days=3660)  # a cron expression takes some microseconds per calendar day
@@ -196,16 +198,28 @@ def activity(
     before: int | None = None,
     count: int = NEWEST,
 ) -> ActivityJson:
-    """What anybody changed, newest first, also in archived jobs. A job, actor or action that is unknown has no rows."""
+    """What anybody changed, newest first, also in archived jobs. A job, actor or action that is unknown has no rows.
+
+    A change of many jobs at once is one row, with their ids; beyond MOST_AT_ONCE rows, it is continued in the next.
+    """
     store = root.store()
     if store is None:
         return {"rows": [], "before": None}
+    limit = 4 * count
     with store:
-        found = store.read(read_activity, job_id=job_id, actor=actor, action=action, before=before, limit=count + 1)
-    shown = found[:count]
+        while True:
+            found = store.read(read_activity, job_id=job_id, actor=actor, action=action, before=before, limit=limit)
+            lines = list(grouped(found))
+            whole = len(found) < limit  # there are no older rows
+            if whole or len(lines) > count or limit >= MOST_AT_ONCE:
+                break
+            limit = min(4 * limit, MOST_AT_ONCE)
+    end = min(count, len(lines))
+    while end < len(lines) and lines[end].seq == lines[end - 1].seq:  # what came at once is not split by the cursor
+        end += 1
     return {
-        "rows": [views.audit_json(row) for _, row in shown],
-        "before": shown[-1][0] if len(found) > len(shown) else None,
+        "rows": [{**views.audit_json(each.row), "job_ids": list(each.job_ids)} for each in lines[:end]],
+        "before": None if not lines or (whole and end == len(lines)) else lines[end - 1].seq,
     }
 
 

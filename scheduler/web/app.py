@@ -58,6 +58,7 @@ def build_app(root: Root, guard: Guard) -> FastAPI:
     app.openapi = functools.cache(lambda: document(app, ROUTERS))  # type: ignore[method-assign]
     app.add_middleware(RequestBodyLimitMiddleware, max_body_size=MOST_BODY)
     app.add_middleware(_AnnouncedBody)
+    app.add_middleware(_HeadAsGet)
     app.add_middleware(Headers)
     app.add_exception_handler(SchedulerError, _scheduler_error)
     app.add_exception_handler(RequestValidationError, _invalid)
@@ -78,6 +79,18 @@ class _AnnouncedBody:
             await problem(413, TOO_LARGE)(scope, receive, send)
         else:
             await self._app(scope, receive, send)
+
+
+class _HeadAsGet:
+    """Answers HEAD as GET. The server leaves the body out, as it knows the method."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["method"] == "HEAD" and scope["path"] != events.PATH:  # it does not end
+            scope = {**scope, "method": "GET"}
+        await self._app(scope, receive, send)
 
 
 def problem(
@@ -143,7 +156,8 @@ def _allowed(request: Request) -> Sequence[str]:
     """The methods that the path of a request answers."""
     routes = request.app.routes
     each = {method: {**request.scope, "method": method} for method in ("DELETE", "GET", "PATCH", "POST", "PUT")}
-    return [method for method, scope in each.items() if any(route.matches(scope)[0] is Match.FULL for route in routes)]
+    found = [method for method, scope in each.items() if any(route.matches(scope)[0] is Match.FULL for route in routes)]
+    return sorted([*found, "HEAD"]) if "GET" in found and request.url.path != events.PATH else found
 
 
 def _unexpected(request: Request, error: Exception) -> Response:

@@ -5,7 +5,8 @@ The guard answers who asks; a route names the role that it needs. Nothing else i
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Annotated, Protocol
 
@@ -41,11 +42,26 @@ class Call:
     caller: Caller
 
 
+MOST_CHANGES = 5  # at once: those that wait for a lock leave threads for those that only look
+RETRY_S = 5
+_CHANGES = threading.BoundedSemaphore(MOST_CHANGES)
 _NEEDED: dict[Callable[..., object] | None, Role] = {}
 
 
-def _calling(needed: Role) -> Callable[[Request], Call]:
-    def calling(request: Request) -> Call:
+def _calling(needed: Role) -> Callable[[Request], Iterator[Call]]:
+    def calling(request: Request) -> Iterator[Call]:
+        if not needed.allows(Role.OPERATOR):
+            yield let_in(request)
+        elif not _CHANGES.acquire(blocking=False):
+            why = f"{MOST_CHANGES} changes are being made, and the database or the daemon does not take them now"
+            raise AccessError(503, why, hint="nothing was done; try again", retry_after_s=RETRY_S)
+        else:
+            try:
+                yield let_in(request)
+            finally:
+                _CHANGES.release()
+
+    def let_in(request: Request) -> Call:
         guard: Guard = request.app.state.guard
         root: Root = request.app.state.root
         caller = guard.caller(request)

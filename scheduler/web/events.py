@@ -28,6 +28,7 @@ from scheduler.service.hints import Hints
 from scheduler.service.root import Root
 from scheduler.web.calls import AccessError, Guard, Viewer
 
+PATH = "/api/events"
 LOOK_S = 0.2  # between two looks
 HEARTBEAT_S = 15.0  # a proxy closes a connection that is silent for longer
 RECHECK_S = 60.0  # whether the caller may still read
@@ -281,7 +282,7 @@ class _Events(Response):
 
 
 @router.get(
-    "/api/events",
+    PATH,
     response_class=Response,
     responses={200: {"description": "Hints, as server-sent events", "content": {"text/event-stream": {}}}},
 )

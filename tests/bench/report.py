@@ -156,6 +156,14 @@ def targets(results: Results) -> list[Target]:
     found += _at_most("idle, 10,000 jobs: memory", results.get("idle", US, 10_000, "rss_mb"), 80, "MB")
     for name, most in {"list": 0.4, "sync": 0.5, "next of one job": 0.2, "show": 0.2, "--help": 0.2}.items():
         found += _at_most(f"`{name}`, 10,000 jobs", results.get("commands", US, 10_000, name), most, "s")
+    for size in results.sizes("pages"):
+        slowest = max(_pages_of(results, size), key=lambda each: each[1].median, default=None)
+        if slowest is not None:
+            found += _at_most(f"slowest page, {size:,} jobs: {slowest[0]}", slowest[1], 300, "ms")
+    for size in results.sizes("flood"):
+        growth = results.get("flood", US, size, "growth")
+        found += _at_most(f"memory of the web, {size:,} requests against a tenth of them", growth, 1.1, TIMES)
+        found += _at_most("start of a job beside them, against none", results.get("flood", US, size, "times"), 3, TIMES)
     return found
 
 
@@ -309,6 +317,37 @@ def _history(results: Results) -> Iterator[str]:
     yield "![Growth with the length of the history](benchmarks/history.svg)\n"
 
 
+def _pages_of(results: Results, size: int) -> list[tuple[str, Measured]]:
+    names = dict.fromkeys(name for each in results.records if each["row"] == "pages" for name in each["values"])
+    return [(name, found) for name in names if (found := results.get("pages", US, size, name)) is not None]
+
+
+def _pages(results: Results) -> Iterator[str]:
+    yield "## Pages and the API\n"
+    yield said(
+        "Milliseconds for one answer of the web process beside a daemon, from the second view on. There are a hundred"
+        " runs for each job; one job has a tenth of all."
+    )
+    sizes = results.sizes("pages")
+    names = dict.fromkeys(name for size in sizes for name, _ in _pages_of(results, size))
+    rows = [[name, *(cell(results.get("pages", US, size, name)) for size in sizes)] for name in names]
+    yield table(["jobs", *(f"{size:,}" for size in sizes)], rows)
+
+
+def _flood(results: Results) -> Iterator[str]:
+    yield "## A flood of requests\n"
+    yield said(
+        "Four clients ask the web process as fast as it answers, while a job is due every second. Memory is that of the"
+        " web process after a tenth, half and all of the requests."
+    )
+    rows = []
+    for each in (each for each in results.records if each["row"] == "flood"):
+        values = each["values"]
+        memory = ", ".join(f"{sample:.0f}" for sample in values["samples_mb"])
+        rows.append([f"{each['size']:,}", memory, number(values["calm_ms"]), number(values["busy_ms"])])
+    yield table(["requests", "memory, MB", "start before, ms", "start meanwhile, ms"], rows)
+
+
 def _about(about: Mapping[str, Any]) -> Iterator[str]:
     yield "## Machine and versions\n"
     known = {**about["machine"], **about["versions"]}
@@ -326,7 +365,7 @@ def page(results: Results, about: Mapping[str, Any]) -> str:
         parts += ["## Targets\n", table(["", "target", "reached", ""], [aim.row() for aim in aims])]
     for row, part in {
         "at once": _at_once, "sustained": _sustained, "running": _running, "chores": _chores, "files": _files,
-        "history": _history,
+        "history": _history, "pages": _pages, "flood": _flood,
     }.items():  # fmt: skip
         if results.sizes(row):
             parts += part(results)

@@ -5,16 +5,22 @@ from __future__ import annotations
 import os
 import re
 import struct
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 import pytest
+from fastapi.testclient import TestClient
 
-from tests.bench import report, svg
+from scheduler.service.kept import Kept
+from scheduler.web.app import build_app
+from tests.bench import report, svg, web
 from tests.bench.machine import Stamps
 from tests.bench.results import Measured, Results
 from tests.bench.roots import Root, utc
 from tests.helpers import REPOSITORY
+from tests.web.bare import ADMIN, OpenGuard, service_root
 
 GOLDEN = REPOSITORY / "tests/golden/bench"
 ABOUT = {
@@ -55,6 +61,16 @@ def results(tmp_path: Path) -> Results:
             found.add("passes", report.US, size, number, pass_ms=size / 300, walk_ms=size / 400)
             found.add("commands", report.US, size, number, **{"list": 0.3, "next of one job": 0.1})
             found.add("history", report.US, size, number, list_s=0.1, noop_s=0.4, edit_ms=2.0, fire_ms=1.9)
+    for number, took in enumerate((90.0, 110.0, 100.0)):
+        found.add("pages", report.US, 10_000, number, **{"Now": took, "/metrics": 3.1 * took})
+    flood: dict[str, Any] = {
+        "calm_ms": 4.0,
+        "busy_ms": 8.0,
+        "times": 2.0,
+        "samples_mb": [120.0, 125.0, 126.0],
+        "growth": 1.05,
+    }
+    found.add("flood", report.US, 100_000, 0, **flood)
     found.add("burst", report.US, 10_000, 0, passes=2, from_last_ms=80.0)
     found.add("memory", report.US, 50, 0, samples_mb=[24.0] * 9, growth=1.0, seconds=600, lost=0)
     return found
@@ -146,3 +162,13 @@ def test_a_root_of_the_benchmarks_is_valid_and_takes_a_long_history(tmp_path: Pa
     root.add_history(500, 2)
     root.command("list")
     root.command("history", "-n", "600")
+
+
+def test_every_page_of_the_benchmark_answers_in_a_small_root(tmp_path: Path) -> None:
+    """The file system of the tests may be in memory: nothing is timed."""
+    root = web.make(tmp_path / "root", 12, 1_200)
+    app = build_app(replace(service_root(root.path), kept=Kept()), OpenGuard(ADMIN))
+    client = TestClient(app, raise_server_exceptions=False)
+    for name, path in web.PAGES.items():
+        answer = client.get(path, headers={"accept": "application/json" if ".json" in path else "text/html"})
+        assert answer.status_code == 200 or path == "/readyz", (name, answer.text)

@@ -263,10 +263,10 @@ def test_every_metric_is_named_and_typed_as_prometheus_reads_it(folder: Path) ->
 @pytest.mark.parametrize(
     ("path", "methods"),
     [
-        ("/api/jobs/heartbeat", "DELETE, GET, PATCH"),
-        ("/api/jobs", "GET, POST"),
+        ("/api/jobs/heartbeat", "DELETE, GET, HEAD, PATCH"),
+        ("/api/jobs", "GET, HEAD, POST"),
         ("/api/sync", "POST"),
-        ("/login", "GET, POST"),
+        ("/login", "GET, HEAD, POST"),
     ],
 )
 def test_a_method_that_is_not_allowed_is_told_which_ones_are(folder: Path, path: str, methods: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from html import unescape
 from typing import Any
 
@@ -12,6 +12,7 @@ import pytest
 
 from scheduler.core.values.problems import UnavailableError, UsageError
 from scheduler.root.place import Place
+from scheduler.service.access import login_secret, redeem
 from scheduler.service.doctor.lately import LASTS_S, Lately
 from scheduler.service.frame import Standing
 from scheduler.service.history import activity, audit
@@ -154,20 +155,48 @@ def test_a_page_does_not_wait_for_a_long_examination_and_shows_the_last_one_unti
     assert len(calls) == 2
 
 
-def test_activity_pages_through_every_row_once(asked: ServiceRoot) -> None:
-    whole = [row["at"] + row["job_id"] + row["action"] for row in audit(asked)["audit"]][::-1]
-    seen, before = list[str](), None
+def test_activity_pages_through_every_row_once(asked: ServiceRoot, root: Root) -> None:
+    for command in ("pause", "resume", "pause"):
+        root.clock.advance(timedelta(seconds=1))
+        root.ok(command, "heartbeat")
+    whole = sorted(f"{row['at']} {row['job_id']} {row['action']}" for row in audit(asked)["audit"])
+    seen, before, pages = list[str](), None, 0
     while True:
         found = activity(asked, before=before, count=2)
-        seen += [row["at"] + row["job_id"] + row["action"] for row in found["rows"]]
-        before = found["before"]
+        seen += [f"{row['at']} {each} {row['action']}" for row in found["rows"] for each in row["job_ids"]]
+        before, pages = found["before"], pages + 1
         if before is None:
             break
     assert len(whole) > 2
-    assert seen == whole
+    assert pages > 1
+    assert sorted(seen) == whole
+
+
+def test_what_one_pass_did_to_many_jobs_is_one_row(asked: ServiceRoot, root: Root) -> None:
+    root.clock.advance(timedelta(seconds=1))
+    for n in range(300):
+        root.write(f"jobs/many{n}.yaml", f"id: many-{n}\nschedule: manual\ntask: Nothing.\n")
+    root.ok("sync")
+    found = activity_page.page(asked, {})
+    newest, *others = found.activity["rows"]
+    assert (newest["action"], len(newest["job_ids"])) == ("create", 300)
+    assert all(row["at"] < newest["at"] for row in others)
+    shown = html("activity", found)
+    assert "<summary>300 jobs</summary>" in shown
+    assert shown.count('href="/jobs/many-') == found.most_named
+    only = activity_page.page(asked, {"job": "many-7"}).activity["rows"]
+    assert [row["job_ids"] for row in only] == [["many-7"]]
+
+
+def test_a_login_is_told_once(asked: ServiceRoot) -> None:
+    assert redeem(asked, login_secret(asked)) is not None
+    shown = html("activity", activity_page.page(asked, {"action": "login"}))
+    assert '<td class="wide">login</td>' in shown
+    assert shown.count(asked.actor) == 1
 
 
 def test_activity_is_filtered_by_job_actor_and_action(asked: ServiceRoot, root: Root) -> None:
+    root.clock.advance(timedelta(seconds=1))
     root.ok("pause", "heartbeat")
     found = activity_page.page(asked, {"job": "heartbeat", "action": "pause"}).activity["rows"]
     assert [(row["job_id"], row["action"]) for row in found] == [("heartbeat", "pause")]

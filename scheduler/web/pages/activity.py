@@ -24,6 +24,8 @@ class View:
     filters: dict[str, str]  # those that are set, by name
     older: str | None  # the query of the rows that follow
 
+    most_named = 200  # jobs of one change
+
 
 def page(root: Root, query: Mapping[str, str]) -> View:
     """query: `job`, `actor` and `action`, each as a row has it, and the cursor `before`. Raises: UsageError."""
