@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import json
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from sqlite3 import Connection
 from typing import TYPE_CHECKING
@@ -239,6 +239,7 @@ def run_count(sql: Connection, job_id: str) -> int:
 
 
 _SHORT = timedelta(hours=1)  # as the index runs_long has it
+_LATEST = datetime.max.replace(tzinfo=UTC)
 
 
 def statuses_between(sql: Connection, job_id: str, start: datetime, end: datetime) -> dict[str, int]:
@@ -299,7 +300,7 @@ def slots_around(sql: Connection, job_id: str, at: datetime) -> tuple[list[Run],
 
 def under_way_at(sql: Connection, at: datetime, *, most: int) -> list[Run]:
     """Runs of any job that had started by then and had not ended."""
-    then, now, soon = f"started_at <= ? AND {_ENDED} > ?", stamp(at), stamp(at + _SHORT)
+    then, now, soon = f"started_at <= ? AND {_ENDED} > ?", stamp(at), stamp(min(at, _LATEST - _SHORT) + _SHORT)
     return find_runs(
         sql,
         f"rowid IN (SELECT rowid FROM runs WHERE {then} AND {_ENDED} <= ?"

@@ -16,12 +16,13 @@ from scheduler.ledger.budgets import Funds
 from scheduler.ledger.rows import stamp
 
 
-def spent(sql: Connection, start: datetime, end: datetime) -> list[Spent]:
-    """By each job in this time, and as `@root` by all of them. Reads sums of quarters of an hour, and no run."""
+def dearest(sql: Connection, start: datetime, end: datetime, most: int) -> list[Spent]:
+    """The jobs that have spent most in this time, in each currency. Reads sums of quarters of an hour, of this time."""
     rows = sql.execute(
-        "SELECT job_id, currency, sum(nano), sum(runs) FROM spending WHERE since >= ? AND since < ?"
-        " GROUP BY job_id, currency ORDER BY job_id, currency",
-        (stamp(start)[:16], stamp(end)[:16]),
+        "SELECT job_id, currency, sum(nano) AS nano, sum(runs) FROM jobs CROSS JOIN spending"
+        " ON job_id = jobs.id AND since >= ? AND since < ?"
+        " GROUP BY job_id, currency ORDER BY nano DESC, job_id, currency LIMIT ?",
+        (stamp(start)[:16], stamp(end)[:16], most),
     )
     return [Spent(job_id=row[0], currency=row[1], amount=amount_of(row[2]), runs=row[3]) for row in rows]
 

@@ -16,7 +16,8 @@ MOST_FILES = 4_000  # kept; 4 KB each
 class Parsed:
     """Job files as last parsed, for repeated passes and for fires: only changed files are parsed again."""
 
-    def __init__(self) -> None:
+    def __init__(self, most: int = MOST_FILES) -> None:
+        self._most = most
         # With the settings that all definitions depend on. One value, because other threads look things up.
         self._known: tuple[Settings | None, dict[str, tuple[str, JobFile]]] = None, {}
 
@@ -28,7 +29,7 @@ class Parsed:
 
             known = sha256, read_job_file(source.path, source.data, settings)
             files.pop(source.path, None)
-            if len(files) >= MOST_FILES:
+            if len(files) >= self._most:
                 del files[next(iter(files))]  # the one that was parsed first
             files[source.path] = known
         return known[1]

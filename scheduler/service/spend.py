@@ -36,18 +36,21 @@ def spend(root: Root) -> SpendJson:
     with store:
         settings = store.read(syncs.settings) or Settings()
         day, month = day_of(now, settings.timezone), month_of(now, settings.timezone)
-        of_month = store.read(spent_by.spent, month.start, month.end)
-        today = {(each.job_id, each.currency): each.amount for each in store.read(spent_by.spent, day.start, day.end)}
-        dearest = sorted(of_month, key=lambda each: (-each.amount, each.job_id))
-        of_jobs = [each for each in dearest if each.job_id != ROOT_JOB_ID]
-        shown = of_jobs[:MOST_JOBS]
+        dearest = store.read(spent_by.dearest, month.start, month.end, MOST_JOBS + 1)
+        whole = store.read(spent_by.spent_of, ROOT_JOB_ID, month.start, month.end)
+        shown = dearest[:MOST_JOBS]
+        today = {
+            (each.job_id, each.currency): each.amount
+            for job_id in {ROOT_JOB_ID, *(each.job_id for each in shown)}
+            for each in store.read(spent_by.spent_of, job_id, day.start, day.end)
+        }
         rows = [_row(each, today, _limits(root, store, each)) for each in shown]
-        of_root = [_row(each, today, []) for each in dearest if each.job_id == ROOT_JOB_ID]
+        of_root = [_row(each, today, []) for each in sorted(whole, key=lambda each: -each.amount)]
         ids = dict.fromkeys(each.job_id for each in shown)
         runs = store.read(spent_by.newest_runs, ids, NEWEST_OF_JOB)
         unpriced = store.read(spent_by.unpriced, NEWEST)
         limits = store.read(spent_by.limits, now)
-    return _told(instant(now), of_root, rows, runs, unpriced, limits, more=len(of_jobs) > len(shown))
+    return _told(instant(now), of_root, rows, runs, unpriced, limits, more=len(dearest) > len(shown))
 
 
 def _told(

@@ -146,5 +146,6 @@ def _allowed(request: Request) -> Sequence[str]:
     return [method for method, scope in each.items() if any(route.matches(scope)[0] is Match.FULL for route in routes)]
 
 
-def _unexpected(request: Request, error: Exception) -> JSONResponse:
-    return problem(500, "an unexpected error; the log has its traceback")
+def _unexpected(request: Request, error: Exception) -> Response:
+    said = "an unexpected error; the log has its traceback"
+    return show.error_page(request, said, "", 500) if show.is_browser(request) else problem(500, said)

@@ -8,7 +8,6 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from functools import cache
 from typing import Any
-from zoneinfo import ZoneInfo
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, pass_context
 from jinja2.runtime import Context
@@ -19,7 +18,7 @@ from scheduler.core.past.outcome import SIGNS, tone_of
 from scheduler.core.plan.clocks import PART
 from scheduler.core.plan.headline import times_as_many
 from scheduler.core.times.moments import with_wall_times
-from scheduler.core.values.instants import instant, parse_instant
+from scheduler.core.values.instants import instant, on_the_clock, parse_instant
 from scheduler.core.values.texts import counted, json_text
 from scheduler.web.assets import static
 from scheduler.web.draw.clock import strip
@@ -84,8 +83,8 @@ def when(context: Context, text: str | None, zone: str = "") -> Markup:
 
 
 def _in_zone(context: Context, text: str, zone: str = "") -> str:
-    name = context["frame"].zone or zone or "UTC"
-    return parse_instant(text).astimezone(ZoneInfo(name)).strftime("%Y-%m-%d %H:%M:%S %Z")
+    local, _ = on_the_clock(parse_instant(text), context["frame"].zone or zone or "UTC")
+    return local.strftime("%Y-%m-%d %H:%M:%S %Z")
 
 
 @pass_context

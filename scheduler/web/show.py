@@ -79,8 +79,9 @@ def error_page(
 
 
 def wants_json(request: Request) -> bool:
-    accepted = request.headers.get("accept", "")
-    return request.url.path.endswith(".json") or ("application/json" in accepted and "text/html" not in accepted)
+    accepted, path = request.headers.get("accept", ""), request.url.path
+    named = path.endswith(".json") and not path.endswith(f"/{request.path_params.get('job_id')}")
+    return named or ("application/json" in accepted and "text/html" not in accepted)
 
 
 def is_browser(request: Request) -> bool:
@@ -121,6 +122,9 @@ def _add_of_job(path: str, template: str, page: Callable[[Root, Mapping[str, str
     """A page of one job. The other parameters of its path are among those of the query."""
 
     def answer(call: Viewer, request: Request, job_id: JobId) -> Response:
+        whole_id = f"{job_id}.json"
+        if request.url.path.endswith(f"/{whole_id}") and call.root.known(whole_id):  # an id may end like a twin
+            job_id = request.path_params["job_id"] = whole_id
         return show(
             call, request, template, lambda root, query: page(root, query, the_job(call, job_id)), of_one_job=True
         )

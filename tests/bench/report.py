@@ -319,9 +319,9 @@ def _workers(results: Results) -> Iterator[str]:
     yield "## Runs on workers\n"
     yield said(
         "Jobs that are due at one instant, carried out by one worker with 40 places, on a development server"
-        " of Temporal on the same machine; and as many workflows of the same kind in which nothing happens: no ledger, no process,"
-        " no output. *There* is from a slot to the first instruction of its process, *back* from the end of that"
-        " process until it is on record: of single runs, once a second."
+        " of Temporal on the same machine; and as many workflows of the same kind in which nothing happens: no ledger,"
+        " no process, no output. *There* is from a slot to the first instruction of its process, *back* from the end of"
+        " that process until it is on record: of single runs, once a second."
     )
     rows = []
     for size in results.sizes("workers"):

@@ -12,11 +12,13 @@ from scheduler.core.past.spend import SpentRun, mover, parts
 from scheduler.core.values.facts import Provenance, Task
 from scheduler.core.values.runs import Ending, RunStatus
 from scheduler.core.values.usage import AgentResult, Cost, CostBasis, EndClass, ResultFormat
-from scheduler.ledger import runs
+from scheduler.ledger import runs, spent_by
+from scheduler.ledger.rows import stamp
 from scheduler.ledger.store import Store
 from scheduler.service.root import Root
 from scheduler.service.spend import spend
 from tests.shell.test_budgets import DAY, HOUR, NOON, Made, by_hand, made
+from tests.shell.test_growth import steps
 
 __all__ = ["made"]
 
@@ -139,3 +141,25 @@ def test_two_currencies_are_not_compared_or_added_up() -> None:
         ("USD", Decimal(10)),
         ("EUR", Decimal(5)),
     ]
+
+
+def test_a_month_costs_the_same_after_years(made: Made) -> None:
+    store = made(a="", b="")
+    end(store, "a", "0.25")
+    end(store, "b", "2")
+
+    def ask() -> int:
+        found = []
+        taken = steps(
+            store._connection, lambda sql: found.append(spent_by.dearest(sql, NOON - 30 * DAY, NOON + DAY, 10))
+        )
+        assert [[(each.job_id, float(each.amount)) for each in some] for some in found] == [[("b", 2), ("a", 0.25)]]
+        return taken
+
+    before = ask()
+    with store.writing() as sql:
+        sql.executemany(
+            "INSERT INTO spending VALUES (?, ?, 'USD', 1, 1)",
+            [(job, f"{stamp(NOON - n * DAY)[:13]}:00") for n in range(40, 5_000) for job in ("a", "b", "@root")],
+        )
+    assert ask() <= before + 2

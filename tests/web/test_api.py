@@ -315,3 +315,23 @@ def test_a_list_of_a_process_that_lives_long_is_that_of_any_other(folder: Path) 
     for how in ({}, {"status": "active"}, {"after": "heartbeat"}, {"tag": "calm"}, {"problems": True}, {"limit": 1}):
         found, other = (list_jobs(each, full=False, **how) for each in (kept, root))
         assert found == other, how
+
+
+def test_output_comes_as_json_if_that_is_asked_for(folder: Path) -> None:
+    run_job(service_root(folder), "heartbeat", cancel=Cancel())
+    asked = client(folder).get("/api/runs/heartbeat:1/output?start=1&most=3", headers={"accept": "application/json"})
+    assert asked.json() == {
+        "run_id": "heartbeat:1", "stream": "stdout", "text": "ook", "start": 1, "next": 4, "bytes": 5,
+        "finished": True, "truncated": False,
+    }  # fmt: skip
+
+
+def test_an_unexpected_error_is_told_in_the_form_that_was_asked_for(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("scheduler.web.pages.spend.spend", lambda root: 1 / 0)
+    page = client(folder).get("/spend", headers={"accept": "text/html"})
+    assert (page.status_code, page.headers["content-type"]) == (500, "text/html; charset=utf-8")
+    assert "the log has its traceback" in page.text
+    told = client(folder).get("/spend.json")
+    assert (told.status_code, told.headers["content-type"]) == (500, "application/problem+json")

@@ -15,12 +15,16 @@ from scheduler.root.place import Place
 from scheduler.service.doctor.lately import LASTS_S, Lately
 from scheduler.service.frame import Standing
 from scheduler.service.history import activity, audit
+from scheduler.service.review.recent import LASTS_S as LASTS
+from scheduler.service.review.recent import MOST_CLOCKS, Recent
+from scheduler.service.review.review import review as of_service
 from scheduler.service.root import Root as ServiceRoot
 from scheduler.web.frame import Frame
 from scheduler.web.pages import activity as activity_page
 from scheduler.web.pages import explain, health, review, spend, sync
 from scheduler.web.render import render
 from tests.faces.conftest import Root, clock, committed, root
+from tests.helpers import git
 
 __all__ = ["clock", "committed", "root"]
 EVIL = '<script>alert("1")</script>\u202e'
@@ -226,10 +230,38 @@ def test_review_answers_an_unknown_revision_in_words(asked: ServiceRoot, revisio
 
 
 def test_a_second_review_at_once_is_refused_and_the_next_one_is_made(asked: ServiceRoot) -> None:
-    at_work = threading.Semaphore(1)
-    with at_work, pytest.raises(UnavailableError):
-        review.page(asked, {"revisions": "HEAD"}, at_work)
-    assert review.page(asked, {"revisions": "HEAD"}, at_work).texts == ()
+    refused = list[UnavailableError]()
+
+    def make(*args: Any, **how: Any) -> Any:
+        with pytest.raises(UnavailableError) as found:
+            review.page(asked, {"revisions": "HEAD"}, recent)
+        refused.append(found.value)
+        return of_service(*args, **how)
+
+    recent = Recent(make)
+    assert review.page(asked, {"revisions": "HEAD"}, recent).texts == ()
+    assert len(refused) == 1
+
+
+def test_a_review_that_is_asked_for_again_is_made_once_a_minute_and_for_each_commit(asked: ServiceRoot) -> None:
+    now, calls = [100.0], list[str]()
+
+    def make(*args: Any, head: str, **how: Any) -> Any:
+        calls.append(head)
+        return of_service(*args, head=head, **how)
+
+    recent = Recent(make, lambda: now[0])
+
+    def ask(revisions: str) -> int:
+        review.page(asked, {"revisions": revisions}, recent)
+        return len(calls)
+
+    git(asked.place.root, "commit", "-qm", "second", "--allow-empty")
+    assert [ask("HEAD~1...HEAD") for _ in range(3)] == [1, 1, 1]
+    git(asked.place.root, "commit", "-qm", "more", "--allow-empty")
+    assert ask("HEAD~1...HEAD") == 2
+    now[0] += LASTS
+    assert ask("HEAD~1...HEAD") == 3
 
 
 def test_review_draws_the_clock_of_jobs_that_run_at_other_times(asked: ServiceRoot, root: Root) -> None:
@@ -249,11 +281,11 @@ def test_review_draws_the_clock_of_jobs_that_run_at_other_times(asked: ServiceRo
 
 
 def test_review_draws_some_clocks_and_counts_the_others(asked: ServiceRoot, root: Root) -> None:
-    jobs = [f'id: j{n}\nschedule: "@daily"\ntask: hi\n' for n in range(review.MOST_CLOCKS + 1)]
+    jobs = [f'id: j{n}\nschedule: "@daily"\ntask: hi\n' for n in range(MOST_CLOCKS + 1)]
     root.write("jobs/many.yaml", "---\n".join(jobs))
     root.commit()
     shown = html("review", review.page(asked, {"revisions": "HEAD~1...HEAD"}))
-    assert shown.count("<svg") == review.MOST_CLOCKS
+    assert shown.count("<svg") == MOST_CLOCKS
     assert "1 more job runs at other times." in shown
 
 

@@ -276,3 +276,35 @@ def test_a_window_with_more_rows_than_are_drawn_says_so(lived_in: Root, monkeypa
     assert [each["n"] for each in found["marks"]] == [3, 4]
     assert found["more"]
     assert "than the 2 newest, which are drawn" in page(lived_in, "/jobs/flaky")
+
+
+@pytest.mark.parametrize("at", ["0001-01-01T00:00:00Z", "9999-12-31T23:59:59Z"])
+@pytest.mark.parametrize("zone", ["America/New_York", "Asia/Tokyo"])
+def test_an_instant_at_an_end_of_the_calendar_is_explained(lived_in: Root, at: str, zone: str) -> None:
+    assert page(lived_in, "/jobs/heartbeat", at=at, tz=zone)
+    assert page(lived_in, "/explain", job="heartbeat", at=at, tz=zone)
+
+
+def test_a_pause_that_has_no_end_in_a_zone_hides_no_page(lived_in: Root) -> None:
+    lived_in.ok("pause", "heartbeat", "--until", "9999-12-31T23:59:59Z")
+    for path in ("/", "/jobs", "/jobs/heartbeat", "/sync", "/activity"):
+        assert page(lived_in, path, tz="Asia/Tokyo")
+
+
+def test_a_job_whose_id_ends_like_a_json_twin_has_a_page_and_a_twin(lived_in: Root) -> None:
+    for name in ("data", "data.json"):
+        lived_in.write(f"jobs/{name}.yaml", f"id: {name}\nschedule: manual\ntask: Say it.\n")
+    lived_in.ok("sync")
+    assert "<h1>data.json" in page(lived_in, "/jobs/data.json")
+    for path in ("/jobs/data.json.json", "/jobs/data.json"):
+        assert told(lived_in, path)["about"]["job"]["id"] == "data.json"
+    assert told(lived_in, "/jobs/data")["about"]["job"]["id"] == "data"
+    assert asking(lived_in).get("/jobs/triage.json", headers=HTML).json()["about"]["job"]["id"] == "triage"
+
+
+def test_an_unexpected_error_is_a_page_for_a_browser(lived_in: Root, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("scheduler.web.show.frame", lambda *_, **__: 1 / 0)
+    app = asking(lived_in).app
+    answer = TestClient(app, raise_server_exceptions=False).get("/jobs/heartbeat", headers=HTML)
+    assert (answer.status_code, answer.headers["content-type"][:9]) == (500, "text/html")
+    assert "the log has its traceback" in answer.text

@@ -47,9 +47,9 @@ DELIVERED = ("success", "every_failure")  # what a scheduler that delivers resul
 class LeftOutError(ValueError):
     """A job that cannot be imported: code, message, hint."""
 
-    def __init__(self, code: str, message: str, hint: str = "", line: int | None = None) -> None:
+    def __init__(self, code: str, message: str, hint: str = "") -> None:
         super().__init__(message)
-        self.code, self.message, self.hint, self.line = code, message, hint, line
+        self.code, self.message, self.hint = code, message, hint
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,7 +141,7 @@ def gathered(jobs: Iterable[Brought], here: Here, problems: Sequence[Problem] = 
         told += own
         if any("cron" in entry and "timezone" not in entry for entry in each.schedule):
             in_zone.append(job)
-        if each.work is Work.COMMANDS and "timeout" not in each.keys and "timeout" in job.keys:
+        if each.work is Work.COMMANDS and each.keys.get("timeout") is None and "timeout" in job.keys:
             endless.append(job)
         found.append(job)
     told += _of_all(in_zone, endless, here)
@@ -151,16 +151,18 @@ def gathered(jobs: Iterable[Brought], here: Here, problems: Sequence[Problem] = 
 def _of_all(in_zone: Sequence[Incoming], endless: Sequence[Incoming], here: Here) -> Iterator[Problem]:
     """What is said once, at the first of the jobs that it is about."""
     if in_zone:
-        which = in_zone[0].id if len(in_zone) == 1 else counted(len(in_zone), "job")
-        has = "has" if len(in_zone) == 1 else "have"
-        why = f"{which} {has} no time zone in {here.called}; {here.zone} is used"
+        why = f"{_which(in_zone)} no time zone in {here.called}; {here.zone} is used"
         hint = "if it ran in another zone, import with --timezone ZONE"
         yield replace(of_job(in_zone[0], "timezone", why, hint, error=False), job_id=None)
     if endless:
         ended = endless[0].keys["timeout"]
-        why = f"{here.called} stops no command; here, each job is stopped after {ended} unless its file says otherwise"
+        why = f"{_which(endless)} no time limit in {here.called}; here, a job is stopped after {ended} by default"
         hint = "to change it: `scheduler update JOB --set timeout=2h`"
         yield replace(of_job(endless[0], "timeout", why, hint, error=False), job_id=None)
+
+
+def _which(jobs: Sequence[Incoming]) -> str:
+    return f"{jobs[0].id} has" if len(jobs) == 1 else f"{counted(len(jobs), 'job')} have"
 
 
 def _bare(job: Brought, here: Here, stems: set[str]) -> Incoming:
@@ -264,14 +266,14 @@ def _schedule(job: Brought, here: Here, warn: Any) -> Any:
                 raise LeftOutError("schedule", error.message, error.hint) from None
             if zone != here.root_zone:
                 entry["timezone"] = zone
-        if job.jitter:
-            if _fits(entry, job.jitter, here):
-                entry["jitter"] = whole_seconds(job.jitter)
-            else:
-                why = f"a random delay of {format_duration(job.jitter)} is not under half the time between two fires"
-                warn("jitter", f"{why}; left out")
-        entries.append(entry["cron"] if list(entry) == ["cron"] else entry)
-    return entries[0] if len(entries) == 1 else entries or "manual"
+        entries.append(entry)
+    if job.jitter and all(_fits(entry, job.jitter, here) for entry in entries):
+        entries = [{**entry, "jitter": whole_seconds(job.jitter)} for entry in entries]
+    elif job.jitter:  # a job has one
+        why = f"a random delay of {format_duration(job.jitter)} is not under half the time between two fires"
+        warn("jitter", f"{why}; left out")
+    short_ones = [entry["cron"] if list(entry) == ["cron"] else entry for entry in entries]
+    return short_ones[0] if len(short_ones) == 1 else short_ones or "manual"
 
 
 def _fits(entry: Mapping[str, Any], jitter: timedelta, here: Here) -> bool:

@@ -17,6 +17,7 @@ from scheduler.core.values.problems import Problem, Severity
 from scheduler.core.values.units import format_duration
 
 _LONGEST_STEM = 60
+_LONGEST_CHANNEL = 64
 _SECOND = timedelta(seconds=1)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -89,9 +90,9 @@ def _plain(text: str) -> str:
 
 
 def channel_names(to: Sequence[str]) -> list[str]:
-    """What a channel can be called that stands for one elsewhere and its target: slack-owner, or owner."""
-    words = [each.lstrip("#@-") or each for each in to]
-    return list(dict.fromkeys(["-".join(words), words[-1]]))
+    """Valid names for the channel that takes the place of one elsewhere and its target: slack-owner, or owner."""
+    words = [word for each in to if (word := re.sub(r"[^A-Za-z0-9._-]+", "-", each).strip("-._"))] or ["results"]
+    return list(dict.fromkeys(each[:_LONGEST_CHANNEL].rstrip("-._") for each in ("-".join(words), words[-1])))
 
 
 def either_day(fields: Sequence[str]) -> str:

@@ -145,8 +145,9 @@ def _values(text: str, low: int, high: int, *, whole: str, years: bool = False, 
             first, last = (None if year is None else _full_year(year) for year in (first, last))
         assert first is not None
         stop = last if last is not None else (1 if down else high) if step is not None else first
-        if not low <= first <= high or not low <= stop <= high or (stop < first and not down):
-            raise InputError(f"{short(whole)}: {each} is outside {low}-{high}, or a range that runs backwards")
+        never = step is not None and last is None and not (first - step >= 0 if down else first + step <= high)
+        if never or not low <= first <= high or not low <= stop <= high or (stop < first and not down):
+            raise InputError(f"{short(whole)}: {each} is outside {low}-{high}, or no range or repetition")
         found |= {*(range(first, stop - 1, -(step or 1)) if down else range(first, stop + 1, step or 1))}
     return tuple(sorted(found))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import math
+import re
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from json.decoder import JSONDecodeError, scanstring  # type: ignore[attr-defined]
@@ -18,6 +18,7 @@ from scheduler.core.values.texts import TextError
 _SPACES = " \t\r\n"
 _LATEST = datetime(9000, 1, 1, tzinfo=UTC)
 _DECODER = json.JSONDecoder()
+_PLAIN_KEY = re.compile(r"^([\w-]+):(?=\s)(.*(?:\n[ \t]+.*)*)", re.MULTILINE)
 
 
 class Record:
@@ -63,8 +64,10 @@ class Record:
     def duration(self, name: str, unit: timedelta) -> timedelta | None:
         """A number of `unit`s above 0."""
         value = self._take(name, int, float)
-        if value is not None and math.isfinite(value) and 0 < value * (unit / timedelta(days=1)) < 36500:
-            return value * unit  # type: ignore[no-any-return]
+        if value is not None and 0 < value < timedelta(days=36500) / unit:
+            found: timedelta = value * unit
+            if found:  # not a fraction of a microsecond
+                return found
         self._read.discard(name)
         return None
 
@@ -139,10 +142,13 @@ def _instant(value: float | str, zone: str) -> datetime | None:
 
 def read_skill(text: str) -> tuple[Record, str]:
     """The front matter of a SKILL.md, and the prompt below it. Raises: TextError."""
-    if not text.startswith("---"):
+    if re.match(r"---\s*$", text, re.MULTILINE) is None:
         return Record({}), text
     fences = fences_of(text)
-    heads = [each.data for each in read_yaml(text, fences.start, fences.end) if isinstance(each.data, dict)]
+    try:
+        heads = [each.data for each in read_yaml(text, fences.start, fences.end) if isinstance(each.data, dict)]
+    except TextError:  # agents write texts with `: ` in them without quotes, and their programs read them
+        heads = [{name: value.strip() for name, value in _PLAIN_KEY.findall(text, fences.start, fences.end)}]
     return Record(heads[0] if heads else {}), text[fences.body :].lstrip()
 
 

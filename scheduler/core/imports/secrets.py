@@ -19,7 +19,7 @@ _FORMS = (
     (r"\b(?:hf|npm)_[A-Za-z0-9]{30,}|\bpypi-[A-Za-z0-9_-]{40,}", "a token of a registry"),
     (r"\beyJ[A-Za-z0-9_-]{10,}\.eyJ[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]{10,}", "a signed token"),
     (r"(?i:\b(?:bearer|basic)) (?![$<{])[A-Za-z0-9._~+/-]{16,}=*", "a header with a credential"),
-    (r"[a-z][a-z0-9+.-]*://[^\s/:@$'\"<>{}]+:[^\s/@$'\"<>{}]+@", "a password in a URL"),
+    (r"(?<![a-z0-9+.-])[a-z][a-z0-9+.-]*://[^\s/:@$'\"<>{}]+:[^\s/@$'\"<>{}]+@", "a password in a URL"),
 )
 _KINDS = (
     r"(?:TOKEN|API_?KEY|SECRET(?:_?KEY)?|ACCESS_?KEY|PRIVATE_?KEY|PASSWORD|PASSWD|PASSPHRASE|PWD|PASS|CREDENTIALS?)"
@@ -46,6 +46,7 @@ def secret_in(text: str) -> str | None:
 
 def is_secret(name: str, value: str) -> bool:
     """True for a variable whose name or value says that it is secret; not for a path or a reference to one."""
+    words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|-", "_", name)  # botToken, api-key
     return bool(_KNOWN.search(value)) or (
-        _NAME.fullmatch(name) is not None and _ELSEWHERE.fullmatch(value) is None and len(value) > 3
+        _NAME.fullmatch(words) is not None and _ELSEWHERE.fullmatch(value) is None and len(value) > 3
     )

@@ -75,7 +75,7 @@ def timer_job(name: str, timer: Unit, service_name: str, service: Unit, *, path:
         env=environment,
         comments=(f"systemd ran it with {' and '.join(users)}",) if users else (),
         notes=notes,
-        lost=tuple(lost),
+        lost=tuple(each for n, each in enumerate(lost) if each not in lost[:n]),
     )
 
 

@@ -16,6 +16,7 @@ _SECONDS = {
     "d": 86400, "day": 86400, "days": 86400, "w": 604800, "week": 604800, "weeks": 604800,
     "M": 2629800, "month": 2629800, "months": 2629800, "y": 31557600, "year": 31557600, "years": 31557600,
 }  # fmt: skip
+_LONGEST_SPAN = 200  # characters
 _SPAN = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([a-zA-Zµ]*)")
 _ESCAPES = {"a": "\a", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v", "s": " "}
 _ESCAPE = re.compile(r"\\(?:x([0-9a-fA-F]{2})|u([0-9a-fA-F]{4})|U([0-9a-fA-F]{8})|([0-7]{3})|(.))", re.DOTALL)
@@ -83,6 +84,8 @@ def span(text: str) -> timedelta | None:
     """`5min 20s`, `1h30m`, `90`: None for `infinity`. Raises: InputError."""
     if text == "infinity":
         return None
+    if len(text) > _LONGEST_SPAN:
+        raise InputError(f"{short(text)} is not a span of time of systemd.time(7)")
     total, at = 0.0, 0
     while at < len(text):
         found = _SPAN.match(text, at)

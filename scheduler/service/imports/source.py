@@ -46,9 +46,11 @@ class SourceFile:
         """Raises: TextError if it is not UTF-8; UnavailableError if it cannot be read."""
         return utf8(self.read())
 
-    def wrong(self, line: int, code: str, message: str, hint: str = "", *, column: int = 1) -> Problem:
+    def wrong(
+        self, line: int, code: str, message: str, hint: str = "", *, column: int = 1, error: bool = True
+    ) -> Problem:
         """Something in it that could not be imported."""
-        return replace(problem(line, code, message, hint), path=self.shown, column=column)
+        return replace(problem(line, code, message, hint, error=error), path=self.shown, column=column)
 
     def beside(self, name: str) -> SourceFile:
         """The file at a relative path from this one, which may not exist."""

@@ -32,7 +32,8 @@ def gather_told(reading: Reading, name: str, stdin: BinaryIO) -> tuple[Gathered,
     files: dict[str, list[SourceFile]] = {}
     told: list[ImportedSourceJson] = []
     problems: list[Problem] = []
-    for file in files_at(name, stdin, named=named):
+    given = tuple(files_at(name, stdin, named=named))
+    for file in given:
         found = _told(sources, file, by_name=Path(name).is_dir())
         if isinstance(found, TextError | SchedulerError):
             line = found.line if isinstance(found, TextError) else 1
@@ -44,10 +45,10 @@ def gather_told(reading: Reading, name: str, stdin: BinaryIO) -> tuple[Gathered,
             told.append({"path": file.shown, "format": source.word, "why": why})
     if not files:
         cannot = f"; {problems[0].message}" if problems else ""
-        raise UsageError(
-            f"{name} is of no format that can be told from its contents{cannot}",
-            hint=f"name the format: `scheduler import {'|'.join(WORDS)} {name}`",
-        )
+        hint = f"name the format: `scheduler import {'|'.join(WORDS)} {name}`"
+        if given[0].read().startswith(b'{"kind": "export"'):
+            hint = f"it is an export of this scheduler: `scheduler import export {name}`"
+        raise UsageError(f"{name} is of no format that can be told from its contents{cannot}", hint=hint)
     jobs: list[Incoming] = []
     for source in sources:
         if source.word not in files:

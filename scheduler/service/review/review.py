@@ -38,6 +38,7 @@ from scheduler.git.tree import read_tree
 from scheduler.root.committed import CommitFiles
 from scheduler.root.excerpts import source_lines
 from scheduler.root.files import WorkingTree
+from scheduler.root.parsed import Parsed
 from scheduler.root.place import Place
 from scheduler.root.runner_files import RUNNER_FILE_BYTES
 from scheduler.root.tasks import read_task
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
 
 
 MOST_COMPARED = 1024 * 1024  # size of a program
+MOST_PARSED = 100_000  # files, as many as jobs are allowed
 _NOT_KEPT = Text(None, "the database has no text until it runs; compare two commits with --base")
 
 
@@ -96,9 +98,10 @@ def review(
     ends = compare(place.root, base, head, direct=direct)
     revision = ends.head or head_of(place.root)
     checked_out = place.followed is None
-    before = snapshot(CommitFiles(place.root, ends.base), ends.base, checked_out=checked_out)
+    parsed = Parsed(most=MOST_PARSED)
+    before = snapshot(CommitFiles(place.root, ends.base), ends.base, checked_out=checked_out, parsed=parsed)
     files = WorkingTree(place) if ends.head is None else CommitFiles(place.root, ends.head)
-    after = snapshot(files, revision, checked_out=checked_out)
+    after = snapshot(files, revision, checked_out=checked_out, parsed=parsed)
     observed = _observed(before, started)
     notes = _notes(ends, base, before, after)
     found: Plan | None = None

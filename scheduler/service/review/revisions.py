@@ -19,6 +19,7 @@ from scheduler.root.committed import CommitFiles
 from scheduler.root.converted import conversions_of
 from scheduler.root.desired import read_desired
 from scheduler.root.files import Files
+from scheduler.root.parsed import Parsed
 from scheduler.root.runner_files import runner_paths
 from scheduler.root.settings import settings_of
 from scheduler.root.trusted import state_problems, tracked_here
@@ -129,13 +130,15 @@ def _impossible(files: Files) -> Iterator[Problem]:
         yield Problem(shown, 1, 1, "file.impossible", message, "remove it from the commit")
 
 
-def snapshot(files: Files, revision: str | None, *, checked_out: bool) -> Snapshot:
+def snapshot(files: Files, revision: str | None, *, checked_out: bool, parsed: Parsed | None = None) -> Snapshot:
     """checked_out: by git, which converts files by their attributes. A followed root has the bytes of the commit.
+
+    parsed: shared by the two sides, so that a file that does not differ is parsed once.
 
     Raises: UnavailableError.
     """
     settings, problems = settings_of(files)
-    desired = None if settings is None else read_desired(files, settings, Tree(revision=revision))
+    desired = None if settings is None else read_desired(files, settings, Tree(revision=revision), parsed=parsed)
     state = files.state_paths() if isinstance(files, CommitFiles) else tracked_here(files.root)
     problems = tuple(sorted({*problems, *state_problems(state), *_impossible(files)}))
     conversions = conversions_of(files, desired) if checked_out else {}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Query, Request, Response
+from starlette.responses import JSONResponse
 
 from scheduler.core.answers import ShowRunJson, TaskJson
 from scheduler.core.comparisons import DiffJson
@@ -43,7 +44,8 @@ def run_output(
     text, end = part.data.decode(errors="replace"), part.start + len(part.data)
     if "application/json" in request.headers.get("accept", ""):
         told = {"run_id": part.run.id, "stream": stream, "text": text, "start": part.start, "next": end}
-        return {**told, "bytes": part.total, "finished": part.run.status.finished, "truncated": part.run.truncated}
+        told |= {"bytes": part.total, "finished": part.run.status.finished, "truncated": part.run.truncated}
+        return JSONResponse(told)
     headers = {
         "X-Content-Type-Options": "nosniff",
         "X-Output-Start": str(part.start),

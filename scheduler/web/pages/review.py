@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -10,17 +9,14 @@ from typing import TYPE_CHECKING
 from scheduler.core.plan.clocks import Clocks
 from scheduler.core.plan.headline import Power, headline, powers
 from scheduler.core.plan.textdiff import LineEdit, by_words
-from scheduler.core.values.problems import UnavailableError, UsageError
+from scheduler.core.values.problems import UsageError
 from scheduler.service.forge import forge_of_root
-from scheduler.service.review.review import review
+from scheduler.service.review.recent import RECENT, Recent
 from scheduler.service.root import Root
 
 if TYPE_CHECKING:
     from scheduler.core.changes import ReviewJson
     from scheduler.core.plan.review import TaskDiff
-
-MOST_CLOCKS = 20
-_AT_WORK = threading.Semaphore(1)  # a review reads every file of two revisions
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,7 +39,7 @@ class View:
     forge: str | None  # the address of the revision on its forge
 
 
-def page(root: Root, query: Mapping[str, str], at_work: threading.Semaphore = _AT_WORK) -> View:
+def page(root: Root, query: Mapping[str, str], recent: Recent = RECENT) -> View:
     """query: `revisions` as `A...B`, or `head` with or without `base`. Default of the base: what is in force.
 
     Raises: UsageError for an unknown revision, UnavailableError while another review is made.
@@ -54,12 +50,7 @@ def page(root: Root, query: Mapping[str, str], at_work: threading.Semaphore = _A
         if not head:
             raise UsageError("a review needs a revision", hint="add ?head=BRANCH to the address")
         base = base or root.looked().commit or "HEAD"
-    if not at_work.acquire(blocking=False):
-        raise UnavailableError("another review is being made", hint="try again in some seconds")
-    try:
-        found = review(root, base=base, head=head, priced=True, drawn=MOST_CLOCKS)
-    finally:
-        at_work.release()
+    found = recent.review(root, base, head)
     forge, commit = forge_of_root(root), (found.json["head"] or {}).get("revision")
     return View(
         review=found.json,

@@ -55,7 +55,7 @@ REFUSED = {
 INVALID = [
     "", "*", "10", "1,2", "mo", "Sat..Mon", "Sun..Sat 1:00", "Mon,,Tue 1:00", "Mon..Wed..Fri 1:00", "24:00", "1:60",
     "*-*-32", "*-13-1", "*:*/5", "10-12:00", "23..2:00", "*:0/0", "today", "daily daily", "1:2:3:4",
-    "2026-1-1-1", "*-*-*T10:00", "daily Europe/Nowhere", "hourly Mon",
+    "23/1:00", "*:48/28", "*-12/4-1", "2026-1-1-1", "*-*-*T10:00", "daily Europe/Nowhere", "hourly Mon",
 ]  # fmt: skip
 
 

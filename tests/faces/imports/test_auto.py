@@ -99,7 +99,8 @@ def test_what_is_of_no_known_format_is_refused(root: Root, tmp_path: Path, text:
     (tmp_path / "jobs.json").write_text(text)
     done = root.cli("import", "auto", str(tmp_path / "jobs.json"))
     assert (done.code, why in done.stderr) == (2, True), done.stderr
-    assert "scheduler import claude|codex|" in done.stderr
+    named = "scheduler import export " if "export" in text else "scheduler import claude|codex|"
+    assert named in done.stderr
 
 
 def test_a_root_without_a_shell_takes_the_prompts_and_tells_of_the_rest(root: Root, one_of_each: Path) -> None:

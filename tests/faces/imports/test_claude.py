@@ -73,3 +73,11 @@ def test_a_task_finds_its_prompt_by_the_path_that_the_list_names(root: Root, tmp
     (tmp_path / "list/scheduled-tasks/other/SKILL.md").write_text("Go there.\n")
     found = root.cli("import", "claude", str(tmp_path / "list"), "--json")
     assert [each["id"] for each in found.json["jobs"]] == ["one", "two"]
+
+
+def test_a_description_with_a_colon_in_it_costs_no_task(root: Root, tmp_path: Path) -> None:
+    (tmp_path / "standup").mkdir()
+    (tmp_path / "standup/SKILL.md").write_text("---\ndescription: Drafts it: yesterday, today\n---\nGo.\n")
+    root.json("import", "claude", listed(tmp_path, {"id": "standup", "cronExpression": "0 9 * * *"}))
+    assert root.job("standup")["description"] == "Drafts it: yesterday, today"
+    assert (root.path / "prompts/imported/standup.md").read_text() == "Go.\n"

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from scheduler.cli.imports import KINDS
+from scheduler.core.imports.secrets import secret_in
 from scheduler.service.imports.source import WORDS, source_of
 from tests.faces.conftest import Root, contents
 from tests.faces.imports.shown import problems_of
@@ -121,6 +122,13 @@ def test_a_secret_is_never_written_and_it_is_told_where_to_put_it(
     assert "hunter2" not in done.stderr
 
 
+@pytest.mark.parametrize("text", ["a", "A_", "-a", " -a-a", "TOKEN_", "eyJ", "a://", "a://b:c", "bearer ", "1", "a."])
+def test_a_long_text_of_one_kind_is_searched_for_secrets_at_once(text: str) -> None:
+    begun = time.process_time()
+    assert secret_in(text * (200_000 // len(text))) is None
+    assert time.process_time() - begun < 10
+
+
 def test_a_reference_to_a_secret_is_none(root: Root, tmp_path: Path) -> None:
     prompts = ["Log in with $API_TOKEN.", "curl -H 'Authorization: Bearer $TOKEN'", "--token $TOKEN", "token=a"]
     found = root.json("import", "claude", listed(tmp_path, *({"prompt": each} for each in prompts)))
@@ -129,6 +137,7 @@ def test_a_reference_to_a_secret_is_none(root: Root, tmp_path: Path) -> None:
 
 def test_a_secret_in_an_unknown_field_is_not_shown(root: Root, tmp_path: Path) -> None:
     task = {"apiKey": "hunter2hunter2", "note": "xoxb-hunter2hunter2", "password": "hunter2hunter2"}
+    task |= {"botToken": "hunter2hunter2", "my-secret": "hunter2hunter2"}
     done = root.cli("import", "claude", listed(tmp_path, task))
     assert "not carried: apiKey (not shown, it looks like a secret), note (not shown" in done.stderr
     assert "hunter2" not in done.stderr

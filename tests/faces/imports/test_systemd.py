@@ -76,7 +76,19 @@ def test_links_of_enabled_timers_count_once(root: Root, tmp_path: Path) -> None:
     (folder / "timers.target.wants/a.timer").symlink_to(folder / "a.timer")
     (folder / "masked.timer").symlink_to("/dev/null")
     found = root.json("import", "systemd", str(folder), "--timezone", "UTC")
-    assert ([each["id"] for each in found["jobs"]], found["problems"][0]["code"]) == (["a"], "import.timezone")
+    assert [each["id"] for each in found["jobs"]] == ["a"]
+    assert problems_of(found) == [("timeout", "warning"), ("timezone", "warning")]
+
+
+def test_an_instance_that_is_only_a_link_counts_and_a_template_does_not(root: Root, tmp_path: Path) -> None:
+    folder = tmp_path / "system"
+    units(folder, service="ExecStart=/bin/echo %i", name="dump@")
+    (folder / "timers.target.wants").mkdir()
+    (folder / "timers.target.wants/dump@main.timer").symlink_to(folder / "dump@.timer")
+    found = root.json("import", "systemd", str(folder), "--timezone", "UTC")
+    assert [each["name"] or each["id"].rpartition("-")[0] for each in found["jobs"]] == ["dump-main"]
+    assert problems_of(found, "template") == [("unit", "warning")]
+    assert "/bin/echo main\n" in (root.path / found["jobs"][0]["task_file"]).read_text()
 
 
 @pytest.mark.parametrize(
@@ -109,6 +121,13 @@ def test_a_timer_that_made_up_for_what_it_missed_still_does(root: Root, tmp_path
     found = {name: (root.path / f"jobs/imported/{name}.yaml").read_text() for name in ("yes", "no")}
     assert "catch_up: {policy: latest, within: 365d}" in found["yes"]
     assert "catch_up: none" in found["no"]
+
+
+def test_a_random_delay_that_one_of_the_times_cannot_have_is_told(root: Root, tmp_path: Path) -> None:
+    timer = units(tmp_path / "u", "OnCalendar=*:0/1\nOnCalendar=daily\nRandomizedDelaySec=40s")
+    found = root.json("import", "systemd", timer, "--timezone", "UTC")
+    assert problems_of(found, "random delay") == [("jitter", "warning")]
+    assert [each.get("jitter") for each in root.job("a")["schedule"]["any"]] == [None, None]
 
 
 # -- command lines -------------------------------------------------------------------------------

@@ -18,7 +18,9 @@ _Units = Mapping[str, tuple[str, ...]]  # the texts of each unit, its drop-ins a
 
 
 def _named(path: Path) -> bool:
-    return path.suffix == ".timer" and path.parent.suffix not in (".wants", ".requires")
+    """A timer; of the links in timers.target.wants only those to instances, which have no other file."""
+    is_link = path.parent.suffix in (".wants", ".requires")
+    return path.suffix == ".timer" and (not is_link or "@" in path.stem)
 
 
 def _tell(file: SourceFile) -> str | None:
@@ -68,7 +70,8 @@ def _job(
         if not wanted.endswith(".service") or "/" in wanted:
             raise LeftOutError("task", f"it starts {wanted}, which is no service")
         if at and not instance:
-            raise LeftOutError("unit", "it is a template, and names no instance", f"copy it as {prefix}@NAME.timer")
+            hint = f"an instance is a file {prefix}@NAME.timer, or a link of that name in timers.target.wants"
+            return file.wrong(1, "unit", f"{stem}: it is a template, and names no instance", hint, error=False)
         service = _service(file, wanted, printed)
         if service is None:
             hint = f"give the folder that holds both, or `systemctl cat {name} {wanted} | scheduler import systemd -`"
@@ -84,12 +87,13 @@ def _service(file: SourceFile, name: str, printed: _Units | None) -> tuple[str, 
     template = re.sub("@[^.]+", "@", name)
     if printed is not None:
         return printed.get(name) or printed.get(template)
-    here = str(file.path.absolute().parent)
+    folder = file.path.absolute().parent
+    here = str(folder.parent if folder.suffix else folder)
     owner = here.rpartition("/")[2]  # system or user
     others = [f"{each}/{owner}" for each in _FOLDERS] if here.startswith(_FOLDERS) else []
     for each in dict.fromkeys((name, template)):
-        for folder in ("", *(f"{other}/" for other in others)):
-            found = file.beside(f"{folder}{each}")
+        for place in ("", *(["../"] if folder.suffix else []), *(f"{other}/" for other in others)):
+            found = file.beside(f"{place}{each}")
             if found.path.is_file():
                 try:
                     return (found.text, *_drop_ins(found))
