@@ -22,14 +22,14 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from tests.bench import files, fires, web
+from tests.bench import files, fires, web, workers
 from tests.bench.machine import compile_programs, described, raise_limits
 from tests.bench.report import write_page
 from tests.bench.results import Results
 from tests.bench.systems import NOT_PACKAGED, SYSTEMS, Bench, MissingError, System
 
 TOP = Path(__file__).parents[2]
-ROWS = ("once", "many", "running", "sustained", "memory", "chores", "files", "history", "pages", "flood")
+ROWS = ("once", "many", "running", "sustained", "memory", "chores", "files", "history", "pages", "flood", "workers")
 RATES = (
     50, 75, 100, 150, 200, 300, 400, 500, 600, 700, 800, 900, 1000, 1100, 1200, 1300, 1400, 1500, 1600, 1800, 2000,
     2250, 2500, 2750, 3000, 3500, 4000,
@@ -61,6 +61,7 @@ class Sizes:
     history: tuple[int, ...] = (1000, 10_000, 100_000)
     pages: tuple[int, int] = (1_000, 100_000)  # jobs and runs
     requests: int = 10_000
+    workers: int = 200
 
 
 SHORT = Sizes(rounds=3, minute_rounds=1)
@@ -134,6 +135,9 @@ def steps(
         yield step("pages", "scheduler", web.measure_pages, *sizes.pages, sizes.rounds)
     if "flood" in rows and ours:
         yield step("flood", "scheduler", web.measure_flood, sizes.requests)
+    if "workers" in rows and ours:
+        for number in range(sizes.rounds):
+            yield step("workers", "scheduler", workers.measure_workers, sizes.workers, number)
 
 
 def installed(bench: Bench, systems: Sequence[System]) -> tuple[list[System], dict[str, str]]:

@@ -12,6 +12,7 @@ from tests.bench.results import Measured, Results
 from tests.bench.svg import plot
 
 US, MEMORY, SQLITE, LIMIT = "scheduler", "APScheduler, memory", "APScheduler, SQLite", "C loop"
+BARE = "Temporal alone"
 MB_AT_1000, CPU_MS = 70, 0.3
 TIMES = "\N{MULTIPLICATION SIGN}"
 
@@ -132,6 +133,11 @@ def targets(results: Results) -> list[Target]:
         found.append(
             Target("sustained rate", "at least 1,400 a second", f"{number(rate.median)} a second", rate.median >= 1400)
         )
+    for size in results.sizes("workers"):
+        of_bare = results.ratio("workers", (US, BARE), size, "rate")
+        if of_bare is not None:
+            reached, met = cell(of_bare, 1, TIMES), of_bare.median >= 0.85
+            found.append(Target("runs on workers: rate, against Temporal alone", f"at least 0.85{TIMES}", reached, met))
     for size in results.sizes("memory"):
         growth = results.get("memory", US, size, "growth")
         found += _at_most("memory at a steady rate, end against beginning", growth, 1.05, TIMES)
@@ -348,6 +354,23 @@ def _flood(results: Results) -> Iterator[str]:
     yield table(["requests", "memory, MB", "start before, ms", "start meanwhile, ms"], rows)
 
 
+def _workers(results: Results) -> Iterator[str]:
+    yield "## Runs on workers\n"
+    yield said(
+        "Jobs that are due at one instant, carried out by one worker with 40 places, on a development server"
+        " of Temporal on the same machine; and as many workflows of the same kind in which nothing happens: no ledger,"
+        " no process, no output. *There* is from a slot to the first instruction of its process, *back* from the end of"
+        " that process until it is on record: of single runs, once a second."
+    )
+    rows = []
+    for size in results.sizes("workers"):
+        ours, bare = (results.get("workers", each, size, "rate") for each in (US, BARE))
+        ratio = results.ratio("workers", (US, BARE), size, "rate")
+        there, back = (results.get("workers", US, size, each) for each in ("there_ms", "back_ms"))
+        rows.append([f"{size:,}", *map(cell, (ours, bare, ratio, there, back))])
+    yield table(["runs", "a second", "with nothing in them, a second", "as a ratio", "there, ms", "back, ms"], rows)
+
+
 def _about(about: Mapping[str, Any]) -> Iterator[str]:
     yield "## Machine and versions\n"
     known = {**about["machine"], **about["versions"]}
@@ -365,7 +388,7 @@ def page(results: Results, about: Mapping[str, Any]) -> str:
         parts += ["## Targets\n", table(["", "target", "reached", ""], [aim.row() for aim in aims])]
     for row, part in {
         "at once": _at_once, "sustained": _sustained, "running": _running, "chores": _chores, "files": _files,
-        "history": _history, "pages": _pages, "flood": _flood,
+        "history": _history, "pages": _pages, "flood": _flood, "workers": _workers,
     }.items():  # fmt: skip
         if results.sizes(row):
             parts += part(results)

@@ -71,6 +71,8 @@ def results(tmp_path: Path) -> Results:
         "growth": 1.05,
     }
     found.add("flood", report.US, 100_000, 0, **flood)
+        found.add("workers", report.BARE, 200, number, rate=26.0 / slow)
+        found.add("workers", report.US, 200, number, rate=23.0 / slow, there_ms=50.0 * slow, back_ms=30.0)
     found.add("burst", report.US, 10_000, 0, passes=2, from_last_ms=80.0)
     found.add("memory", report.US, 50, 0, samples_mb=[24.0] * 9, growth=1.0, seconds=600, lost=0)
     return found

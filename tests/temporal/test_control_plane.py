@@ -8,6 +8,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -314,3 +315,32 @@ def test_slots_that_a_replica_does_not_know_of_are_recorded_as_they_ended_and_ru
     until(lambda: len(ends()) == len(slots), "all of them")
     assert set(ends()) == {("succeeded", "hi\n")}
     none_twice(other)
+
+
+CASES = {
+    "fine": "echo out; echo err >&2",
+    "broken": "echo so; exit 3",
+    "late": "echo so; sleep 60",
+    "silent": "true",
+    "killed": "kill -9 $$",
+    "told": 'echo "$SCHEDULER_JOB_ID" | cut -d- -f1; echo "$SCHEDULER_ATTEMPT $SCHEDULER_TRIGGER $SCHEDULER_FIRE_TIME"',
+    "lots": "seq 30000; exit 4",
+}
+SAME = ("status", "reason", "exit_code", "error", "result", "output_bytes", "truncated", "task_sha256", "fire_time")
+
+
+def test_jobs_end_alike_whether_they_run_here_or_on_a_worker(plane: Plane) -> None:
+    at = f"{datetime.now(UTC) + timedelta(seconds=4):%Y-%m-%dT%H:%M:%SZ}"
+    local = "  here: {command: [sh, -eu]}\n"
+    (plane.root / "scheduler.yaml").write_text((plane.root / "scheduler.yaml").read_text() + local)
+    jobs = [
+        f"id: {name}-{where}\nschedule: {{at: '{at}'}}\nrunner: {where}\ntimeout: 2s\ntask: |\n  {text}\n"
+        for name, text in CASES.items()
+        for where in ("here", "there")
+    ]
+    (plane.root / "jobs/all.yaml").write_text("---\n".join(jobs))
+    plane.serve()
+    until(lambda: ended(plane, len(jobs)), "the ends of all")
+    rows = {each["job_id"]: {name: each[name] for name in SAME} for each in plane.rows()}
+    assert {name: rows[f"{name}-there"] for name in CASES} == {name: rows[f"{name}-here"] for name in CASES}
+    assert {each["engine"] for each in plane.rows("job_id LIKE '%-there'")} == {"temporal"}

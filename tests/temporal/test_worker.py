@@ -169,7 +169,7 @@ def test_a_killed_worker_takes_its_run_with_it_and_the_run_is_lost(world: World,
 
     found = ended(server, host, world.text("sleep 60"), kill, lost_after=SHORT)
     assert (found.status, found.reason) == ("interrupted", "worker_lost")
-    assert found.host == "w1"
+    assert found.host in ("w1", None), "unknown if it died before its first beat"
     assert "end" not in world.marked()
 
 

@@ -17,7 +17,8 @@ from typing import Any, Protocol
 from scheduler.machine.log import Log
 
 LOOK_S = 5.0  # between two looks whether a worker has a run, and after an answer that the server gave no
-SHORT_S = 0.5  # before the first of them
+SHORT_S = 0.5  # before the first of them, if few are out
+FEW = 10
 CANCEL_S = 2.0  # for a worker to answer a cancel of what nobody has begun
 HEALTH_S = 15.0
 RPC = timedelta(seconds=10)
@@ -212,8 +213,8 @@ class Client:
             self._say({"is": "closed", "id": handle, "word": found.word, "text": found.text, "ours": found.ours})
 
     async def _until_begun(self, handle: str) -> None:
-        """Say when a worker has it: the ledger shows it as running from then on."""
-        wait = SHORT_S
+        """Say when a worker has it: the ledger shows it as running from then on. Looks seldom where many are out."""
+        wait = SHORT_S * max(1.0, len(self._tasks) / FEW)
         with contextlib.suppress(UnknownError):
             while True:
                 await asyncio.sleep(wait)

@@ -27,10 +27,11 @@ from scheduler.run.temporal.hosting import Host, piece_of
 from scheduler.run.temporal.journal import Record, key_of
 from scheduler.run.temporal.lifeline import now
 from scheduler.run.temporal.lives import Live, Lives, beat_of
-from scheduler.run.temporal.spec import HEAD_BYTES, HEARTBEAT, PIECE_BYTES, Piece, host_queue, worker_identity
+from scheduler.run.temporal.spec import HEAD_BYTES, PIECE_BYTES, Piece, host_queue, worker_identity
 from scheduler.run.temporal.workflow import Output, Run
 
 MOST_BEAT_S = 5.0  # a beat is a write of the server; a cancel comes with the answer to one
+FIRST_BEAT_S = 1.0  # most runs are short, and end before it
 CONTACT_S = 5.0
 ASK = timedelta(seconds=5)
 CONNECT_S = 1.0
@@ -47,6 +48,7 @@ class TemporalWorker:
         self._host, self._lives = host, lives
         self._client: Client | None = None
         self._asked = asyncio.Event()  # somebody wants to know what became of its workflow
+        self._ended: set[str] = set()  # at the last look
         self._silent: set[str] = set()  # ended ones whose workflow was open at the last look
 
     # -- activities ------------------------------------------------------------------------------------
@@ -95,12 +97,13 @@ class TemporalWorker:
     async def _until_ended(self, live: Live) -> dict[str, Any]:
         beat_s = min(MOST_BEAT_S, live.spec.heartbeat.total_seconds() / 4)
         queue = host_queue(live.record.queue, self._host.name)
+        wait_s = min(FIRST_BEAT_S, beat_s)
         while not live.done.is_set():
-            activity.heartbeat(beat_of(live, queue, self._host))
             try:
-                await asyncio.wait_for(live.done.wait(), beat_s)
+                await asyncio.wait_for(live.done.wait(), wait_s)
             except TimeoutError:
-                continue
+                activity.heartbeat(beat_of(live, queue, self._host))
+                wait_s = beat_s
             except asyncio.CancelledError:
                 why = activity.cancellation_details()
                 if why is not None and why.cancel_requested:
@@ -115,26 +118,30 @@ class TemporalWorker:
 
     async def _look_after(self) -> None:
         """Ask for each run what became of its workflow: nobody tells that beats do not arrive."""
+        looked = now()
         while True:
-            await self._look()
             beats = [each.spec.heartbeat for each in self._lives.running.values()]
-            if self._lives.ended:
-                beats.append(HEARTBEAT)
-            wait_s = min((each.total_seconds() / 3 for each in beats), default=CONTACT_S)
-            wait_s = min(wait_s, 1.0) if self._silent or self._lives.ended else wait_s
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._asked.wait(), wait_s)
+            beat_s = min((each.total_seconds() / 3 for each in beats), default=CONTACT_S)
+            everybody = self._asked.is_set() or now() - looked >= beat_s
             self._asked.clear()
+            if everybody:
+                looked = now()
+            await self._look(everybody=everybody)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._asked.wait(), min(1.0, max(0.05, looked + beat_s - now())))
 
-    async def _look(self) -> None:
+    async def _look(self, *, everybody: bool = True) -> None:
+        """everybody: also who runs, and who has ended just now, and is at home with the answer to the next question."""
         some = asyncio.Semaphore(16)
 
         async def one(record: Record) -> None:
             async with some:
                 await self._look_at(record)
 
-        records = [each.record for each in self._lives.running.values()]
-        records += self._lives.ended.values()
+        before, self._ended = self._ended, set(self._lives.ended)
+        records = [each for name, each in self._lives.ended.items() if everybody or name in before]
+        if everybody:
+            records += [each.record for each in self._lives.running.values()]
         await asyncio.gather(*(one(each) for each in records))
 
     async def _look_at(self, record: Record) -> None:
