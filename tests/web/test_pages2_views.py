@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from scheduler.core.values.access import Role
 from scheduler.core.values.problems import UnavailableError, UsageError
 from scheduler.root.place import Place
 from scheduler.service.doctor.lately import LASTS_S, Lately
@@ -37,7 +38,7 @@ def html(name: str, view: object) -> str:
         standing=Standing(synced_at=None, daemon="dead"),
         query={},
     )
-    text = render(name, {"view": view, "frame": around, "path": "/", "pages": {}})
+    text = render(name, {"view": view, "frame": around, "path": "/", "pages": {}, "role": Role.ADMIN})
     return text[: text.index("</title>")] + text[text.index("<main") :]
 
 
