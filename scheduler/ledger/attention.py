@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from sqlite3 import Connection
 
 from scheduler.core.values.facts import SyncState
+from scheduler.ledger.files import applied_commit
 
 _SUSPECT = "(consecutive_errors > 0 OR stopped_at NOTNULL OR sync_state <> :synced)"
 _DIFFERS = "(dirty IN ('modified', 'untracked') OR task_dirty IN ('modified', 'untracked'))"
@@ -27,11 +28,10 @@ class Glance:
 
 
 def glance(sql: Connection, *, most: int) -> Glance:
-    (revision,) = sql.execute("SELECT files_commit FROM root").fetchone()
     values = {"synced": SyncState.SYNCED, "most": most + 1}
     rows = sql.execute(_WALK, values).fetchall()
     found = [row["suspect"] for row in rows if row["suspect"] is not None]
-    return Glance(revision=revision, dirty=any(row["differs"] for row in rows), suspects=found[:most])
+    return Glance(revision=applied_commit(sql), dirty=any(row["differs"] for row in rows), suspects=found[:most])
 
 
 def paused(sql: Connection, *, most: int) -> list[str]:

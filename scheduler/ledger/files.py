@@ -12,6 +12,7 @@ from scheduler.core.values.problems import Problem
 from scheduler.ledger.rows import batched, dump
 
 FileKind = Literal["job", "task"]
+NO_REPOSITORY = "none"  # in the place of a commit
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +60,12 @@ class Known:
 def split(path: str) -> tuple[str, str]:
     folder, slash, name = path.rpartition("/")
     return folder + slash, name
+
+
+def applied_commit(sql: Connection) -> str | None:
+    """The commit of the last pass; None if there was none, or outside a repository."""
+    (commit,) = sql.execute("SELECT files_commit FROM root").fetchone()
+    return None if commit == NO_REPOSITORY else commit
 
 
 def known_files(sql: Connection) -> Known:

@@ -6,6 +6,7 @@ from datetime import datetime
 from sqlite3 import Connection
 from typing import Literal, NamedTuple
 
+from scheduler.ledger.files import applied_commit
 from scheduler.ledger.rows import moment
 
 SyncResult = Literal["changed", "unchanged", "failed"]
@@ -82,9 +83,8 @@ def last_successes(sql: Connection) -> dict[str, datetime]:
 
 def applied_revision(sql: Connection) -> tuple[str | None, bool]:
     """The commit of the last pass, None if there is none; and whether a file that it applied differs from it."""
-    (commit,) = sql.execute("SELECT files_commit FROM root").fetchone()
     changed = "IN ('modified', 'untracked')"
     (dirty,) = sql.execute(
         f"SELECT EXISTS (SELECT 1 FROM jobs WHERE archived_at IS NULL AND (dirty {changed} OR task_dirty {changed}))"
     ).fetchone()
-    return commit, bool(dirty)
+    return applied_commit(sql), bool(dirty)

@@ -22,7 +22,7 @@ from scheduler.git.tree import Tree, git_silence
 from scheduler.ledger import files as ledger
 from scheduler.ledger import syncs
 from scheduler.ledger.cursor import StaleError
-from scheduler.ledger.files import FileKind, FileRow, FilesChange, Known, split
+from scheduler.ledger.files import NO_REPOSITORY, FileKind, FileRow, FilesChange, Known, split
 from scheduler.ledger.store import Store
 from scheduler.ledger.syncs import Basis, Observed
 from scheduler.root.converted import conversions_here
@@ -34,8 +34,6 @@ from scheduler.root.place import Place
 from scheduler.root.scan import Grain, Scanned, changed_marks, mark_file
 from scheduler.root.tasks import JOB_FILE_BYTES
 from scheduler.sync.index import SIMILAR, Index
-
-NO_REPOSITORY = "none"  # as the commit of the index
 
 
 class TooManyError(Exception):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated
 
 from fastapi import APIRouter, Form, Request
@@ -15,7 +16,7 @@ from scheduler.service.run import cancel_run
 from scheduler.web.api.asked import JobId, RunId, the_job, the_run, when
 from scheduler.web.api.edits import checked_version
 from scheduler.web.calls import Approver, Operator
-from scheduler.web.frame import links_in
+from scheduler.web.frame import links_in, zone_in
 
 router = APIRouter(include_in_schema=False)
 Written = Annotated[str, Form(max_length=1_000)]
@@ -34,7 +35,8 @@ def run(
 def pause(call: Operator, request: Request, job_id: JobId, reason: Written = "", until: Written = "") -> Response:
     """Pause a job; its file does not change."""
     named = the_job(call, job_id)
-    end = when(call.root, until.strip() or None, "until", [named])
+    written_in = replace(call.root, reads=zone_in(request.query_params))
+    end = when(written_in, until.strip() or None, "until", [named])
     pause_job(call.root, named, reason=reason.strip() or None, until=end)
     return RedirectResponse(links_in(request.query_params).job(named), 303)
 

@@ -128,11 +128,12 @@ def _scheduler_error(request: Request, error: Exception) -> Response:
     return problem(status, message, hint=hint, headers=headers)
 
 
-def _invalid(request: Request, error: Exception) -> JSONResponse:
+def _invalid(request: Request, error: Exception) -> Response:
     """Names each value that is wrong, but does not repeat it: it may be a secret in the wrong place."""
     assert isinstance(error, RequestValidationError)
     wrong = [f"{'.'.join(str(part) for part in each['loc'])}: {each['msg']}" for each in error.errors()]
-    return problem(422, "; ".join(wrong)[:MOST_DETAIL])
+    detail = "; ".join(wrong)[:MOST_DETAIL]
+    return show.error_page(request, detail, "", 422) if show.is_browser(request) else problem(422, detail)
 
 
 def _http_error(request: Request, error: Exception) -> Response:

@@ -10,6 +10,7 @@ from scheduler.core.times.fires import zone_of
 from scheduler.core.values.problems import UsageError
 from scheduler.core.values.texts import InputError, short
 from scheduler.service.frame import Standing, standing
+from scheduler.service.instants import root_zone
 from scheduler.service.root import Root
 from scheduler.web.links import ZONE, Links
 
@@ -19,6 +20,7 @@ class Frame:
     root: str
     now: datetime
     zone: str  # in which times are shown; empty: each job's own
+    root_zone: str  # in which times are shown that belong to no job, unless `zone` says another
     standing: Standing
     query: dict[str, str]  # of the address
     whole: bool = True  # the page is for somebody who sees all jobs
@@ -30,6 +32,7 @@ def frame(root: Root, query: Mapping[str, str], *, whole: bool = True) -> Frame:
         root=str(root.place.label),
         now=root.clock.now(),
         zone=zone_in(query),
+        root_zone=root_zone(root),
         standing=standing(root),
         query=dict(query),
         whole=whole,

@@ -83,7 +83,7 @@ def when(context: Context, text: str | None, zone: str = "") -> Markup:
 
 
 def _in_zone(context: Context, text: str, zone: str = "") -> str:
-    local, _ = on_the_clock(parse_instant(text), context["frame"].zone or zone or "UTC")
+    local, _ = on_the_clock(parse_instant(text), _zone(context, zone))
     return local.strftime("%Y-%m-%d %H:%M:%S %Z")
 
 
@@ -129,7 +129,12 @@ def chart(context: Context, found: Timeline, zone: str, at: str | None) -> Marku
 @pass_context
 def told(context: Context, text: str, zone: str = "") -> str:
     """A text of the scheduler with the instants in it as `when` shows them."""
-    return with_wall_times(text, context["frame"].zone or zone or "UTC")
+    return with_wall_times(text, _zone(context, zone))
+
+
+def _zone(context: Context, zone: str) -> str:
+    """The zone of the page, otherwise this one of a job, otherwise that of the root."""
+    return context["frame"].zone or zone or context["frame"].root_zone
 
 
 def value(found: Any, field: str = "") -> str:

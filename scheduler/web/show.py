@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any
 
 from fastapi import APIRouter, Request
@@ -51,7 +51,8 @@ def show(
     if call.caller.jobs and not of_one_job:
         raise AccessError(403, "this token is for some jobs only; pages show all of them", hint="use the API")
     try:
-        view = page(call.root, {**request.query_params, **request.path_params})
+        root = replace(call.root, reads=zone_in(request.query_params))  # times are written as the page shows them
+        view = page(root, {**request.query_params, **request.path_params})
         if wants_json(request):
             values = {each.name: getattr(view, each.name) for each in fields(view)}
             told = {name: each.to_json() if isinstance(each, Stored) else each for name, each in values.items()}

@@ -61,6 +61,8 @@ def results(tmp_path: Path) -> Results:
             found.add("passes", report.US, size, number, pass_ms=size / 300, walk_ms=size / 400)
             found.add("commands", report.US, size, number, **{"list": 0.3, "next of one job": 0.1})
             found.add("history", report.US, size, number, list_s=0.1, noop_s=0.4, edit_ms=2.0, fire_ms=1.9)
+        found.add("workers", report.BARE, 200, number, rate=26.0 / slow)
+        found.add("workers", report.US, 200, number, rate=23.0 / slow, there_ms=50.0 * slow, back_ms=30.0)
     for number, took in enumerate((90.0, 110.0, 100.0)):
         found.add("pages", report.US, 10_000, number, **{"Now": took, "/metrics": 3.1 * took})
     flood: dict[str, Any] = {
@@ -71,8 +73,6 @@ def results(tmp_path: Path) -> Results:
         "growth": 1.05,
     }
     found.add("flood", report.US, 100_000, 0, **flood)
-        found.add("workers", report.BARE, 200, number, rate=26.0 / slow)
-        found.add("workers", report.US, 200, number, rate=23.0 / slow, there_ms=50.0 * slow, back_ms=30.0)
     found.add("burst", report.US, 10_000, 0, passes=2, from_last_ms=80.0)
     found.add("memory", report.US, 50, 0, samples_mb=[24.0] * 9, growth=1.0, seconds=600, lost=0)
     return found

@@ -150,3 +150,20 @@ def test_a_button_of_what_is_not_there_is_404_in_words(lived_in: Root, path: str
     answer = asking(served(lived_in)).post(missing, data=KEY)
     assert answer.status_code == 404
     assert "nothing" in answer.text
+
+
+def test_a_time_is_read_in_the_zone_in_which_the_page_shows_times(lived_in: Root) -> None:
+    client = asking(served(lived_in), by(Role.OPERATOR))
+    client.post("/jobs/heartbeat/pause?tz=Asia/Tokyo", data={"until": "2027-01-01 09:00"})
+    paused = lived_in.job("heartbeat")["paused"]
+    assert paused["until"] == "2027-01-01T00:00:00Z"
+    for path in ("/explain?job=heartbeat&", "/jobs/heartbeat?"):
+        assert "2026-03-01 09:30:00 JST" in client.get(f"{path}tz=Asia/Tokyo&at=2026-03-01 09:30").text
+
+
+def test_a_value_that_a_form_does_not_take_is_answered_with_a_page(lived_in: Root) -> None:
+    answer = asking(served(lived_in)).post(
+        "/jobs/heartbeat/pause", data={"reason": "x" * 2_000}, headers={"accept": "text/html"}
+    )
+    assert (answer.status_code, answer.headers["content-type"][:9]) == (422, "text/html")
+    assert "at most 1000 characters" in answer.text

@@ -105,9 +105,8 @@ def test_of_two_tabs_one_archives_and_the_other_is_told(lived_in: Root) -> None:
 )
 def test_who_may_not_reads_why(lived_in: Root, path: str, role: Role) -> None:
     lived_in.delete(*MANY)
-    client = asking(served(lived_in), by(role))
-    assert "<button>Archive" in client.get("/sync").text
-    answer = client.post(path, data={"token": token_on(client)})
+    token = token_on(asking(served(lived_in)))
+    answer = asking(served(lived_in), by(role)).post(path, data={"token": token})
     assert answer.status_code == 403
     assert f"person:{role.value} has the role {role.value}; this needs" in answer.text
     assert archived(lived_in) == []
@@ -142,3 +141,12 @@ def test_another_site_cannot_press_a_button(lived_in: Root) -> None:
 def test_a_page_that_is_not_there_is_a_page_in_a_browser(lived_in: Root) -> None:
     answer = asking(served(lived_in)).get("/nothing")
     assert (answer.status_code, answer.headers["content-type"]) == (404, "text/html; charset=utf-8")
+
+
+def test_only_the_buttons_that_a_role_may_press_are_shown(lived_in: Root) -> None:
+    for path in MANY:
+        (lived_in.path / path).unlink()
+    shown = {role: asking(served(lived_in), by(role)).get("/sync").text for role in Role}
+    assert [">Sync now</button>" in shown[role] for role in Role] == [False, True, True, True]
+    assert [">Archive " in shown[role] for role in Role] == [False, False, True, True]
+    assert all("--confirm-prune" in each for each in shown.values())

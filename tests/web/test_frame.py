@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
@@ -180,6 +181,17 @@ def test_a_root_that_was_never_synced_says_so(root: Root) -> None:
     found = standing(served(root))
     assert (found.synced_at, found.daemon, found.attention) == (None, "never", 1)
     assert "never synced" in asking(served(root)).get("/").text
+
+
+def test_a_root_without_git_has_no_revision_and_its_runs_say_why(lived_in: Root) -> None:
+    shutil.rmtree(lived_in.path / ".git")
+    lived_in.sync()
+    lived_in.run("heartbeat")
+    assert standing(served(lived_in)).revision is None
+    client = asking(served(lived_in))
+    assert 'title="none"' not in client.get("/").text
+    assert 'revision="none"' not in client.get("/metrics").text
+    assert "is not in a git repository" in client.get(f"/runs/{lived_in.runs('heartbeat')[0]['id']}").text
 
 
 def test_the_frame_names_branch_revision_and_what_differs_from_it(lived_in: Root) -> None:

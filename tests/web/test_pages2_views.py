@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -10,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from scheduler.core.values.access import Role
 from scheduler.core.values.problems import UnavailableError, UsageError
 from scheduler.root.place import Place
 from scheduler.service.access import login_secret, redeem
@@ -37,10 +39,11 @@ def html(name: str, view: object) -> str:
         root="/root",
         now=datetime(2026, 3, 1, 12, tzinfo=UTC),
         zone="",
+        root_zone="Europe/Berlin",
         standing=Standing(synced_at=None, daemon="dead"),
         query={},
     )
-    text = render(name, {"view": view, "frame": around, "path": "/", "pages": {}})
+    text = render(name, {"view": view, "frame": around, "path": "/", "pages": {}, "role": Role.ADMIN})
     return text[: text.index("</title>")] + text[text.index("<main") :]
 
 
@@ -210,6 +213,21 @@ def test_activity_shows_its_filters_as_text(asked: ServiceRoot) -> None:
     assert "no changes" in html("activity", view)
     assert "<script" not in html("activity", view)
     assert "heartbeat" in html("activity", activity_page.page(asked, {}))
+
+
+def test_activity_says_what_was_changed_with_times_in_the_zone_of_the_root_and_links_commits(
+    asked: ServiceRoot, root: Root
+) -> None:
+    root.ok("pause", "heartbeat", "--until", "2026-12-31T23:30:00Z")
+    root.edit("prompts/triage.md", "Sort", "Read")
+    root.ok("sync")
+    root.commit()
+    root.ok("sync")
+    found = html("activity", activity_page.page(asked, {}))
+    assert "pause: until 2027-01-01 00:30:00 Europe/Berlin" in found
+    assert "commit of the text<" in found
+    assert "task_sha256" not in found
+    assert re.search(r'<a href="/review/[0-9a-f]{40}~1\.\.\.[0-9a-f]{40}">', found)
 
 
 @pytest.mark.parametrize("cursor", ["x", "-1", "1.5", "9" * 40, "١"])

@@ -308,3 +308,17 @@ def test_an_unexpected_error_is_a_page_for_a_browser(lived_in: Root, monkeypatch
     answer = TestClient(app, raise_server_exceptions=False).get("/jobs/heartbeat", headers=HTML)
     assert (answer.status_code, answer.headers["content-type"][:9]) == (500, "text/html")
     assert "the log has its traceback" in answer.text
+
+
+def test_an_archived_job_is_not_told_of_as_if_a_file_defined_it(lived_in: Root) -> None:
+    lived_in.ok("delete", "triage")
+    lived_in.ok("sync")
+    shown = page(lived_in, "/jobs/triage")
+    assert "No file defines it now." in shown
+    assert "It ran " in shown
+    assert "scheduler update" not in shown
+
+
+def test_a_figure_that_is_not_known_has_no_name_on_a_phone(lived_in: Root) -> None:
+    assert "95 % within </span>" not in page(lived_in, "/jobs/triage")
+    assert "95 % within </span>" in page(lived_in, "/jobs/heartbeat")

@@ -123,7 +123,7 @@ def _last_run(found: Condition) -> str:
     text = found.text
     if text is None or not text.n:
         return f"{told}."
-    return f"{told}; {text.succeeded} of {text.n} {'has' if text.n == 1 else 'have'} with {_named(text)}."
+    return f"{told}; {text.succeeded} of {text.n} {'run' if text.n == 1 else 'runs'} with {_named(text)} succeeded."
 
 
 def _named(text: TextRecord) -> str:

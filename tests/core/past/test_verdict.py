@@ -55,7 +55,10 @@ def test_errors_that_say_nothing_about_the_text_are_counted() -> None:
 def test_a_healthy_job_names_its_last_run_and_its_text() -> None:
     assert told(Status.ACTIVE, **RAN, next_at=NOW + timedelta(days=1)) == (
         "Healthy",
-        "Healthy: its last run, today 13:00, succeeded; 41 of 41 have with text 41aaaaa by Ben. Next: tomorrow 13:30.",
+        (
+            "Healthy: its last run, today 13:00, succeeded; "
+            "41 of 41 runs with text 41aaaaa by Ben succeeded. Next: tomorrow 13:30."
+        ),
     )
 
 
