@@ -100,6 +100,7 @@ def test_each_attempt_keeps_its_output_and_an_unknown_one_is_refused(lived_in: R
     assert "Output of attempt 1" in shown
     assert '<a href="?attempt=2">attempt 2</a>' in shown
     assert "has had no attempt 9" in told(lived_in, f"/runs/{newest}", attempt="9")["detail"]
+    assert "attempt is not a number" in told(lived_in, f"/runs/{newest}", attempt="x")["detail"]
 
 
 def test_an_output_that_was_deleted_is_not_called_empty(lived_in: Root) -> None:

@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING
 
 from scheduler.core.past.why import whose_fault
 from scheduler.core.plan.textdiff import LineEdit, by_words
-from scheduler.core.values.problems import SchedulerError
+from scheduler.core.values.problems import SchedulerError, UsageError
 from scheduler.service.history import explain_run_of, show_run, task
 from scheduler.service.output import Ending, ending
 from scheduler.service.root import Root
 from scheduler.service.versions import since_success
-from scheduler.web.api.asked import number_of
 
 if TYPE_CHECKING:
     from scheduler.core.answers import ExplainJson, RunJson
@@ -40,7 +39,7 @@ class View:
 def page(root: Root, query: Mapping[str, str], run_id: str) -> View:
     """query: `attempt`, the one whose output is shown. Raises: UnknownError, UsageError."""
     found = show_run(root, run_id)
-    run, attempt = found["run"], number_of(query.get("attempt") or None)
+    run, attempt = found["run"], _attempt(query.get("attempt", ""))
     text = added = None
     no_text = ""
     try:
@@ -62,3 +61,10 @@ def page(root: Root, query: Mapping[str, str], run_id: str) -> View:
         since=None if since is None else since.json,
         parts=() if since is None else tuple(tuple(by_words(each)) for each in since.hunks),
     )
+
+
+def _attempt(text: str) -> int | None:
+    """Raises: UsageError."""
+    if text and not (text.isascii() and text.isdigit() and len(text) < 9):
+        raise UsageError("attempt is not a number", hint="leave it out to see the last attempt")
+    return int(text) if text else None

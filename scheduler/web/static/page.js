@@ -1,11 +1,10 @@
 // Keeps a page up to date, and takes its keys. While the page is visible it hears hints of what changes. One window of
-// the browser has the stream and tells the others: a browser opens six connections to a server and no more. A hint that
-// concerns the page (data-hints of main: words such as `job:ID`, or `run:ID:` for all that begin so; without it, every
-// hint does) fetches the page again and swaps the parts marked data-live. If streams fail, it polls with growing
-// intervals. A page marked data-still stays as it is. A <pre data-tail> is asked for regularly, and stays at its end.
+// the browser has the stream and tells the others: a browser opens six connections to a server and no more. Each hint
+// fetches the page again and swaps the parts marked data-live. If streams fail, it polls with growing intervals. A page
+// marked data-still stays as it is. A <pre data-tail> is asked for regularly, and stays at its end.
 const SOON = 150, APART = 1000, FOLLOWS = 300, TAIL = 2000, LEAST = 2000, MOST = 60000, TICK = 1000, NAMES = 150;
 const UNITS = [[86400, "d"], [3600, "h"], [60, "min"], [1, "s"]];
-const page = document.documentElement.dataset, main = document.getElementById("main");
+const page = document.documentElement.dataset;
 const AHEAD = Date.now() - Date.parse(page.now);  // the clock here, before that of the server
 const others = new BroadcastChannel("scheduler");
 let stream = null, going = false, asking = null, typed = 0, leave = null, wait = LEAST, timer = 0, polls = 0, busy = false, again = false, fetched = 0;
@@ -69,14 +68,7 @@ function soon() {  // in a storm of hints, once a second
   if (!document.hidden) timer ||= setTimeout(() => { timer = 0; refresh(); }, Math.max(SOON, fetched + APART - Date.now()));
 }
 
-function concerns(hint) {
-  const mine = main?.dataset.hints;
-  if (mine === undefined || hint === "reload" || hint === "sync") return true;
-  return mine.split(/\s+/).some(each => each && (each.endsWith(":") ? hint.startsWith(each) : hint === each));
-}
-
-function heard(hint) { if (concerns(hint)) soon(); }
-function tell(hint) { others.postMessage(hint); heard(hint); }
+function tell(hint) { others.postMessage(hint); soon(); }
 function away(is) { document.getElementById("away").hidden = !is; }
 
 function age() {
@@ -111,7 +103,7 @@ function open() {
   if (leave !== null) return;
   const gone = new AbortController(), follows = setTimeout(soon, FOLLOWS);  // without the stream, for what came meanwhile
   leave = () => gone.abort();
-  others.onmessage = event => heard(event.data);
+  others.onmessage = soon;
   const lead = () => {
     clearTimeout(follows);
     if (!gone.signal.aborted) listen();
