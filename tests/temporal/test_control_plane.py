@@ -73,13 +73,15 @@ def test_a_job_runs_on_a_worker_and_its_history_says_where(plane: Plane) -> None
 
 
 def test_where_a_run_is_can_be_seen_while_it_runs_and_afterwards(plane: Plane) -> None:
-    plane.job("slow", "sleep 2.5", "echo done", keys="schedule: {every: 1h}")
+    go = plane.root / "go"
+    plane.job("slow", f"until test -e {go}; do sleep 0.1; done", "echo done", keys="schedule: {every: 1h}")
     plane.serve()
     plane.ask("slow")
     until(lambda: plane.rows("status = 'running'"), "a worker that has it")
     assert "on gpu-host" in plane.screen("status")
     (running,) = plane.command("status")["running"]
     assert (running["task_queue"], running["host"]) == ("gpu", "gpu-host")
+    go.touch()
     until(lambda: ended(plane, 1), "its end")
     assert "gpu-host" in plane.screen("history", "slow")
     shown = plane.screen("show", "slow:1")
@@ -154,6 +156,8 @@ def test_two_control_planes_execute_each_slot_once_and_both_know_its_end(
     for slot in rows.keys() & others.keys():
         assert sorted((rows[slot]["status"], others[slot]["status"])) == ["skipped", "succeeded"]
         loser = rows[slot] if rows[slot]["status"] == "skipped" else others[slot]
+        if loser["reason"] == "overlap":  # its run before was still under way
+            continue
         assert loser["reason"] == "elsewhere"
         assert '"status": "succeeded"' in loser["elsewhere"]
 

@@ -1,16 +1,16 @@
 // Keeps a page up to date, and takes its keys. While the page is visible it hears hints of what changes. One window of
-// the browser has the stream and tells the others: a browser opens six connections to a server and no more. Each hint
-// fetches the page again and swaps the parts marked data-live. If streams fail, it polls with growing intervals. A page
-// marked data-still stays as it is. A <pre data-tail> is asked for regularly, and stays at its end.
-const SOON = 150, APART = 1000, FOLLOWS = 300, TAIL = 2000, LEAST = 2000, MOST = 60000, TICK = 1000, NAMES = 150;
+// the browser has the stream and tells the others: a browser opens six connections to a server and no more. A hint
+// fetches the page again and swaps the parts marked data-live: soon if it concerns the page (data-hints of main: words
+// such as `job:ID`, or `run:ID:` for all that begin so; without it, every hint does), otherwise seldom, for its frame. If
+// streams fail, it polls with growing intervals. A page marked data-still stays; a <pre data-tail> stays at its end.
+const SOON = 150, APART = 1000, SELDOM = 30000, FOLLOWS = 300, TAIL = 2000, LEAST = 2000, MOST = 60000, TICK = 1000, NAMES = 150;
 const UNITS = [[86400, "d"], [3600, "h"], [60, "min"], [1, "s"]];
-const page = document.documentElement.dataset;
+const page = document.documentElement.dataset, main = document.getElementById("main");
 const AHEAD = Date.now() - Date.parse(page.now);  // the clock here, before that of the server
 const others = new BroadcastChannel("scheduler");
-let stream = null, going = false, asking = null, typed = 0, leave = null, wait = LEAST, timer = 0, polls = 0, busy = false, again = false, fetched = 0;
+let stream = null, going = false, asking = null, typed = 0, leave = null, wait = LEAST, timer = 0, due = 0, polls = 0, busy = false, again = false, fetched = 0;
 
 // --- what changes
-
 async function refresh() {
   if (busy) { again = true; return; }
   busy = true;
@@ -64,11 +64,21 @@ function place(part, { tagName, id, href }) {  // what finds the same element af
   };
 }
 
-function soon() {  // in a storm of hints, once a second
-  if (!document.hidden) timer ||= setTimeout(() => { timer = 0; refresh(); }, Math.max(SOON, fetched + APART - Date.now()));
+function soon(apart = APART) {  // in a storm of hints, once a second
+  const at = Math.max(Date.now() + SOON, fetched + apart);
+  if (document.hidden || (timer && due <= at)) return;
+  clearTimeout(timer);
+  [due, timer] = [at, setTimeout(() => { timer = 0; refresh(); }, at - Date.now())];
 }
 
-function tell(hint) { others.postMessage(hint); soon(); }
+function concerns(hint) {
+  const mine = main?.dataset.hints;
+  if (mine === undefined || hint === "reload" || hint === "sync") return true;
+  return mine.split(/\s+/).some(each => each && (each.endsWith(":") ? hint.startsWith(each) : hint === each));
+}
+
+function heard(hint) { soon(concerns(hint) ? APART : SELDOM); }
+function tell(hint) { others.postMessage(hint); heard(hint); }
 function away(is) { document.getElementById("away").hidden = !is; }
 
 function age() {
@@ -81,7 +91,6 @@ function age() {
 }
 
 // --- the stream
-
 function listen() {
   const after = page.position ? `?after=${encodeURIComponent(page.position)}` : "";  // nothing between page and stream is lost
   const mine = stream = new EventSource(`/api/events${after}`);
@@ -103,7 +112,7 @@ function open() {
   if (leave !== null) return;
   const gone = new AbortController(), follows = setTimeout(soon, FOLLOWS);  // without the stream, for what came meanwhile
   leave = () => gone.abort();
-  others.onmessage = soon;
+  others.onmessage = event => heard(event.data);
   const lead = () => {
     clearTimeout(follows);
     if (!gone.signal.aborted) listen();
@@ -169,7 +178,6 @@ box?.addEventListener("input", () => { clearTimeout(typed); typed = setTimeout(s
 addEventListener("keydown", key);
 
 // --- the zone of this browser
-
 const zone = Intl.DateTimeFormat().resolvedOptions().timeZone, link = document.getElementById("mine"), here = new URL(location.href);
 if (zone && zone !== "UTC") {
   const other = document.getElementById("other");
