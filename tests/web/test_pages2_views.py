@@ -187,6 +187,8 @@ def test_what_one_pass_did_to_many_jobs_is_one_row(asked: ServiceRoot, root: Roo
     shown = html("activity", found)
     assert "<summary>300 jobs</summary>" in shown
     assert shown.count('href="/jobs/many-') == found.most_named
+    assert [row["job_ids"] for row in others if "@root" in row["job_ids"]] == [["@root"]]
+    assert "/jobs/%40root" not in shown
     only = activity_page.page(asked, {"job": "many-7"}).activity["rows"]
     assert [row["job_ids"] for row in only] == [["many-7"]]
 

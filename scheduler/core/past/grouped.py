@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from itertools import groupby
 
 from scheduler.core.values.runs import AuditRow
+from scheduler.core.values.settings import ROOT_JOB_ID
 from scheduler.core.values.texts import json_text
 
 _ALIKE = ("create", "archive", "revive", "task")  # whatever they were before and are now
@@ -27,6 +28,7 @@ def grouped(rows: Iterable[tuple[int, AuditRow]]) -> Iterator[Alike]:
         block, found = list(each), dict[tuple[object, ...], list[AuditRow]]()
         for _, row in block:
             values = "" if row.action in _ALIKE else json_text([row.before, row.after])
-            found.setdefault((row.action, row.field, row.commit, row.no_commit, values), []).append(row)
+            of_root = row.job_id == ROOT_JOB_ID  # which is no job
+            found.setdefault((of_root, row.action, row.field, row.commit, row.no_commit, values), []).append(row)
         for some in found.values():
             yield Alike(seq=block[-1][0], row=some[0], job_ids=tuple(dict.fromkeys(row.job_id for row in some)))
