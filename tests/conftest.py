@@ -20,6 +20,9 @@ settings.register_profile("untimed", deadline=None)  # how long an example takes
 settings.load_profile("untimed")
 
 TESTS = Path(__file__).parent
+OF_ALL_PROCESSES = [
+    f"shell/test_{each}.py" for each in ("owners", "census", "orphans", "reactor", "local_engine", "command")
+]
 MEMORY, ROOM = Path("/dev/shm"), 4 * 2**30
 
 
@@ -32,13 +35,18 @@ def pytest_configure() -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """The tests of a file share a worker where they share a browser, a daemon or a server, or take a millisecond."""
+    """The tests of a file share a worker where they share a browser, a daemon or a server, or take a millisecond.
+
+    So do those that look among all processes of the machine for those of a run: they would end those of each other.
+    """
     if not config.pluginmanager.hasplugin("xdist"):
         return
     for item in items:
         path = item.path.relative_to(TESTS)
         if path.parts[0] in ("browser", "core", "temporal"):
             item.add_marker(pytest.mark.xdist_group(path.as_posix()))
+        elif path.as_posix() in OF_ALL_PROCESSES:
+            item.add_marker(pytest.mark.xdist_group("processes"))
 
 
 @pytest.hookimpl(optionalhook=True)
