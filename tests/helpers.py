@@ -80,6 +80,7 @@ def call(*args: str) -> Result:
     loggers = [(log, log.handlers, log.level, log.propagate) for log in map(logging.getLogger, ("scheduler", None))]
     hooks = threading.excepthook, sys.unraisablehook
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys.modules["scheduler.cli.main"], "_leave", sys.exit)  # this process goes on
         patch.setattr(sys, "argv", ["scheduler", *args])
         patch.setattr(sys, "stdout", io.TextIOWrapper(out, encoding="utf-8", write_through=True))
         patch.setattr(sys, "stderr", io.TextIOWrapper(err, encoding="utf-8", write_through=True))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shlex
@@ -28,19 +29,29 @@ def main() -> NoReturn:
         code = cli.main(standalone_mode=False, prog_name="scheduler")  # returns what `_exit` raised
     except click.exceptions.NoArgsIsHelpError as error:
         error.show()
-        sys.exit(2)
+        _leave(2)
     except click.ClickException as error:
         _tell(*click_told(error))
-        sys.exit(2)
+        _leave(2)
     except click.Abort:
-        sys.exit(130)
+        _leave(130)
     except SchedulerError as error:
         _tell(*error.told(option_for, option_with))
-        sys.exit(error.exit_code)
+        _leave(error.exit_code)
     except OSError as error:
         click.echo(f"error: {error}", err=True)
-        sys.exit(5)
-    sys.exit(code if isinstance(code, int) else 0)
+        _leave(5)
+    _leave(code if isinstance(code, int) else 0)
+
+
+def _leave(code: int) -> NoReturn:
+    """Exit. Beside the threads of Temporal's library, an interpreter that is finalized may abort (sdk-python#300)."""
+    if "temporalio" in sys.modules:
+        with contextlib.suppress(OSError):  # nobody reads any longer
+            sys.stdout.flush()
+            sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)
 
 
 def _tell(message: str, hint: str) -> None:
