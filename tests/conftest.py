@@ -34,19 +34,16 @@ def pytest_configure() -> None:
         os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY))
 
 
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+def pytest_itemcollected(item: pytest.Item) -> None:
     """The tests of a file share a worker where they share a browser, a daemon or a server, or take a millisecond.
 
     So do those that look among all processes of the machine for those of a run: they would end those of each other.
     """
-    if not config.pluginmanager.hasplugin("xdist"):
-        return
-    for item in items:
-        path = item.path.relative_to(TESTS)
-        if path.parts[0] in ("browser", "core", "temporal"):
-            item.add_marker(pytest.mark.xdist_group(path.as_posix()))
-        elif path.as_posix() in OF_ALL_PROCESSES:
-            item.add_marker(pytest.mark.xdist_group("processes"))
+    path = item.path.relative_to(TESTS)
+    if path.parts[0] in ("browser", "core", "temporal"):
+        item.add_marker(pytest.mark.xdist_group(path.as_posix()))
+    elif path.as_posix() in OF_ALL_PROCESSES:
+        item.add_marker(pytest.mark.xdist_group("processes"))
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -17,6 +17,8 @@ import pytest
 from scheduler.ledger.owners import Owner, is_alive, tidy
 from scheduler.machine.processes import Process, end_processes, identify
 
+# Of this process alone: tests run side by side, and each looks at all processes of the machine.
+RUN, OTHER = f"x-{os.getpid()}:1", f"x-{os.getpid()}:2"
 needs_proc = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="reads /proc")
 
 
@@ -129,25 +131,25 @@ def stranger() -> Iterator[subprocess.Popen[bytes]]:
 def test_a_process_that_has_a_dead_childs_number_by_now_is_not_ended(
     stranger: subprocess.Popen[bytes], changed: Callable[[Process], Process]
 ) -> None:
-    end_processes(changed(identify(stranger.pid)), {"SCHEDULER_RUN_ID": "x:1", "SCHEDULER_ROOT": "/x"})
+    end_processes(changed(identify(stranger.pid)), {"SCHEDULER_RUN_ID": RUN, "SCHEDULER_ROOT": "/x"})
     with pytest.raises(subprocess.TimeoutExpired):
         stranger.wait(0.1)
 
 
 @needs_proc
 def test_the_very_process_is_ended_with_its_group(stranger: subprocess.Popen[bytes]) -> None:
-    end_processes(identify(stranger.pid), {"SCHEDULER_RUN_ID": "x:1", "SCHEDULER_ROOT": "/x"})
+    end_processes(identify(stranger.pid), {"SCHEDULER_RUN_ID": RUN, "SCHEDULER_ROOT": "/x"})
     assert stranger.wait(60) == -signal.SIGKILL
 
 
 @needs_proc
 def test_a_run_is_found_in_whatever_commits_folder_its_last_attempt_was(tmp_path: Path) -> None:
-    told = {"SCHEDULER_RUN_ID": "x:1", "SCHEDULER_ROOT": f"{tmp_path}/commits/2/sub"}
+    told = {"SCHEDULER_RUN_ID": RUN, "SCHEDULER_ROOT": f"{tmp_path}/commits/2/sub"}
     with subprocess.Popen(["sleep", "1000"], env={**told, "PATH": os.defpath}, start_new_session=True) as left:
-        end_processes(None, {"SCHEDULER_RUN_ID": "x:1"}, root_below=tmp_path / "comm")
+        end_processes(None, {"SCHEDULER_RUN_ID": RUN}, root_below=tmp_path / "comm")
         with pytest.raises(subprocess.TimeoutExpired):
             left.wait(0.1)
-        end_processes(None, {"SCHEDULER_RUN_ID": "x:1"}, root_below=tmp_path / "commits")
+        end_processes(None, {"SCHEDULER_RUN_ID": RUN}, root_below=tmp_path / "commits")
         assert left.wait(60) == -signal.SIGKILL
 
 
@@ -155,10 +157,10 @@ def test_a_run_is_found_in_whatever_commits_folder_its_last_attempt_was(tmp_path
 def test_where_the_number_is_anothers_the_run_is_still_found_by_what_it_was_told(
     stranger: subprocess.Popen[bytes],
 ) -> None:
-    told = {"SCHEDULER_RUN_ID": "x:1", "SCHEDULER_ROOT": "/x"}
+    told = {"SCHEDULER_RUN_ID": RUN, "SCHEDULER_ROOT": "/x"}
     with subprocess.Popen(["sleep", "1000"], env={**told, "PATH": os.defpath}, start_new_session=True) as left:
         reused = replace(identify(stranger.pid), started=1)
-        end_processes(reused, {**told, "SCHEDULER_RUN_ID": "x:2"})
+        end_processes(reused, {**told, "SCHEDULER_RUN_ID": OTHER})
         with pytest.raises(subprocess.TimeoutExpired):
             left.wait(0.1)
         end_processes(reused, told)
