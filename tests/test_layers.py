@@ -89,3 +89,10 @@ def test_a_list_needs_neither_the_file_readers_nor_another_process(tmp_path: Pat
     assert "sqlite3" in loaded
     assert not {"yaml", "pydantic", "croniter", "sqlite_utils", "watchdog", "subprocess"} & loaded
     assert "scheduler.core.answers" not in found.stderr.split(), "types only"
+
+
+@pytest.mark.xdist_group("alone")
+def test_a_group_of_tests_is_kept_on_one_process(request: pytest.FixtureRequest) -> None:
+    """pytest 9.2 and pytest-xdist 3.8 lose the groups without a word (pytest-xdist#1386)."""
+    if request.config.getoption("loadgroup", default=False):
+        assert request.node.nodeid.endswith("@alone")
