@@ -247,11 +247,11 @@ def test_an_unknown_job_is_not_looked_for_in_the_files(lived_in: Root, monkeypat
 @pytest.mark.parametrize(
     ("path", "hints"),
     [
-        ("/", None),
-        ("/jobs", None),
+        ("/", "job: run:"),
+        ("/jobs", "job: run:"),
         ("/jobs/flaky", "job:flaky run:flaky:"),
-        ("/activity?job=flaky", "job:flaky run:flaky:"),
-        ("/activity", None),
+        ("/activity?job=flaky", "job:flaky"),
+        ("/activity", "job:"),
         ("/sync", "job:"),
         ("/health", ""),
     ],
