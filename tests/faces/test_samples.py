@@ -82,9 +82,9 @@ def blocks(page: str) -> list[Block]:
 _SAME = [
     (r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?Z", "TIME"),
     (r"\d{4}-\d\d-\d\d \d\d:\d\d(?::\d\d)?(?:\.\d+)?(?= [A-Z])", "TIME"),
-    (r"\b\d+(?:[.,]\d+)* ?(?:ms|s|[KMG]iB)(?=[ ;,]|$)", "SIZE"),
     (r"\b(?:in|due) \d+[smhd](?: ago)?(?= )", "SOON"),
     (r"\b\d+[smhd] ago\b", "AGO"),
+    (r"\b\d+(?:[.,]\d+)* ?(?:ms|s|[KMG]iB)(?=[ ;,]|$)", "SIZE"),
     (r"(?<=AGO) +\d+$", " N"),
     (r"(?<![\w./-])([a-z][a-z0-9-]*):\d+\b(?!:)", r"\1:N"),
     (r"\b(?=[0-9a-f]*\d|[a-f]{7}\b)[0-9a-f]{7,64}\b(?![\w-])", "HASH"),
