@@ -42,6 +42,7 @@ _SCATTERED = re.compile(r"(?i)(?:[a-z-]*(?:hourly|daily|weekly|monthly)|every|ar
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _MOST_FIRES = 1000
 LONG = timedelta(days=1)  # the timeout of commands that had none
+Note = tuple[str, str, str]  # a warning: code, message, hint
 DELIVERED = ("success", "every_failure")  # what a scheduler that delivers results tells of
 
 
@@ -86,7 +87,7 @@ class Brought:
     facts: Mapping[str, Any] = field(default_factory=dict)  # columns of `jobs`; instants as datetime
     paused: str | None = None  # why
     comments: tuple[str, ...] = ()
-    notes: tuple[tuple[str, str, str], ...] = ()  # further warnings: code, message, hint
+    notes: tuple[Note, ...] = ()  # further warnings
     lost: tuple[Lost, ...] = ()
 
 

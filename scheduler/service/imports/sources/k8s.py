@@ -99,7 +99,8 @@ def _job(file: SourceFile, line: int, job: Record, meta: Record, job_id: str) ->
     if policy not in _CONCURRENCY:
         raise LeftOutError("format", f"its concurrencyPolicy {policy!r} is unknown; allowed: {', '.join(_CONCURRENCY)}")
     status.drop("active")
-    entry, created = entry_of(spec), meta.instant("creationTimestamp")
+    created = meta.instant("creationTimestamp")
+    entry, notes = entry_of(spec, last or created)
     return Brought(
         path=file.shown,
         line=line,
@@ -123,6 +124,7 @@ def _job(file: SourceFile, line: int, job: Record, meta: Record, job_id: str) ->
         },
         paused="suspended in Kubernetes" if spec.flag("suspend") else None,
         comments=(f"Kubernetes ran it in the image {image}",) if image else (),
+        notes=notes,
         lost=(*_shortened(job.lost(_INSTEAD)), *_places(image, meta.text("namespace")), *env.lost),
     )
 
