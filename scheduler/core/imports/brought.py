@@ -22,11 +22,12 @@ from scheduler.core.imports.incoming import (
     free,
     mapped_id,
     of_job,
-    problem,
+    secret_id,
+    secret_of,
     slug,
     whole_seconds,
 )
-from scheduler.core.imports.secrets import is_secret, secret_in
+from scheduler.core.imports.secrets import HIDDEN, is_secret, quoted, redacted, secret_in
 from scheduler.core.past.past import Past
 from scheduler.core.times.cron import ScheduleError, parse_cron
 from scheduler.core.times.fires import fires, smallest_gap, zone_of
@@ -34,7 +35,7 @@ from scheduler.core.values.instants import instant, parse_instant
 from scheduler.core.values.problems import Problem
 from scheduler.core.values.settings import ROOT_FILE, RunnerSpec
 from scheduler.core.values.spec import Schedule
-from scheduler.core.values.texts import counted, short
+from scheduler.core.values.texts import counted
 from scheduler.core.values.units import format_duration, parse_duration
 
 # As in `daily on weekdays`, or `H H * * *`.
@@ -120,7 +121,7 @@ def last_of(entry: Mapping[str, str], n: int, *, since: datetime | None, zone: s
     except ScheduleError as error:
         raise LeftOutError("schedule", error.message, error.hint) from None
     if not found:
-        raise LeftOutError("schedule", f"its schedule {short(' '.join(entry.values()))} never comes due")
+        raise LeftOutError("schedule", f"its schedule {quoted(' '.join(entry.values()))} never comes due")
     return found[-1]
 
 
@@ -134,8 +135,7 @@ def gathered(jobs: Iterable[Brought], here: Here, problems: Sequence[Problem] = 
     endless: list[Incoming] = []
     for each in jobs:
         if secret := secret_in(each.id):
-            why = f"an id contains {secret}, and the files of a root are committed; the job was left out"
-            told.append(replace(problem(each.line, "secret", why, "give the job another id there"), path=each.path))
+            told.append(replace(secret_id(each.line, secret), path=each.path))
             continue
         incoming = _bare(each, here, stems)
         if incoming.id in ids:
@@ -150,11 +150,13 @@ def gathered(jobs: Iterable[Brought], here: Here, problems: Sequence[Problem] = 
             told.append(of_job(incoming, error.code, f"{incoming.id}: {error.message}; it was left out", error.hint))
             continue
         told += own
+        found.append(job)
+        if secret_of(job):  # its files are never made
+            continue
         if any("cron" in entry and "timezone" not in entry for entry in each.schedule):
             in_zone.append(job)
         if each.work is Work.COMMANDS and each.keys.get("timeout") is None and "timeout" in job.keys:
             endless.append(job)
-        found.append(job)
     told += _of_all(in_zone, endless, here)
     return Gathered(jobs=tuple(found), problems=tuple(told))
 
@@ -192,11 +194,10 @@ def _job(job: Brought, bare: Incoming, here: Here) -> tuple[Incoming, list[Probl
         told.append(of_job(bare, code, f"{bare.id}: {message}", hint, error=False))
 
     if bare.id != here.prefix + job.id:
-        why = f"{short(job.id)} is not a valid id; it becomes {bare.id!r}, at every import"
+        why = f"{quoted(job.id)} is not a valid id; it becomes {bare.id!r}, at every import"
         told.append(of_job(bare, "id-mapped", why, "ids hold a-z, 0-9, . _ and -", error=False))
     if not job.task.strip():
         raise LeftOutError("task", "its task is blank")
-    _refuse_secrets(job, runner)
     keys: dict[str, Any] = {"id": bare.id}
     name = " ".join(job.name.split())
     if name and name != bare.id:
@@ -211,7 +212,7 @@ def _job(job: Brought, bare: Incoming, here: Here) -> tuple[Incoming, list[Probl
         if refused:
             comments.append(f"{here.called} asked for the model {job.model}")
             hint = f"write {{model}} in its command and {job.model} in its job_models, then `model` in the job's file"
-            warn("model", f"it asked for the model {short(job.model)}, but {refused}", hint)
+            warn("model", f"it asked for the model {quoted(job.model)}, but {refused}", hint)
         elif job.model != runner.model:
             keys["model"] = job.model
     lines = _environment(job, runner, keys, warn)
@@ -223,7 +224,7 @@ def _job(job: Brought, bare: Incoming, here: Here) -> tuple[Incoming, list[Probl
         else:
             comments.append(f"{here.called} ran it in {job.workdir}")
             hint = f"add it to workdirs of runners.{runner.name} in {ROOT_FILE}, then `workdir` to the job's file"
-            warn("workdir", f"it ran in {short(job.workdir)}; runner {runner.name!r} does not allow that folder", hint)
+            warn("workdir", f"it ran in {quoted(job.workdir)}; runner {runner.name!r} does not allow that folder", hint)
     _deliver(job, here, keys, comments, warn)
     _timeout(job, runner, here, keys, warn)
     for note in job.notes:
@@ -238,17 +239,6 @@ def _job(job: Brought, bare: Incoming, here: Here) -> tuple[Incoming, list[Probl
         text=text if text.endswith("\n") else text + "\n",
         past=_past(job, here),
     ), told
-
-
-def _refuse_secrets(job: Brought, runner: RunnerSpec) -> None:
-    """Raises: LeftOutError if a secret would get into a file of the repository."""
-    texts = {"task": job.task, "name": job.name, "description": job.description}
-    texts |= {"folder": job.workdir or "", "model": job.model or ""}
-    for what, text in {**texts, "comment": "\n".join(job.comments)}.items():
-        if found := secret_in(text):
-            hint = f"put it in the environment of the daemon and its name in env_from of runners.{runner.name}"
-            why = f"its {what} contains {found}, and the files of a root are committed"
-            raise LeftOutError("secret", why, f"{hint} in {ROOT_FILE}, refer to it as $NAME, and import again")
 
 
 def _as_there(job: Brought, runner: RunnerSpec) -> str:
@@ -267,7 +257,7 @@ def _schedule(job: Brought, here: Here, warn: Any) -> Any:
         entry = dict(each)
         if "cron" in entry:
             if _SCATTERED.match(entry["cron"]):
-                why = f"{short(entry['cron'])} names no time: its scheduler scatters such words by a hash"
+                why = f"{quoted(entry['cron'])} names no time: its scheduler scatters such words by a hash"
                 raise LeftOutError("schedule", why, "look up there when it runs, and write that time as a cron")
             zone = entry.pop("timezone", None) or here.zone
             try:
@@ -326,8 +316,8 @@ def _environment(job: Brought, runner: RunnerSpec, keys: dict[str, Any], warn: A
         elif job.work is Work.COMMANDS and _VARIABLE.fullmatch(name) and value.isprintable():
             lines.append(f"export {name}={shlex.quote(value)}")
         else:
-            hint = f"add {short(name)} to job_env of runners.{runner.name} in {ROOT_FILE}, then to `env` of the job"
-            warn("environment", f"it runs without the variable {short(name)}", hint)
+            hint = f"add {quoted(name)} to job_env of runners.{runner.name} in {ROOT_FILE}, then to `env` of the job"
+            warn("environment", f"it runs without the variable {quoted(name)}", hint)
     if env:
         keys["env"] = env
     return lines
@@ -346,13 +336,13 @@ def _deliver(job: Brought, here: Here, keys: dict[str, Any], comments: list[str]
         hint = (
             f"add a channel for it to {ROOT_FILE}, with the address as ${{env:NAME}}, then `deliver` to the job's file"
         )
-        comments.append(f"{here.called} delivered the result to {job.to[0].partition('://')[0]}")
+        comments.append(f"{here.called} delivered the result to {redacted(job.to[0].partition('://')[0])}")
         warn("delivery", "its result went to an address that may contain a secret and is not shown", hint)
         return
     lacking = f"no channel in {ROOT_FILE} is called {' or '.join(names)}"
     comments.append(f"{here.called} delivered the result to {to}: {lacking}")
     hint = f"name a channel so in {ROOT_FILE}, then write deliver: [{names[0]}] in the job's file"
-    warn("delivery", f"its result went to {short(to)}; {lacking}", hint)
+    warn("delivery", f"its result went to {quoted(to)}; {lacking}", hint)
 
 
 def _timeout(job: Brought, runner: RunnerSpec, here: Here, keys: dict[str, Any], warn: Any) -> None:
@@ -392,7 +382,7 @@ def _shown(lost: Lost) -> str:
         case _:
             text = str(lost.value)
     if secret_in(text) or is_secret(re.split(r"[.\[]", lost.name)[-1], text):
-        return "not shown, it looks like a secret"
+        return HIDDEN
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
@@ -408,7 +398,9 @@ def _say_what_has_passed(job: Brought, here: Here, keys: Mapping[str, Any], warn
 def _past(job: Brought, here: Here) -> Past | None:
     """The history: what is known of it under the names that it has here, and the pause."""
     facts = {name: instant(each) if isinstance(each, datetime) else each for name, each in job.facts.items()}
-    facts = {name: each for name, each in facts.items() if each is not None}
+    facts = {
+        name: redacted(each) if isinstance(each, str) else each for name, each in facts.items() if each is not None
+    }
     if facts.get("consecutive_errors") and "last_run_status" not in facts:
         facts["last_run_status"] = "failed"
     audit: tuple[Mapping[str, Any], ...] = ()
@@ -416,8 +408,9 @@ def _past(job: Brought, here: Here) -> Past | None:
         by = slug(here.called)
         now = instant(here.now)
         at = min(facts.pop("paused_at", None) or facts.get("updated_at") or facts.get("last_run_at") or now, now)
-        facts |= {"paused_at": at, "pause_reason": job.paused, "paused_by": by}
-        after = {"at": at, "until": None, "reason": job.paused, "by": by}
+        reason = redacted(job.paused)
+        facts |= {"paused_at": at, "pause_reason": reason, "paused_by": by}
+        after = {"at": at, "until": None, "reason": reason, "by": by}
         row = {"at": at, "action": "pause", "field": "pause", "before": None, "after": after, "revision": None}
         audit = ({**row, "actor": by, "cause": by},)
     return Past(facts=facts, audit=audit) if facts else None

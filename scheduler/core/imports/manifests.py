@@ -15,8 +15,9 @@ from scheduler.core.imports.brought import LeftOutError, Lost, Note
 from scheduler.core.imports.commands import SHELLS
 from scheduler.core.imports.incoming import either_day, every_from
 from scheduler.core.imports.records import Record, json_items, json_value
+from scheduler.core.imports.secrets import quoted
 from scheduler.core.imports.unitfiles import double_quoted
-from scheduler.core.values.texts import InputError, TextError, short
+from scheduler.core.values.texts import InputError, TextError
 from scheduler.core.values.units import format_duration
 
 _REFERENCE = re.compile(r"\$\$|\$\(([A-Za-z_.-][A-Za-z0-9_.-]*)\)")
@@ -66,12 +67,12 @@ def entry_of(spec: Record, since: datetime | None) -> tuple[Mapping[str, str], t
     since: when it was made or last ran, from which `@every` counts.
     """
     text, zone, notes = spec.text("schedule") or "", spec.text("timeZone"), list[Note]()
-    shown = f"its schedule is {short(text)}"
+    shown = f"its schedule is {quoted(text)}"
     if found := re.match(r"(CRON_TZ|TZ)=(\S+)(?:\s+|$)", text):
         name, text = found[1], text[found.end() :]
         if zone is not None:
             hint = f"write `timeZone: {found[2]}` or `timeZone: {zone}`, and the schedule without {name}="
-            raise InputError(f"{shown}, and its timeZone {short(zone)}; Kubernetes takes one of them", hint=hint)
+            raise InputError(f"{shown}, and its timeZone {quoted(zone)}; Kubernetes takes one of them", hint=hint)
         zone = found[2]
         why = f"{shown}; Kubernetes takes no new CronJob with {name}=, and the zone counts here"
         notes.append(("schedule", why, f"there, write `timeZone: {zone}`, and the schedule without it"))
@@ -86,7 +87,7 @@ def entry_of(spec: Record, since: datetime | None) -> tuple[Mapping[str, str], t
     if len(fields) != 5 and text.strip() not in _MACROS:
         hint = "write minute, hour, day of month, month and day of week, such as '0 5 * * *'"
         if len(fields) == 6:
-            hint = f"without the first field, which may have been meant as seconds: {short(' '.join(fields[1:]))}"
+            hint = f"without the first field, which may have been meant as seconds: {quoted(' '.join(fields[1:]))}"
         why = f"{shown}; Kubernetes takes five fields, {', '.join(_MACROS)} and @every DURATION"
         raise InputError(why, hint=hint)
     # `*/1` is any day to Kubernetes, as `*` is.
@@ -178,7 +179,7 @@ def task_of(container: Record, env: Env) -> tuple[str, str]:
 def go_duration(text: str) -> timedelta:
     """`1h30m0s`, in whole seconds. Raises: InputError."""
     if re.fullmatch(r"(?:[0-9]{1,9}(?:\.[0-9]{1,9})?(?:ms|h|m|s))+", text) is None:
-        raise InputError(f"{short('@every ' + text)} is not a duration, such as 1h30m")
+        raise InputError(f"{quoted('@every ' + text)} is not a duration, such as 1h30m")
     parts = re.findall(r"([0-9.]+)(ms|h|m|s)", text)
     total = timedelta(seconds=max(sum(float(number) * _GO[unit] for number, unit in parts), 1))
     return total - total % timedelta(seconds=1)

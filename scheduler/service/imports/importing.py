@@ -17,8 +17,8 @@ from scheduler.core.edits.jobedit import WrongJobError, written_job
 from scheduler.core.edits.spans import EditError
 from scheduler.core.formats.globs import matches_job
 from scheduler.core.formats.jobfile import read_job_file
-from scheduler.core.imports.incoming import Gathered, Incoming, Made, free, of_job, problem
-from scheduler.core.imports.secrets import secret_in
+from scheduler.core.imports.incoming import Gathered, Incoming, Made, free, of_job, problem, secret_of
+from scheduler.core.imports.secrets import redacted
 from scheduler.core.past.past import Past
 from scheduler.core.values.facts import Fault
 from scheduler.core.values.problems import Problem, RefusedError, SchedulerError, UnavailableError
@@ -106,6 +106,7 @@ def _write(
     taken = {path.lower() for path in here.values()}
     problems = list(found.problems)
     made: dict[str, Made] = {}
+    left_out: set[str] = set()
     for job in found.jobs:
         if job.id in made:
             why = f"{job.id!r} appears twice; this one was left out"
@@ -124,7 +125,9 @@ def _write(
         if isinstance(files, Made):
             made[job.id] = files
         else:
+            left_out.add(job.id)
             problems += files
+    problems = [each for each in problems if each.is_error or each.job_id not in left_out]
     pasts = {job.id: job.past for job in found.jobs if job.past is not None}
     runners = {each.job.id: reading.runners[each.job.work, each.job.wish].runner.name for each in made.values()}
     return _carry_out(root, tree, [*made.values()], problems, name, reading.options, pasts, runners=runners, told=told)
@@ -189,7 +192,7 @@ def _carry_out(
             path, line = (places | {each.id: ("", each.line) for each in buried})[job_id]
             why = f"{job_id!r} already has runs here; the imported counters and history were left out"
             problems.append(replace(problem(line, "own-history", why, error=False, job_id=job_id), path=path))
-    problems = sorted({replace(each, path=each.path or name) for each in problems})
+    problems = sorted({_safe(replace(each, path=each.path or name)) for each in problems})
     waits = "" if synced is None else _why_not(synced, [each.job.id for each in made])
     if fault is not None:
         waits = f"{fault}; the files are written, and `scheduler sync` applies them"
@@ -211,6 +214,11 @@ def _carry_out(
         "paused": held,
         "live": synced is not None and not waits and is_firing(root),
     }
+
+
+def _safe(told: Problem) -> Problem:
+    """A problem that shows no secret, whatever part of the source its message quotes."""
+    return replace(told, message=redacted(told.message), hint=redacted(told.hint))
 
 
 def _runners(
@@ -326,12 +334,10 @@ def _made(job: Incoming, path: str, stem: str, tasks: Tasks, settings: Settings)
     keys: dict[str, Any] = dict(job.keys)
     text = job.text or ""
     task_path, task = None, None
-    parts = {"task": text, "description": f"{keys.get('name', '')}\n{keys.get('description', '')}"}
-    for part, words in {**parts, "comment": "\n".join(job.comments)}.items():
-        if secret := secret_in(words):
-            why = f"{job.id}: its {part} contains {secret}, and the files of a root are committed; it was left out"
-            hint = f"put it in the environment of the daemon and its name in env_from of runners.{tasks.runner.name}"
-            return [of_job(job, "secret", why, f"{hint} in {ROOT_FILE}, refer to it as $NAME, and import again")]
+    if found := secret_of(job):
+        why = f"{job.id}: its {found[0]} contains {found[1]}, and the files of a root are committed; it was left out"
+        hint = f"put it in the environment of the daemon and its name in env_from of runners.{tasks.runner.name}"
+        return [of_job(job, "secret", why, f"{hint} in {ROOT_FILE}, refer to it as $NAME, and import again")]
     if tasks.folder is None:
         keys["task"] = text.rstrip("\n") if text.count("\n") <= 1 else text
     else:

@@ -156,6 +156,72 @@ def test_a_secret_in_an_unknown_field_is_not_shown(root: Root, tmp_path: Path) -
     assert "hunter2" not in done.stderr
 
 
+SECRET = f"sk-ant-{'hunter2' * 12}"
+QUOTED = {
+    "claude": ("scheduled_tasks.json", {"tasks": [{"id": "a", "fireAt": SECRET, "prompt": "Go."}]}),
+    "hermes": ("jobs.json", {"jobs": [{"id": "a", "prompt": "Go.", "schedule": {"kind": SECRET}}]}),
+    "hermes at": (
+        "jobs.json",
+        {"jobs": [{"id": "a", "prompt": "Go.", "schedule": {"kind": "once", "run_at": SECRET}}]},
+    ),
+    "hermes deliver": (
+        "jobs.json",
+        {
+            "jobs": [
+                {
+                    "id": "a",
+                    "prompt": "Go.",
+                    "schedule": {"kind": "interval", "minutes": 5},
+                    "deliver": SECRET,
+                    "paused_reason": SECRET,
+                    "state": "paused",
+                    "last_error": SECRET,
+                    "last_run_at": 1,
+                }
+            ]
+        },
+    ),
+    "openclaw": ("jobs.json", {"version": SECRET, "jobs": []}),
+    "openclaw kind": ("jobs.json", {"jobs": [{"id": "a", "schedule": {"kind": SECRET}, "payload": {"kind": "x"}}]}),
+    "openclaw payload": (
+        "jobs.json",
+        {"jobs": [{"id": "a", "schedule": {"kind": "every", "everyMs": 5000}, "payload": {"kind": SECRET}}]},
+    ),
+    "k8s": ("a.json", {"kind": "CronJob", "apiVersion": SECRET, "metadata": {"name": "a"}}),
+    "k8s name": ("a.json", {"kind": "CronJob", "apiVersion": "batch/v1", "metadata": {"name": SECRET}}),
+}
+
+
+@pytest.mark.parametrize("name", QUOTED)
+def test_a_value_that_looks_like_a_secret_is_in_no_part_of_a_report(root: Root, tmp_path: Path, name: str) -> None:
+    file, value = QUOTED[name]
+    (tmp_path / file).write_text(json.dumps(value))
+    told = ""
+    for word in (name.split()[0], "auto"):
+        for how in ((), ("--json",)):
+            done = root.cli("import", word, str(tmp_path / file), "--timezone", "UTC", *how)
+            told += done.stdout + done.stderr
+    told += str(root.cli("list", "--json").stdout) + str(root.cli("show", "a").stdout)
+    assert "looks like a secret" in told
+    assert "hunter2" not in told
+
+
+@pytest.mark.parametrize("name", ["kind", "rrule", "id", "status"])
+def test_a_value_of_an_automation_that_looks_like_a_secret_is_not_shown(root: Root, tmp_path: Path, name: str) -> None:
+    values = {"id": "a", "prompt": "Go.", "rrule": "FREQ=DAILY", name: f"FREQ=X;{SECRET}"}
+    (tmp_path / "automation.toml").write_text("".join(f"{key} = {json.dumps(each)}\n" for key, each in values.items()))
+    done = root.cli("import", "codex", str(tmp_path), "--timezone", "UTC")
+    assert ("hunter2" in done.stdout + done.stderr, "a" in done.stderr) == (False, True), done.stderr
+
+
+@pytest.mark.parametrize("line", ["OnCalendar=SECRET", "OnUnitActiveSec=SECRET", "OnCalendar=daily\nUnit=SECRET"])
+def test_a_value_of_a_unit_that_looks_like_a_secret_is_not_shown(root: Root, tmp_path: Path, line: str) -> None:
+    (tmp_path / "a.timer").write_text(f"[Timer]\n{line.replace('SECRET', SECRET)}\n")
+    (tmp_path / "a.service").write_text("[Service]\nExecStart=true\n")
+    done = root.cli("import", "systemd", str(tmp_path), "--timezone", "UTC")
+    assert ("hunter2" in done.stdout + done.stderr, "a" in done.stderr) == (False, True), done.stderr
+
+
 def test_a_secret_in_a_crontab_is_not_written_either(root: Root, tmp_path: Path) -> None:
     (tmp_path / "crontab").write_text(
         'API_TOKEN=hunter2hunter2\n0 1 * * * curl -H "X: $API_TOKEN" example.com\n'
@@ -168,7 +234,7 @@ def test_a_secret_in_a_crontab_is_not_written_either(root: Root, tmp_path: Path)
         ("timeout", "warning"),
         ("secret", "warning"),
         ("secret", "error"),
-        ("secret", "warning"),
+        ("secret", "error"),
     ]
     assert not any(b"hunter2" in data for data in contents(root.path).values())
 

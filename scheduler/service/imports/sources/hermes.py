@@ -8,9 +8,9 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
-from scheduler.core.imports.brought import Brought, LeftOutError, Lost, last_of
+from scheduler.core.imports.brought import Brought, Lost, last_of
 from scheduler.core.imports.incoming import Work, either_day, every_from
-from scheduler.core.imports.records import Record, json_objects
+from scheduler.core.imports.records import A_SPAN, A_TEXT, AN_INSTANT, Record, json_objects, no_time
 from scheduler.core.values.instants import instant
 from scheduler.core.values.problems import Problem, UnavailableError
 from scheduler.core.values.texts import TextError
@@ -24,6 +24,7 @@ _INSTEAD = {
     "context_from": "let the prompt read what the other job wrote",
     "reasoning_effort": "give it in the runner's command",
 }
+_TIMES = {"once": (AN_INSTANT, "run_at"), "interval": (A_SPAN, "minutes"), "cron": (A_TEXT, "expr")}
 _BOOKKEEPING = ("schedule_display", "next_run_at", "skill", "provider_snapshot", "model_snapshot", "monitor_state",
                 "fire_claim", "run_claim", "latest_execution")  # fmt: skip
 
@@ -113,7 +114,7 @@ def _entry(schedule: Record, first: datetime | None, zone: str, *, named: bool) 
         if len(fields) == 6:  # croniter has the seconds last
             fields = [fields[5], *fields[:5]]
         return {"cron": either_day(fields), **({"timezone": zone} if named else {})}
-    raise LeftOutError("schedule", f"its schedule of the kind {kind!r} says no time; allowed: once, interval, cron")
+    raise no_time(schedule, _TIMES)
 
 
 def _command(script: str) -> str:
