@@ -76,8 +76,10 @@ def import_source(root: Root, word: str, name: str, stdin: BinaryIO, options: Op
         found, told = gather_told(reading, name, stdin)
     else:
         source = source_of(word)
-        files = tuple(files_at(name, stdin, named=source.named, most=source.most))
+        unread: list[Problem] = []
+        files = tuple(files_at(name, stdin, named=source.named, most=source.most, problems=unread))
         found, told = source.gather(source, reading, files), []
+        found = replace(found, problems=(*found.problems, *unread))
     return _write(root, tree, found, told, name, reading)
 
 

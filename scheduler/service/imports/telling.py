@@ -34,7 +34,7 @@ def gather_told(reading: Reading, name: str, stdin: BinaryIO) -> tuple[Gathered,
     told: list[ImportedSourceJson] = []
     problems: list[Problem] = []
     in_folder = Path(name).is_dir()
-    given = tuple(files_at(name, stdin, named=named))
+    given = tuple(files_at(name, stdin, named=named, problems=problems))
     for file in given:
         found = _told(sources, file, by_name=in_folder)
         if isinstance(found, UnavailableError) and not in_folder:

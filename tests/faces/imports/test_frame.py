@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
+import shutil
 import time
 from pathlib import Path
 from typing import Any
@@ -356,3 +359,84 @@ def test_a_different_job_with_the_id_of_an_imported_one_is_told_with_what_to_do(
     assert ("exists with other content" in kept["message"], "--prefix" in kept["hint"]) == (True, True)
     assert other["written"] == []
     assert root.json("import", "codex", str(tmp_path / "automation.toml"), "--prefix", "codex-")["written"]
+
+
+def unreadable(monkeypatch: pytest.MonkeyPatch, place: Path) -> None:
+    """Refuse to list this folder, also to root."""
+    scandir = os.scandir
+
+    def refuse(folder: Any = ".") -> Any:
+        if not isinstance(folder, int) and Path(folder) == place:
+            raise PermissionError(errno.EACCES, "Permission denied", str(place))
+        return scandir(folder)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+
+
+@pytest.mark.parametrize("word", ["claude", "auto"])
+def test_what_cannot_be_read_in_a_folder_is_told_with_its_place_and_what_to_do(
+    root: Root, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, word: str
+) -> None:
+    folder = tmp_path / "all"
+    for each in ("locked", "gone", "loop", "pipe", "elsewhere"):
+        (folder / each).mkdir(parents=True)
+    listed(folder, {})
+    (folder / "gone/scheduled_tasks.json").symlink_to("nothing.json")
+    (folder / "loop/scheduled_tasks.json").symlink_to("scheduled_tasks.json")
+    os.mkfifo(folder / "pipe/scheduled_tasks.json")
+    (folder / "back").symlink_to(folder)
+    unreadable(monkeypatch, folder / "locked")
+    done = root.cli("import", word, str(folder), "--timezone", "UTC", "--json")
+    told = {Path(each["path"]).relative_to(folder).as_posix(): each for each in done.json["problems"]}
+    assert (done.code, [each["id"] for each in done.json["jobs"]]) == (1, ["t1"])
+    for place, why, severity in (
+        ("locked", "the folder cannot be read: Permission denied", "error"),
+        ("gone/scheduled_tasks.json", "links to a file that is not there", "error"),
+        ("loop/scheduled_tasks.json", "Too many levels of symbolic links", "error"),
+        ("pipe/scheduled_tasks.json", "no regular file", "warning"),
+        ("back", "a link to a folder", "error"),
+    ):
+        assert (why in told[place]["message"], told[place]["severity"], told[place]["hint"] != "") == (
+            True,
+            severity,
+            True,
+        ), told[place]
+        assert "left out" in told[place]["message"]
+
+
+def test_a_folder_that_cannot_be_read_at_all_is_refused(
+    root: Root, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unreadable(monkeypatch, tmp_path)
+    done = root.cli("import", "claude", str(tmp_path))
+    assert (done.code, "Permission denied" in done.stderr) == (5, True)
+
+
+def test_a_file_that_cannot_be_read_leaves_out_no_other(
+    root: Root, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = (REPOSITORY / "tests/golden/imports/k8s/source/list.json").read_text()
+    for name in ("a.json", "b.json"):
+        (tmp_path / name).write_text(text)
+    opened = Path.open
+
+    def refuse(path: Path, *args: Any, **more: Any) -> Any:
+        if path.name == "a.json":
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return opened(path, *args, **more)
+
+    monkeypatch.setattr(Path, "open", refuse)
+    for word in ("k8s", "auto"):
+        done = root.cli("import", word, str(tmp_path), "--timezone", "UTC", "--dry-run", "--json")
+        told = [each for each in done.json["problems"] if each["path"].endswith("a.json")]
+        assert (len(done.json["jobs"]), len(told)) == (2, 1), done
+        assert "Permission denied" in told[0]["message"]
+
+
+@pytest.mark.parametrize(("word", "name"), [("hermes", "config.yaml"), ("openclaw", "cron/jobs-state.json")])
+def test_a_file_beside_the_list_that_cannot_be_read_is_told(root: Root, tmp_path: Path, word: str, name: str) -> None:
+    folder = shutil.copytree(REPOSITORY / "tests/golden/imports" / word / "source", tmp_path / "all")
+    (folder / name).write_bytes(b'{"jobs": "\xff')
+    done = root.cli("import", word, str(folder), "--dry-run", "--json")
+    (told,) = [each for each in done.json["problems"] if each["code"] == "import.unread"]
+    assert (Path(told["path"]).name, "left out" in told["message"]) == (Path(name).name, True)

@@ -84,7 +84,7 @@ def _skill(file: SourceFile, task_id: str, path: str | None, skills: Sequence[So
     known = [each for name in names for each in skills if each.path.parent.name == name]
     near = [file.beside(f"{place}{name}/SKILL.md") for name in names for place in ("", "scheduled-tasks/")]
     far = [file_at(Path(path), path)] if path is not None and said.name == "SKILL.md" else []
-    return next((each for each in (*known, *near, *far) if each.path.is_file()), (far or near)[0])
+    return next((each for each in (*known, *near, *far) if each.there), (far or near)[0])
 
 
 def _schedule(task: Record, zone: str) -> tuple[Mapping[str, Any], ...]:

@@ -12,9 +12,8 @@ from scheduler.core.imports.brought import Brought, Lost, last_of
 from scheduler.core.imports.incoming import Work, either_day, every_from
 from scheduler.core.imports.records import A_SPAN, A_TEXT, AN_INSTANT, Record, json_objects, no_time
 from scheduler.core.values.instants import instant
-from scheduler.core.values.problems import Problem, UnavailableError
-from scheduler.core.values.texts import TextError
-from scheduler.service.imports.source import Reading, Source, SourceFile, gather_each, jobs_in
+from scheduler.core.values.problems import Problem
+from scheduler.service.imports.source import Reading, Source, SourceFile, gather_each, jobs_in, read_beside
 
 _STATUSES = {"ok": "succeeded", "error": "failed"}
 _INSTEAD = {
@@ -37,7 +36,8 @@ def _tell(file: SourceFile) -> str | None:
 
 
 def _read(reading: Reading, file: SourceFile) -> Iterator[Brought | Problem]:
-    zone = None if reading.options.timezone is not None else _configured_zone(file)
+    zone, unread = read_beside(file, "../config.yaml", _zone_of) if reading.options.timezone is None else (None, [])
+    yield from unread
 
     def make(line: int, job_id: str, job: Record) -> Brought:
         return _job(file, line, job_id, job, zone or reading.zone, named=zone is not None)
@@ -45,12 +45,9 @@ def _read(reading: Reading, file: SourceFile) -> Iterator[Brought | Problem]:
     yield from jobs_in(reading, file, "jobs", make)
 
 
-def _configured_zone(file: SourceFile) -> str | None:
+def _zone_of(text: str) -> str | None:
     """`timezone` of ~/.hermes/config.yaml, whose clock the jobs follow."""
-    try:
-        found = re.search(r"(?m)^timezone:\s*[\"']?([\w/+-]+)[\"']?\s*(?:#.*)?$", file.beside("../config.yaml").text)
-    except (TextError, UnavailableError):
-        return None
+    found = re.search(r"(?m)^timezone:\s*[\"']?([\w/+-]+)[\"']?\s*(?:#.*)?$", text)
     return found[1] if found else None
 
 

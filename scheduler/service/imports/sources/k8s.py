@@ -13,7 +13,7 @@ from scheduler.core.imports.incoming import Gathered, Work, whole_seconds
 from scheduler.core.imports.manifests import entry_of, env_of, objects, task_of
 from scheduler.core.imports.records import Record
 from scheduler.core.imports.secrets import quoted
-from scheduler.core.values.problems import Problem
+from scheduler.core.values.problems import Problem, SchedulerError
 from scheduler.core.values.texts import InputError, TextError
 from scheduler.service.imports.source import Reading, Source, SourceFile, gather_all, read_each
 
@@ -47,7 +47,7 @@ def _gather(source: Source, reading: Reading, files: Sequence[SourceFile]) -> Ga
 def _is_one(file: SourceFile) -> bool:
     try:
         return _tell(file) is not None
-    except TextError:
+    except (TextError, SchedulerError):  # which is told when it is read
         return True
 
 

@@ -12,9 +12,9 @@ from scheduler.core.imports.incoming import Work, either_day, every_from, whole_
 from scheduler.core.imports.records import A_SPAN, A_TEXT, AN_INSTANT, Record, json_objects, json_value, no_time
 from scheduler.core.imports.secrets import quoted
 from scheduler.core.values.instants import instant
-from scheduler.core.values.problems import Problem, UnavailableError
+from scheduler.core.values.problems import Problem
 from scheduler.core.values.texts import TextError
-from scheduler.service.imports.source import Reading, Source, SourceFile, gather_each, jobs_in
+from scheduler.service.imports.source import Reading, Source, SourceFile, gather_each, jobs_in, read_beside
 
 _STATUSES = {"ok": "succeeded", "error": "failed", "skipped": "skipped"}
 _MS = timedelta(milliseconds=1)
@@ -43,10 +43,11 @@ def _read(reading: Reading, file: SourceFile) -> Iterator[Brought | Problem]:
     version = whole.get("version") if isinstance(whole, dict) else None
     if version not in (1, None):
         raise TextError("format", f"version {quoted(version)} of the format is unknown, and only 1 is read")
-    states = _states(file)
+    states, unread = read_beside(file, "jobs-state.json", _states)
+    yield from unread
 
     def make(line: int, job_id: str, job: Record) -> Brought:
-        state = states.get(job_id)
+        state = (states or {}).get(job_id)
         beside = state.get("state") if isinstance(state, dict) else None
         past = Record(beside, zone=reading.zone) if isinstance(beside, dict) else job.record("state") or Record({})
         return _job(file, line, job_id, job, past)
@@ -54,12 +55,9 @@ def _read(reading: Reading, file: SourceFile) -> Iterator[Brought | Problem]:
     yield from jobs_in(reading, file, "jobs", make, "id", "jobId")
 
 
-def _states(file: SourceFile) -> Mapping[str, Any]:
+def _states(text: str) -> Mapping[str, Any]:
     """What newer versions keep beside the list: how the jobs ended."""
-    try:
-        found = json_value(file.beside("jobs-state.json").text)
-    except (TextError, UnavailableError):
-        return {}
+    found = json_value(text)
     jobs = found.get("jobs") if isinstance(found, dict) else None
     return jobs if isinstance(jobs, dict) else {}
 
