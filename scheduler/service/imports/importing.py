@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from scheduler.core.edits.jobedit import WrongJobError, written_job
 from scheduler.core.edits.spans import EditError
 from scheduler.core.formats.globs import matches_job
-from scheduler.core.formats.jobfile import read_job_file
+from scheduler.core.formats.jobfile import Document, read_job_file
 from scheduler.core.imports.incoming import Gathered, Incoming, Made, free, of_job, problem, secret_of
 from scheduler.core.imports.secrets import redacted
 from scheduler.core.past.past import Past
@@ -104,8 +104,8 @@ def _write(
     root: Root, tree: EditFiles, found: Gathered, told: list[ImportedSourceJson], name: str, reading: Reading
 ) -> ImportJson:
     """The jobs as files of this root. told: what was found where."""
-    here = {each.id: each.path for each in tree.documents() if each.id is not None}
-    taken = {path.lower() for path in here.values()}
+    here = {each.id: each for each in tree.documents() if each.id is not None}
+    taken = {each.path.lower() for each in here.values()}
     problems = list(found.problems)
     made: dict[str, Made] = {}
     left_out: set[str] = set()
@@ -114,16 +114,17 @@ def _write(
             why = f"{job.id!r} appears twice; this one was left out"
             problems.append(of_job(job, "id", why, "import it by itself, with --prefix"))
             continue
-        path = here.get(job.id)
-        if path is None:
+        known = here.get(job.id)
+        if known is None:
             stem = job.stem
             if f"{reading.folder}/{stem}.yaml".lower() in taken:  # of another job
                 stem = free(stem, {stem}, job.id)
             path = f"{reading.folder}/{stem}.yaml"
             taken.add(path.lower())
-        else:
+        else:  # wherever it has been moved
+            path = known.path
             stem = posixpath.splitext(posixpath.basename(path))[0]
-        files = _made(job, path, stem, reading.runners[job.work, job.wish], tree.settings)
+        files = _made(job, path, stem, known, reading.runners[job.work, job.wish], tree.settings)
         if isinstance(files, Made):
             made[job.id] = files
         else:
@@ -331,8 +332,10 @@ def _why_not(synced: SyncReport, ids: Collection[str]) -> str:
     return f"{bad[0].path}:{bad[0].line}: {bad[0].message}" if bad else ""
 
 
-def _made(job: Incoming, path: str, stem: str, tasks: Tasks, settings: Settings) -> Made | list[Problem]:
-    """The job's files, or the problems with them at the line of the source."""
+def _made(
+    job: Incoming, path: str, stem: str, known: Document | None, tasks: Tasks, settings: Settings
+) -> Made | list[Problem]:
+    """The job's files, or the problems with them at the line of the source. known: the job as it is here."""
     keys: dict[str, Any] = dict(job.keys)
     text = job.text or ""
     task_path, task = None, None
@@ -343,7 +346,8 @@ def _made(job: Incoming, path: str, stem: str, tasks: Tasks, settings: Settings)
     if tasks.folder is None:
         keys["task"] = text.rstrip("\n") if text.count("\n") <= 1 else text
     else:
-        task_path, task = f"{tasks.folder}/{stem}{tasks.suffix}", text.encode("utf-8", "surrogatepass")
+        there = None if known is None else known.task_source_path
+        task_path, task = there or f"{tasks.folder}/{stem}{tasks.suffix}", text.encode("utf-8", "surrogatepass")
         keys["task_source_path"] = task_path
         fault = text_fault(task, settings)
         if fault is not None:
@@ -381,6 +385,8 @@ def _place_files(made: Made, here: str | None, draft: Draft, tree: EditFiles, pr
         problems.append(_kept(made, f"{job.id!r} is already in {here}; that file was not changed", tree))
         return "kept"
     state = _state(made.path, made.data, draft, tree)
+    if state == "kept" and here is not None and _says_the_same(made, tree):
+        state = "unchanged"
     if state == "kept" and here is not None:
         problems.append(_kept(made, f"{made.path} exists with other content; it was not changed", tree))
         return "kept"
@@ -416,6 +422,15 @@ def _kept(made: Made, what: str, tree: EditFiles) -> Problem:
         return of_job(job, "kept", what, hint, error=False)
     hint = f"if these are two different jobs, create this one with `scheduler create {job.id}-2`"
     return of_job(job, "kept", f"{what}, and its task differs from this line", hint)
+
+
+def _says_the_same(made: Made, tree: EditFiles) -> bool:
+    """True if the job that is here, in whatever file and form, is the one that would be written."""
+    there = next((each for each in tree.documents() if each.id == made.job.id), None)
+    wanted = next(iter(read_job_file(made.path, made.data, tree.settings).documents), None)
+    if there is None or wanted is None or there.spec is None:
+        return False
+    return (there.spec, there.text, there.check_text) == (wanted.spec, wanted.text, wanted.check_text)
 
 
 def _same_task(made: Made, tree: EditFiles) -> bool:

@@ -440,3 +440,27 @@ def test_a_file_beside_the_list_that_cannot_be_read_is_told(root: Root, tmp_path
     done = root.cli("import", word, str(folder), "--dry-run", "--json")
     (told,) = [each for each in done.json["problems"] if each["code"] == "import.unread"]
     assert (Path(told["path"]).name, "left out" in told["message"]) == (Path(name).name, True)
+
+
+def test_a_job_is_found_by_its_id_wherever_it_and_its_task_have_been_moved(root: Root, tmp_path: Path) -> None:
+    file = listed(tmp_path, {"name": "One"}, {"name": "Two"}, {"name": "Three"}, {"name": "Four"})
+    root.json("import", "claude", file, "--timezone", "UTC")
+    root.move("jobs/imported/one.yaml", "jobs/team/morning.yaml")
+    root.move("jobs/imported/two.yaml", "jobs/team/noon.yaml")
+    root.move("prompts/imported/two.md", "prompts/noon.md")
+    root.edit("jobs/team/noon.yaml", "prompts/imported/two.md", "prompts/noon.md")
+    both = [(root.path / f"jobs/imported/{each}.yaml").read_text() for each in ("three", "four")]
+    for each in ("three", "four"):
+        (root.path / f"jobs/imported/{each}.yaml").unlink()
+    (root.path / "jobs/both.yaml").write_text("---\n".join(both))
+    root.json("sync")
+    before = contents(root.path / "jobs"), contents(root.path / "prompts"), root.facts()
+    again = root.json("import", "claude", file, "--timezone", "UTC")
+    assert {each["files"] for each in again["jobs"]} == {"unchanged"}
+    assert [each["file"] for each in again["jobs"]] == [
+        "jobs/team/morning.yaml",
+        "jobs/team/noon.yaml",
+        *["jobs/both.yaml"] * 2,
+    ]
+    assert "import.kept" not in str(again["problems"])
+    assert (contents(root.path / "jobs"), contents(root.path / "prompts"), root.facts()) == before
