@@ -10,11 +10,12 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from fnmatch import fnmatchcase
 from itertools import islice
-from typing import Any
+from typing import Any, Protocol
 
 from scheduler.core.formats.asked import allowing_folder
 from scheduler.core.imports.commands import shell_options, undone
 from scheduler.core.imports.incoming import (
+    Check,
     Gathered,
     Incoming,
     Work,
@@ -44,7 +45,14 @@ _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _MOST_FIRES = 1000
 LONG = timedelta(days=1)  # the timeout of commands that had none
 Note = tuple[str, str, str]  # a warning: code, message, hint
+CHECKS = (Work.COMMANDS, "")  # what a check is, and its wish
 DELIVERED = ("success", "every_failure")  # what a scheduler that delivers results tells of
+
+
+class _Warn(Protocol):
+    """Says that something of a job is different here."""
+
+    def __call__(self, code: str, message: str, hint: str = "") -> None: ...
 
 
 class LeftOutError(ValueError):
@@ -80,6 +88,8 @@ class Brought:
     wish: str = ""  # the name of a runner that would suit it best, if the root has one
     task: str
     shell: str = ""  # of commands: the shell that ran them, as `sh -c` does: a path. Empty: any, whatever its options
+    check: Check | None = None
+    check_called: str = ""  # the field of the source that it is from
     keys: Mapping[str, Any] = field(default_factory=dict)  # other keys of the job file
     model: str | None = None
     workdir: str | None = None
@@ -188,6 +198,8 @@ def _job(job: Brought, bare: Incoming, here: Here) -> tuple[Incoming, list[Probl
     runner = here.runners.get((job.work, job.wish))
     if runner is None:
         raise LeftOutError("runner", *here.lacking[job.work])
+    if not job.task.strip():
+        raise LeftOutError("task", "its task is blank")
     told: list[Problem] = []
 
     def warn(code: str, message: str, hint: str = "") -> None:
@@ -196,49 +208,71 @@ def _job(job: Brought, bare: Incoming, here: Here) -> tuple[Incoming, list[Probl
     if bare.id != here.prefix + job.id:
         why = f"{quoted(job.id)} is not a valid id; it becomes {bare.id!r}, at every import"
         told.append(of_job(bare, "id-mapped", why, "ids hold a-z, 0-9, . _ and -", error=False))
-    if not job.task.strip():
-        raise LeftOutError("task", "its task is blank")
-    keys: dict[str, Any] = {"id": bare.id}
-    name = " ".join(job.name.split())
-    if name and name != bare.id:
-        keys["name"] = name
-    if job.description.strip():
-        keys["description"] = job.description.strip()
+    keys: dict[str, Any] = {"id": bare.id, **_words(job, bare)}
     keys["schedule"] = _schedule(job, here, warn)
     keys |= {key: value for key, value in job.keys.items() if value is not None}
     comments = list(job.comments)
-    if job.model is not None:
-        refused = _model_refused(job.model, runner)
-        if refused:
-            comments.append(f"{here.called} asked for the model {job.model}")
-            hint = f"write {{model}} in its command and {job.model} in its job_models, then `model` in the job's file"
-            warn("model", f"it asked for the model {quoted(job.model)}, but {refused}", hint)
-        elif job.model != runner.model:
-            keys["model"] = job.model
-    lines = _environment(job, runner, keys, warn)
-    if job.workdir is not None:
-        if allowing_folder(job.workdir, runner) is not None:
-            keys["workdir"] = job.workdir
-        elif job.work is Work.COMMANDS:
-            lines.append("cd" if job.workdir == "~" else f"cd {shlex.quote(job.workdir)}")
-        else:
-            comments.append(f"{here.called} ran it in {job.workdir}")
-            hint = f"add it to workdirs of runners.{runner.name} in {ROOT_FILE}, then `workdir` to the job's file"
-            warn("workdir", f"it ran in {quoted(job.workdir)}; runner {runner.name!r} does not allow that folder", hint)
+    _model(job, runner, here, keys, comments, warn)
+    lines = [*_environment(job, runner, keys, warn), *_folder(job, runner, here, keys, comments, warn)]
     _deliver(job, here, keys, comments, warn)
     _timeout(job, runner, here, keys, warn)
     for note in job.notes:
         warn(*note)
-    _say_what_is_lost(job, warn)
+    check, uncarried = _check(job, lines, here, warn)
+    _say_what_is_lost((*job.lost, *uncarried), warn)
     _say_what_has_passed(job, here, keys, warn)
     text = "\n".join([*lines, _as_there(job, runner)])
-    return replace(
-        bare,
-        keys=keys,
-        comments=tuple(comments),
-        text=text if text.endswith("\n") else text + "\n",
-        past=_past(job, here),
-    ), told
+    text = text if text.endswith("\n") else text + "\n"
+    past = _past(job, here)
+    return replace(bare, keys=keys, comments=tuple(comments), text=text, check=check, past=past), told
+
+
+def _words(job: Brought, bare: Incoming) -> dict[str, str]:
+    name, description = " ".join(job.name.split()), job.description.strip()
+    found = {"name": "" if name == bare.id else name, "description": description}
+    return {key: text for key, text in found.items() if text}
+
+
+def _model(
+    job: Brought, runner: RunnerSpec, here: Here, keys: dict[str, Any], comments: list[str], warn: _Warn
+) -> None:
+    if job.model is None or job.model == runner.model:
+        return
+    refused = _model_refused(job.model, runner)
+    if not refused:
+        keys["model"] = job.model
+        return
+    comments.append(f"{here.called} asked for the model {job.model}")
+    hint = f"write {{model}} in its command and {job.model} in its job_models, then `model` in the job's file"
+    warn("model", f"it asked for the model {quoted(job.model)}, but {refused}", hint)
+
+
+def _folder(
+    job: Brought, runner: RunnerSpec, here: Here, keys: dict[str, Any], comments: list[str], warn: _Warn
+) -> list[str]:
+    """The line that enters the folder of commands, if the job's file cannot name it."""
+    if job.workdir is None:
+        return []
+    if allowing_folder(job.workdir, runner) is not None:
+        keys["workdir"] = job.workdir
+        return []
+    if job.work is Work.COMMANDS:
+        return ["cd" if job.workdir == "~" else f"cd {shlex.quote(job.workdir)}"]
+    comments.append(f"{here.called} ran it in {job.workdir}")
+    hint = f"add it to workdirs of runners.{runner.name} in {ROOT_FILE}, then `workdir` to the job's file"
+    warn("workdir", f"it ran in {quoted(job.workdir)}; runner {runner.name!r} does not allow that folder", hint)
+    return []
+
+
+def _check(job: Brought, lines: Sequence[str], here: Here, warn: _Warn) -> tuple[Check | None, tuple[Lost, ...]]:
+    """The check, or the field that is not carried, as there is no shell to run it."""
+    if job.check is None:
+        return None, ()
+    if CHECKS not in here.runners:
+        return None, (Lost(name=job.check_called, value=job.check.text, instead=here.lacking[Work.COMMANDS][1]),)
+    if job.check.note is not None:
+        warn(*job.check.note)
+    return replace(job.check, text="\n".join([*lines, job.check.text]).rstrip("\n") + "\n"), ()
 
 
 def _as_there(job: Brought, runner: RunnerSpec) -> str:
@@ -251,7 +285,7 @@ def _as_there(job: Brought, runner: RunnerSpec) -> str:
     return f"{reverted}\n{job.task}" if reverted else job.task
 
 
-def _schedule(job: Brought, here: Here, warn: Any) -> Any:
+def _schedule(job: Brought, here: Here, warn: _Warn) -> Any:
     entries = []
     for each in job.schedule:
         entry = dict(each)
@@ -304,7 +338,7 @@ def _model_refused(model: str, runner: RunnerSpec) -> str:
     return ""
 
 
-def _environment(job: Brought, runner: RunnerSpec, keys: dict[str, Any], warn: Any) -> list[str]:
+def _environment(job: Brought, runner: RunnerSpec, keys: dict[str, Any], warn: _Warn) -> list[str]:
     """The lines that set the variables which the job's file cannot set. Secrets are in neither."""
     env, lines = {}, []
     for name, value in job.env.items():
@@ -323,7 +357,7 @@ def _environment(job: Brought, runner: RunnerSpec, keys: dict[str, Any], warn: A
     return lines
 
 
-def _deliver(job: Brought, here: Here, keys: dict[str, Any], comments: list[str], warn: Any) -> None:
+def _deliver(job: Brought, here: Here, keys: dict[str, Any], comments: list[str], warn: _Warn) -> None:
     if not job.to:
         return
     names = channel_names(job.to)
@@ -345,7 +379,7 @@ def _deliver(job: Brought, here: Here, keys: dict[str, Any], comments: list[str]
     warn("delivery", f"its result went to {quoted(to)}; {lacking}", hint)
 
 
-def _timeout(job: Brought, runner: RunnerSpec, here: Here, keys: dict[str, Any], warn: Any) -> None:
+def _timeout(job: Brought, runner: RunnerSpec, here: Here, keys: dict[str, Any], warn: _Warn) -> None:
     most, asked = runner.max_timeout, keys.get("timeout")
     if asked is None and job.work is Work.COMMANDS:
         wanted = LONG if most is None else min(LONG, most)
@@ -357,15 +391,15 @@ def _timeout(job: Brought, runner: RunnerSpec, here: Here, keys: dict[str, Any],
         warn("timeout", f"its timeout is {asked}; max_timeout of runner {runner.name!r} allows {keys['timeout']}", hint)
 
 
-def _say_what_is_lost(job: Brought, warn: Any) -> None:
-    if job.lost:
-        fields = ", ".join(each.name if each.value is None else f"{each.name} ({_shown(each)})" for each in job.lost)
+def _say_what_is_lost(lost: Sequence[Lost], warn: _Warn) -> None:
+    if lost:
+        fields = ", ".join(each.name if each.value is None else f"{each.name} ({_shown(each)})" for each in lost)
         concerned: dict[str, list[str]] = {}
-        for each in job.lost:
+        for each in lost:
             if each.instead:
                 concerned.setdefault(each.instead, []).append(each.name)
         hints = [*concerned]
-        if len(job.lost) > 1:  # say which of them a hint is about
+        if len(lost) > 1:  # say which of them a hint is about
             hints = [f"{', '.join(dict.fromkeys(which))}: {hint}" for hint, which in concerned.items()]
         warn("not-carried", f"not carried: {fields}", "; ".join(hints))
 
@@ -386,7 +420,7 @@ def _shown(lost: Lost) -> str:
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
-def _say_what_has_passed(job: Brought, here: Here, keys: Mapping[str, Any], warn: Any) -> None:
+def _say_what_has_passed(job: Brought, here: Here, keys: Mapping[str, Any], warn: _Warn) -> None:
     if keys.get("enabled") is False or job.paused is not None:
         return
     schedule = keys["schedule"]

@@ -31,6 +31,16 @@ class Work(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Check:
+    """Commands that decide before each run whether there is one."""
+
+    text: str
+    output: str = "ignore"  # as a job file has it
+    timeout: str = "2m"
+    note: tuple[str, str, str] | None = None  # a warning if it is carried: code, message, hint
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Incoming:
     """One job: the keys of its file as plain YAML values, and the text of its task."""
 
@@ -39,8 +49,7 @@ class Incoming:
     keys: Mapping[str, Any]  # without its task and runner, which the root places
     comments: tuple[str, ...] = ()  # lines above the keys
     text: str | None = None  # the task
-    check: str = ""  # commands that decide whether it runs
-    check_output: str = "ignore"  # what becomes of their output, as a job file has it
+    check: Check | None = None
     work: Work = Work.PROMPT  # what that text is
     wish: str = ""  # the name of a runner that would suit it best, if the root has one
     path: str = ""  # the file that it is from, if the source has several
@@ -66,6 +75,14 @@ class Made:
     data: bytes
     task_path: str | None = None
     task: bytes | None = None
+    check_path: str | None = None
+    check: bytes | None = None
+
+    @property
+    def texts(self) -> tuple[tuple[str, bytes], ...]:
+        """The files of its texts."""
+        found = ((self.task_path, self.task), (self.check_path, self.check))
+        return tuple((path, data) for path, data in found if path is not None and data is not None)
 
 
 def problem(
@@ -89,7 +106,11 @@ def secret_id(line: int, secret: str) -> Problem:
 
 def secret_of(job: Incoming) -> tuple[str, str] | None:
     """The part of a job whose files would contain a secret, and the kind of it."""
-    parts = {"task": job.text or "", "comment": "\n".join(job.comments), "check": job.check}
+    parts = {
+        "task": job.text or "",
+        "comment": "\n".join(job.comments),
+        "check": "" if job.check is None else job.check.text,
+    }
     for part, value in {**parts, **job.keys}.items():
         for text in _texts(value):
             if secret := secret_in(text):

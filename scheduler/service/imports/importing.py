@@ -17,7 +17,8 @@ from scheduler.core.edits.jobedit import WrongJobError, written_job
 from scheduler.core.edits.spans import EditError
 from scheduler.core.formats.globs import matches_job
 from scheduler.core.formats.jobfile import Document, read_job_file
-from scheduler.core.imports.incoming import Gathered, Incoming, Made, free, of_job, problem, secret_of
+from scheduler.core.imports.brought import CHECKS
+from scheduler.core.imports.incoming import Gathered, Incoming, Made, Work, free, of_job, problem, secret_of
 from scheduler.core.imports.secrets import redacted
 from scheduler.core.past.past import Past
 from scheduler.core.values.facts import Fault
@@ -124,7 +125,7 @@ def _write(
         else:  # wherever it has been moved
             path = known.path
             stem = posixpath.splitext(posixpath.basename(path))[0]
-        files = _made(job, path, stem, known, reading.runners[job.work, job.wish], tree.settings)
+        files = _made(job, path, stem, known, reading.runners, tree.settings)
         if isinstance(files, Made):
             made[job.id] = files
         else:
@@ -132,7 +133,13 @@ def _write(
             problems += files
     problems = [each for each in problems if each.is_error or each.job_id not in left_out]
     pasts = {job.id: job.past for job in found.jobs if job.past is not None}
-    runners = {each.job.id: reading.runners[each.job.work, each.job.wish].runner.name for each in made.values()}
+    runners = {
+        each.job.id: [
+            reading.runners[place].runner.name
+            for place in ((each.job.work, each.job.wish), *([CHECKS] if each.job.check is not None else []))
+        ]
+        for each in made.values()
+    }
     return _carry_out(root, tree, [*made.values()], problems, name, reading.options, pasts, runners=runners, told=told)
 
 
@@ -146,7 +153,7 @@ def _carry_out(
     pasts: Mapping[str, Past],
     buried: Sequence[Exported] = (),
     *,
-    runners: Mapping[str, str] | None = None,
+    runners: Mapping[str, Sequence[str]] | None = None,
     told: Sequence[ImportedSourceJson] = (),
 ) -> ImportJson:
     """Write the missing files, store the history, and sync to create the jobs.
@@ -177,7 +184,7 @@ def _carry_out(
         gone = {each.id for each in buried if each.id not in ids}
         good |= {each.id for each in buried} - gone
         if not options.dry_run:
-            writing.sweep(root.place.root, [path for each in made for path in (each.path, each.task_path) if path])
+            writing.sweep(root.place.root, [path for each in made for path in (each.path, *dict(each.texts))])
             first = {job_id: each for job_id, each in wanted.items() if job_id in good}
             first |= {job_id: paused_past(root, first.get(job_id), Path(name).name) for job_id in held}
             hold_known(root, held, reason=REASON)
@@ -225,14 +232,15 @@ def _safe(told: Problem) -> Problem:
 
 
 def _runners(
-    made: Sequence[Made], states: Sequence[str], settings: Settings, runners: Mapping[str, str]
+    made: Sequence[Made], states: Sequence[str], settings: Settings, runners: Mapping[str, Sequence[str]]
 ) -> list[ImportedRunnerJson]:
     """The runners of the imported jobs and what they accept, according to the settings of this root."""
     users: dict[str, list[str]] = {}
     for each, state in zip(made, states, strict=True):
-        name = each.job.keys.get("runner", runners.get(each.job.id))
-        if state == "written" and name in settings.runners:
-            users.setdefault(name, []).append(each.job.id)
+        named = each.job.keys.get("runner")
+        for name in dict.fromkeys([named] if named is not None else runners.get(each.job.id, ())):
+            if state == "written" and name in settings.runners:
+                users.setdefault(name, []).append(each.job.id)
     return [
         {
             "name": name,
@@ -333,12 +341,17 @@ def _why_not(synced: SyncReport, ids: Collection[str]) -> str:
 
 
 def _made(
-    job: Incoming, path: str, stem: str, known: Document | None, tasks: Tasks, settings: Settings
+    job: Incoming,
+    path: str,
+    stem: str,
+    known: Document | None,
+    runners: Mapping[tuple[Work, str], Tasks],
+    settings: Settings,
 ) -> Made | list[Problem]:
     """The job's files, or the problems with them at the line of the source. known: the job as it is here."""
     keys: dict[str, Any] = dict(job.keys)
-    text = job.text or ""
-    task_path, task = None, None
+    text, tasks = job.text or "", runners[job.work, job.wish]
+    task_path, task, check_path, check = None, None, None, None
     if found := secret_of(job):
         why = f"{job.id}: its {found[0]} contains {found[1]}, and the files of a root are committed; it was left out"
         hint = f"put it in the environment of the daemon and its name in env_from of runners.{tasks.runner.name}"
@@ -352,6 +365,15 @@ def _made(
         fault = text_fault(task, settings)
         if fault is not None:
             return [of_job(job, "task", f"{job.id}: {fault.message}; it was left out")]
+    if job.check is not None:
+        place = runners[CHECKS]
+        keys["check"] = {"runner": place.runner.name, "timeout": job.check.timeout, "output": job.check.output}
+        if place.folder is None:
+            keys["check"]["task"] = job.check.text
+        else:
+            there = None if known is None else known.check_path
+            check_path, check = there or f"{place.folder}/{stem}.check{place.suffix}", job.check.text.encode()
+            keys["check"]["task_source_path"] = check_path
     if settings.defaults.get("runner") != tasks.runner.name:
         keys["runner"] = tasks.runner.name
     try:
@@ -368,7 +390,7 @@ def _made(
         ]
     except (EditError, TextError) as error:
         return [of_job(job, "text", f"{job.id}: {error}; it was left out")]
-    return Made(job=job, path=path, data=data, task_path=task_path, task=task)
+    return Made(job=job, path=path, data=data, task_path=task_path, task=task, check_path=check_path, check=check)
 
 
 def _printable(text: str) -> str:
@@ -393,16 +415,17 @@ def _place_files(made: Made, here: str | None, draft: Draft, tree: EditFiles, pr
     if state == "kept":
         problems.append(_in_the_way(made, f"{made.path} already exists and does not belong to {job.id!r}"))
         return "left_out"
-    if made.task_path is not None and made.task is not None:
-        task = _state(made.task_path, made.task, draft, tree)
-        if task == "kept" and state == "written":
-            problems.append(_in_the_way(made, f"{made.task_path} already exists with a different text"))
+    texts = [(path, data, _state(path, data, draft, tree)) for path, data in made.texts]
+    for path, _, each in texts:
+        if each == "kept" and state == "written":
+            problems.append(_in_the_way(made, f"{path} already exists with a different text"))
             return "left_out"
-        if task == "kept":
-            problems.append(_kept(made, f"{made.task_path} exists with other content; it was not changed", tree))
+        if each == "kept":
+            problems.append(_kept(made, f"{path} exists with other content; it was not changed", tree))
             return "kept"
-        if task == "written":
-            draft.put(made.task_path, None, made.task)
+    for path, data, each in texts:
+        if each == "written":
+            draft.put(path, None, data)
             state = "written"
     if tree.is_free(made.path) and made.path not in draft.after:
         draft.put(made.path, None, made.data)

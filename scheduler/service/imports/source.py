@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import BinaryIO, TypeVar, cast
 
 from scheduler.core.formats.jobfile import DEFAULT_TIMEOUT
-from scheduler.core.imports.brought import Brought, Here, LeftOutError, gathered
+from scheduler.core.imports.brought import CHECKS, Brought, Here, LeftOutError, gathered
 from scheduler.core.imports.incoming import Gathered, Work, problem
 from scheduler.core.imports.records import Record, json_items
 from scheduler.core.values.problems import Problem, UnavailableError, UsageError
@@ -106,8 +106,8 @@ class Reading:
             self.runners[work, wish] = tasks_for(found, work, self.folder)
         return self.runners[work, wish].runner
 
-    def here(self, source: Source, needed: Sequence[tuple[Work, str]]) -> Here:
-        """What the rules of all sources need. needed: what the jobs are and wish.
+    def here(self, source: Source, needed: Sequence[tuple[Work, str]], *, checks: bool = False) -> Here:
+        """What the rules of all sources need. needed: what the jobs are and wish. checks: some of them have one.
 
         A runner that is missing is a refusal only if no job is left without it.
         """
@@ -120,6 +120,11 @@ class Reading:
                 self.refusals[work] = error
         if needed and not runners:
             raise self.refusals[needed[0][0]]
+        if checks:
+            try:
+                runners[CHECKS] = self.runner(*CHECKS, alone=False)
+            except UsageError as error:
+                self.refusals[Work.COMMANDS] = error
         default = self.settings.defaults.get("timeout")
         return Here(
             called=source.called,
@@ -170,7 +175,10 @@ def gather_all(source: Source, reading: Reading, items: Iterable[Brought | Probl
         else:
             problems.append(each)
     needed = list(dict.fromkeys((each.work, each.wish) for each in jobs))
-    return gathered(jobs, reading.here(source, needed), problems) if jobs else Gathered(problems=tuple(problems))
+    if not jobs:
+        return Gathered(problems=tuple(problems))
+    checks = any(each.check is not None for each in jobs)
+    return gathered(jobs, reading.here(source, needed, checks=checks), problems)
 
 
 def read_each(
