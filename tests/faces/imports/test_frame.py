@@ -6,7 +6,9 @@ import errno
 import json
 import os
 import shutil
+import sqlite3
 import time
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -464,3 +466,24 @@ def test_a_job_is_found_by_its_id_wherever_it_and_its_task_have_been_moved(root:
     ]
     assert "import.kept" not in str(again["problems"])
     assert (contents(root.path / "jobs"), contents(root.path / "prompts"), root.facts()) == before
+
+
+@pytest.mark.parametrize("word", ["claude", "codex", "hermes", "k8s", "openclaw"])
+def test_the_past_of_a_job_comes_once_and_is_no_run_no_fire_and_no_spending(root: Root, word: str) -> None:
+    source = REPOSITORY / "tests/golden/imports" / word / "source"
+    arguments = ("import", word, str(source), "--timezone", "UTC", "--json")
+    first = root.cli(*arguments).json
+    carried = [each["id"] for each in first["jobs"] if each["history"] == "carried"]
+    root.json("sync")
+    again = root.cli(*arguments).json
+    assert carried
+    assert {each["history"] for each in again["jobs"] if each["id"] in carried} == {"already"}
+    with closing(sqlite3.connect(root.db)) as sql:
+        rows = sql.execute("SELECT job_id, count(*) FROM audit WHERE action = 'import' GROUP BY job_id").fetchall()
+        assert sorted(rows) == sorted((each, 1) for each in carried)
+        for table in ("runs", "spending"):
+            assert sql.execute(f"SELECT count(*) FROM {table}").fetchone() == (0,)
+        lasts = sql.execute("SELECT id, last_run_at FROM jobs WHERE last_run_at NOTNULL").fetchall()
+    for job_id, at in lasts:
+        assert {each["fire_time"] for each in root.json("next", job_id, "-n", "3")["fires"]}.isdisjoint({at})
+        assert root.runs(job_id) == []
