@@ -15,7 +15,7 @@ from typing import Any, Protocol
 from scheduler.core.formats.asked import allowing_folder
 from scheduler.core.imports.commands import shell_options, undone
 from scheduler.core.imports.incoming import (
-    Check,
+    Decider,
     Gathered,
     Incoming,
     Work,
@@ -88,7 +88,7 @@ class Brought:
     wish: str = ""  # the name of a runner that would suit it best, if the root has one
     task: str
     shell: str = ""  # of commands: the shell that ran them, as `sh -c` does: a path. Empty: any, whatever its options
-    check: Check | None = None
+    check: Decider | None = None
     check_called: str = ""  # the field of the source that it is from
     keys: Mapping[str, Any] = field(default_factory=dict)  # other keys of the job file
     model: str | None = None
@@ -264,7 +264,7 @@ def _folder(
     return []
 
 
-def _check(job: Brought, lines: Sequence[str], here: Here, warn: _Warn) -> tuple[Check | None, tuple[Lost, ...]]:
+def _check(job: Brought, lines: Sequence[str], here: Here, warn: _Warn) -> tuple[Decider | None, tuple[Lost, ...]]:
     """The check, or the field that is not carried, as there is no shell to run it."""
     if job.check is None:
         return None, ()

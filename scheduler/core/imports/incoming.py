@@ -31,7 +31,7 @@ class Work(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Check:
+class Decider:
     """Commands that decide before each run whether there is one."""
 
     text: str
@@ -49,7 +49,7 @@ class Incoming:
     keys: Mapping[str, Any]  # without its task and runner, which the root places
     comments: tuple[str, ...] = ()  # lines above the keys
     text: str | None = None  # the task
-    check: Check | None = None
+    check: Decider | None = None
     work: Work = Work.PROMPT  # what that text is
     wish: str = ""  # the name of a runner that would suit it best, if the root has one
     path: str = ""  # the file that it is from, if the source has several

@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import Any
 
 from scheduler.core.imports.brought import Brought, LeftOutError, Lost
-from scheduler.core.imports.incoming import Check, Work, every_from, whole_seconds
+from scheduler.core.imports.incoming import Decider, Work, every_from, whole_seconds
 from scheduler.core.imports.oncalendar import calendar_entries
 from scheduler.core.imports.unitfiles import Unit, commands, span, words_of
 from scheduler.core.values.texts import InputError, counted
@@ -68,7 +68,7 @@ def timer_job(name: str, timer: Unit, service_name: str, service: Unit, *, path:
         jitter=jitter or None,
         work=Work.COMMANDS,
         task="\n".join([*missing, task]),
-        check=Check(text="\n".join([*missing, *conditions])) if conditions else None,
+        check=Decider(text="\n".join([*missing, *conditions])) if conditions else None,
         check_called="ExecCondition",
         keys={
             "catch_up": catch_up if timer.all("Timer.OnCalendar") else None,

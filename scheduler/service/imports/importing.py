@@ -164,14 +164,15 @@ def _carry_out(
     if not options.sync and not options.dry_run:
         refuse_live(root)
     draft = Draft(files=tree, branch=None, job_id="", summary="Import")
-    ids = {each.id: each.path for each in tree.documents() if each.id is not None}
+    known = {each.id: each for each in tree.documents() if each.id is not None}
+    ids = {job_id: each.path for job_id, each in known.items()}
     if root.environ.get(INSIDE_A_RUN) and not options.dry_run:
         raise RefusedError(
             f"{INSIDE_A_RUN} is set: this is inside run {root.environ[INSIDE_A_RUN]}, and a run cannot import jobs",
             hint="ask a person to import them; no setting in scheduler.yaml allows it",
         )
     with contextlib.nullcontext() if options.dry_run else writing.alone(root.place.label):
-        states = [_place_files(each, ids.get(each.job.id), draft, tree, problems) for each in made]
+        states = [_place_files(each, known.get(each.job.id), draft, tree, problems) for each in made]
         kept: Mapping[str, State] = {}
         good = {each.job.id for each, state in zip(made, states, strict=True) if state != "left_out"}
         wanted = {
@@ -397,20 +398,20 @@ def _printable(text: str) -> str:
     return "".join(each if each.isprintable() else " " for each in text)
 
 
-def _place_files(made: Made, here: str | None, draft: Draft, tree: EditFiles, problems: list[Problem]) -> str:
+def _place_files(made: Made, here: Document | None, draft: Draft, tree: EditFiles, problems: list[Problem]) -> str:
     """What to do with the job's files. Files to write are added to the draft.
 
     `written`, `unchanged`, `kept` if they now have other content, `left_out` if other files are in the way.
     """
     job = made.job
-    if here is not None and here != made.path:
-        problems.append(_kept(made, f"{job.id!r} is already in {here}; that file was not changed", tree))
+    if here is not None and here.path != made.path:
+        problems.append(_kept(made, here, f"{job.id!r} is already in {here.path}; that file was not changed", tree))
         return "kept"
     state = _state(made.path, made.data, draft, tree)
-    if state == "kept" and here is not None and _says_the_same(made, tree):
+    if state == "kept" and here is not None and _says_the_same(made, here, tree):
         state = "unchanged"
     if state == "kept" and here is not None:
-        problems.append(_kept(made, f"{made.path} exists with other content; it was not changed", tree))
+        problems.append(_kept(made, here, f"{made.path} exists with other content; it was not changed", tree))
         return "kept"
     if state == "kept":
         problems.append(_in_the_way(made, f"{made.path} already exists and does not belong to {job.id!r}"))
@@ -421,7 +422,7 @@ def _place_files(made: Made, here: str | None, draft: Draft, tree: EditFiles, pr
             problems.append(_in_the_way(made, f"{path} already exists with a different text"))
             return "left_out"
         if each == "kept":
-            problems.append(_kept(made, f"{path} exists with other content; it was not changed", tree))
+            problems.append(_kept(made, here, f"{path} exists with other content; it was not changed", tree))
             return "kept"
     for path, data, each in texts:
         if each == "written":
@@ -437,27 +438,25 @@ def _in_the_way(made: Made, what: str) -> Problem:
     return of_job(made.job, "in-the-way", f"{what}; {made.job.id} was left out", hint)
 
 
-def _kept(made: Made, what: str, tree: EditFiles) -> Problem:
+def _kept(made: Made, there: Document | None, what: str, tree: EditFiles) -> Problem:
     """An error if the existing job may be a different one: the name was generated, and the task differs."""
     job = made.job
-    if job.named or _same_task(made, tree):
+    if job.named or _same_task(made, there, tree):
         hint = "to write it again, delete it first; to import a different job with this id, use --prefix"
         return of_job(job, "kept", what, hint, error=False)
     hint = f"if these are two different jobs, create this one with `scheduler create {job.id}-2`"
     return of_job(job, "kept", f"{what}, and its task differs from this line", hint)
 
 
-def _says_the_same(made: Made, tree: EditFiles) -> bool:
+def _says_the_same(made: Made, there: Document, tree: EditFiles) -> bool:
     """True if the job that is here, in whatever file and form, is the one that would be written."""
-    there = next((each for each in tree.documents() if each.id == made.job.id), None)
     wanted = next(iter(read_job_file(made.path, made.data, tree.settings).documents), None)
-    if there is None or wanted is None or there.spec is None:
+    if wanted is None or there.spec is None:
         return False
     return (there.spec, there.text, there.check_text) == (wanted.spec, wanted.text, wanted.check_text)
 
 
-def _same_task(made: Made, tree: EditFiles) -> bool:
-    there = next((each for each in tree.documents() if each.id == made.job.id), None)
+def _same_task(made: Made, there: Document | None, tree: EditFiles) -> bool:
     text = None if there is None else there.text
     if there is not None and there.task_source_path is not None:
         source = tree.read(there.task_source_path)

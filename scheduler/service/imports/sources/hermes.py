@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from scheduler.core.imports.brought import Brought, Lost, last_of
-from scheduler.core.imports.incoming import Check, Work, either_day, every_from
+from scheduler.core.imports.incoming import Decider, Work, either_day, every_from
 from scheduler.core.imports.records import A_SPAN, A_TEXT, AN_INSTANT, Record, json_objects, no_time
 from scheduler.core.values.instants import instant
 from scheduler.core.values.problems import Problem
@@ -60,7 +60,7 @@ def _job(file: SourceFile, line: int, job_id: str, job: Record, zone: str, *, na
     entry = _entry(job.record("schedule") or Record({}), coming or created, zone, named=named)
     script, prompt, lost, check = job.text("script"), job.text("prompt"), [], None
     if job.flag("no_agent") is not True and script is not None:
-        check = Check(text=_command(script), output="append", note=_FAILS)
+        check = Decider(text=_command(script), output="append", note=_FAILS)
         script = None
     deliver = [each.strip() for each in (job.text("deliver") or "local").split(",")]
     lost += [Lost(name="deliver", value=each) for each in deliver[1:]]
