@@ -23,6 +23,7 @@ TESTS = Path(__file__).parent
 OF_ALL_PROCESSES = [
     f"shell/test_{each}.py" for each in ("owners", "census", "orphans", "reactor", "local_engine", "command")
 ]
+ONLY_LONG = TESTS / "web/test_fuzz_live.py"  # builds its cases when it is imported, for seconds
 MEMORY, ROOM = Path("/dev/shm"), 4 * 2**30
 
 
@@ -34,13 +35,17 @@ def pytest_configure() -> None:
         os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY))
 
 
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    return True if collection_path == ONLY_LONG and config.option.markexpr == "not long" else None
+
+
 def pytest_itemcollected(item: pytest.Item) -> None:
     """The tests of a file share a worker where they share a browser, a daemon or a server, or take a millisecond.
 
     So do those that look among all processes of the machine for those of a run: they would end those of each other.
     """
     path = item.path.relative_to(TESTS)
-    if path.parts[0] in ("browser", "core", "temporal"):
+    if path.parts[0] in ("browser", "core", "temporal") or path.name in ("test_fuzz.py", "test_faults_live.py"):
         item.add_marker(pytest.mark.xdist_group(path.as_posix()))
     elif path.as_posix() in OF_ALL_PROCESSES:
         item.add_marker(pytest.mark.xdist_group("processes"))

@@ -194,7 +194,6 @@ def settle_environment(patch: pytest.MonkeyPatch, home: Path) -> None:
     for name in list(os.environ):
         if name.startswith(("GIT_", "SCHEDULER_", "LC_", "XDG_")) or name in ("USER", "SHELL", "LANG", "TZ", "TMPDIR"):
             patch.delenv(name)
-    patch.setenv("SCHEDULER_NO_API", "1")  # no test takes the port of another
     patch.setenv("HOME", str(home))
     patch.setenv("LOGNAME", "tester")
     patch.setenv("GIT_CONFIG_NOSYSTEM", "1")

@@ -52,6 +52,9 @@ def settled(page: Page, found: list[Request]) -> int:
         before = len(found)
         for _ in range(3):
             page.clock.run_for(1500)
+            for each in found:
+                if answer := each.response():
+                    answer.finished()
             page.evaluate("fetch('/livez').then(() => true)")
     return before
 

@@ -517,7 +517,7 @@ def _played(world: World, command: str, told: list[str]) -> str:
         printed = world.run(command)
         if not told or same(command, told, printed) or not _READS.search(command) or time.monotonic() > give_up:
             return printed
-        time.sleep(0.1)
+        time.sleep(0.4)
 
 
 def _write_back(page: str, texts: list[tuple[Block, str]]) -> None:

@@ -72,7 +72,8 @@ def read_text(line: str) -> tuple[str, dict[str, str], str]:
 
 def calls() -> Iterator[tuple[str, ast.Call]]:
     for path in sorted(PACKAGE.rglob("*.py")):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        text = path.read_text(encoding="utf-8")
+        for node in ast.walk(ast.parse(text)) if re.search(r"\b(_log|log|logger)\.", text) else ():
             match node:
                 case ast.Call(func=ast.Attribute(value=ast.Name(id="_log" | "log" | "logger"), attr=method)) if (
                     method in METHODS

@@ -42,7 +42,6 @@ API = schemathesis.openapi.from_asgi(
 OF_ONE = API.include(path_regex=r"\{(job|run)_id\}").exclude(method="DELETE")
 HEALTHY = list(HealthCheck)  # a busy machine is no fault
 FEW = settings(max_examples=4, derandomize=True, deadline=None, suppress_health_check=HEALTHY)
-MANY = settings(max_examples=300, deadline=None, suppress_health_check=HEALTHY)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -89,18 +88,4 @@ def test_any_request_gets_an_answer_that_fits_the_document(case: schemathesis.Ca
 @OF_ONE.parametrize()
 @FEW
 def test_any_request_about_what_is_there_gets_an_answer_that_fits_the_document(case: schemathesis.Case[Any]) -> None:
-    ask(case, there=True)
-
-
-@pytest.mark.long
-@API.parametrize()
-@MANY
-def test_many_requests_get_answers_that_fit_the_document(case: schemathesis.Case[Any]) -> None:
-    ask(case)
-
-
-@pytest.mark.long
-@OF_ONE.parametrize()
-@MANY
-def test_many_requests_about_what_is_there_get_answers_that_fit_the_document(case: schemathesis.Case[Any]) -> None:
     ask(case, there=True)

@@ -22,7 +22,7 @@ from tests.web.bare import service_root
 from tests.web.test_fuzz import APP, CHECKS, FILES, HEALTHY
 
 pytestmark = pytest.mark.long
-EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "100"))
+EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "300"))
 # Every header that HTTP allows reaches the server; a guard before it may say that this is no way to log in, or no Host.
 LIVE = {**CHECKS, "negative_data_rejection": {"expected-statuses": ["4xx"]}}
 
