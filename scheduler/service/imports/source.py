@@ -281,6 +281,7 @@ def files_at(
         yield file_at(path, name, most)
         return
     seen = found = 0
+    whole = path.resolve()
     told = [] if problems is None else problems
 
     def unread(error: OSError) -> None:
@@ -296,8 +297,9 @@ def files_at(
     for folder, folders, files in os.walk(path, onerror=unread):
         folders[:] = sorted(each for each in folders if each not in _NOT_ENTERED)
         for each in folders:
-            if Path(folder, each).is_symlink():  # which may lead back here
-                told.append(_left_out(Path(folder, each), "it is a link to a folder, and what that holds", _BY_ITSELF))
+            link = Path(folder, each)
+            if link.is_symlink() and not link.resolve().is_relative_to(whole):  # else it leads back, and is read there
+                told.append(_left_out(link, "it is a link to a folder, and what that holds", _BY_ITSELF))
         for each in sorted(files):
             seen += 1
             if seen > MOST_FILES:
@@ -310,7 +312,7 @@ def files_at(
             except OSError as error:
                 is_gone = isinstance(error, FileNotFoundError)
                 why = "it links to a file that is not there; it" if is_gone else f"cannot read it: {error.strerror}; it"
-                told.append(_left_out(here, why, _READABLE))
+                told.append(_left_out(here, why, "restore it, or delete the link" if is_gone else _READABLE))
                 continue
             if here.is_symlink() and str(here.readlink()) == os.devnull:  # how systemd masks a unit
                 continue
