@@ -42,11 +42,21 @@ def plane(make: Callable[..., Plane], shared: WorkerHost) -> Plane:
     return make()
 
 
+@pytest.fixture(scope="module")
+def served(server: Server, shared: WorkerHost, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Plane]:
+    """A control plane whose daemon no test may stop. Each has jobs of its own there, with names of its own."""
+    folder = tmp_path_factory.mktemp("served")
+    found = Plane(folder / "a", server.address, root_id=folder.name)
+    found.serve()
+    yield found
+    found.kill()
+
+
 PAGES = ("/runs/slow:1", "/jobs/slow", "/health")
 
 
-def ended(plane: Plane, number: int) -> bool:
-    return len(plane.rows("finished_at NOTNULL")) >= number
+def ended(plane: Plane, number: int, job_id: str = "%") -> bool:
+    return len(plane.rows(f"finished_at NOTNULL AND job_id LIKE '{job_id}'")) >= number
 
 
 def none_twice(plane: Plane) -> None:
@@ -72,17 +82,17 @@ def test_a_job_runs_on_a_worker_and_its_history_says_where(plane: Plane) -> None
     none_twice(plane)
 
 
-def test_where_a_run_is_can_be_seen_while_it_runs_and_afterwards(plane: Plane) -> None:
+def test_where_a_run_is_can_be_seen_while_it_runs_and_afterwards(served: Plane) -> None:
+    plane = served
     go = plane.root / "go"
     plane.job("slow", f"until test -e {go}; do sleep 0.1; done", "echo done", keys="schedule: manual")
-    plane.serve()
     plane.ask("slow")
-    until(lambda: plane.rows("status = 'running'"), "a worker that has it")
+    until(lambda: plane.rows("job_id = 'slow' AND status = 'running'"), "a worker that has it")
     assert "on gpu-host" in plane.screen("status")
     (running,) = plane.command("status")["running"]
     assert (running["task_queue"], running["host"]) == ("gpu", "gpu-host")
     go.touch()
-    until(lambda: ended(plane, 1), "its end")
+    until(lambda: ended(plane, 1, "slow"), "its end")
     assert "gpu-host" in plane.screen("history", "slow")
     shown = plane.screen("show", "slow:1")
     assert "temporal, queue gpu" in shown
@@ -187,23 +197,15 @@ def test_while_the_server_is_away_rows_stay_and_afterwards_they_end(tmp_path: Pa
         server.kill()
 
 
-def test_without_a_worker_a_run_of_a_person_waits_and_can_be_cancelled(make: Callable[..., Plane]) -> None:
-    plane = make()
-    (plane.root / "scheduler.yaml").write_text(
-        "version: 1\nrunners: {there: {command: [sh], cwd: scratch, task_queue: nobody}}\n"
-    )
-    plane.job("j", "echo hi", keys="schedule: manual")
-    plane.serve()
-    command = [sys.executable, "-m", "scheduler"]
-    plane.ask("j")
-    (row,) = until(lambda: plane.rows("handed NOTNULL"), "the row")
+def test_without_a_worker_a_run_of_a_person_waits_and_can_be_cancelled(served: Plane) -> None:
+    served.job("alone", "echo hi", keys="schedule: manual", runner="nowhere")
+    served.ask("alone")
+    (row,) = until(lambda: served.rows("job_id = 'alone' AND handed NOTNULL"), "the row")
     assert row["status"] == "claimed"
-    done = subprocess.run(
-        [*command, "cancel", f"j:{row['n']}"], cwd=plane.root, check=False, capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr
-    until(lambda: ended(plane, 1), "its end")
-    (row,) = plane.rows()
+    done = served.call("cancel", f"alone:{row['n']}")
+    assert done.code == 0, done.stderr
+    until(lambda: ended(served, 1, "alone"), "its end")
+    (row,) = served.rows("job_id = 'alone'")
     assert (row["status"], row["started_at"]) == ("cancelled", None)
 
 
@@ -224,10 +226,7 @@ def test_without_engine_yaml_slots_wait_and_nothing_runs_here(tmp_path: Path) ->
 
 def test_without_a_daemon_a_job_for_workers_is_refused_in_words_and_nothing_runs_here(plane: Plane) -> None:
     plane.job("j", "echo hi")
-    done = subprocess.run(
-        [sys.executable, "-m", "scheduler", "run", "j"], cwd=plane.root, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 1
+    assert plane.call("run", "j").code == 1
     (row,) = plane.rows()
     assert (row["status"], row["reason"]) == ("skipped", "engine_missing")
     assert "start `scheduler serve`" in row["error"]
@@ -270,17 +269,17 @@ def test_engine_yaml_that_others_can_read_is_refused_and_its_jobs_wait(plane: Pl
     daemon.says(" place_lost ")
 
 
-def test_the_whole_output_of_a_run_comes_from_its_host_also_while_it_goes_on(plane: Plane) -> None:
-    lines = ("echo first", f"until [ -e '{plane.root}/go' ]; do sleep 0.05; done", "seq 100000", "echo last >&2")
+def test_the_whole_output_of_a_run_comes_from_its_host_also_while_it_goes_on(served: Plane) -> None:
+    plane = served
+    lines = ("echo first", f"until [ -e '{plane.root}/go-big' ]; do sleep 0.05; done", "seq 100000", "echo last >&2")
     plane.job("big", *lines, keys="schedule: manual")
-    plane.serve()
     plane.ask("big")
-    until(lambda: plane.rows("status = 'running'"), "a worker that has it")
+    until(lambda: plane.rows("job_id = 'big' AND status = 'running'"), "a worker that has it")
     argv = [sys.executable, "-m", "scheduler", "output", "big:1", "--follow"]
     with subprocess.Popen(argv, cwd=plane.root, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as follows:
         assert follows.stdout is not None
         assert follows.stdout.readline() == b"first\n"
-        (plane.root / "go").touch()
+        (plane.root / "go-big").touch()
         followed, errors = follows.communicate(timeout=60)
     assert (follows.returncode, errors) == (0, b"last\n")
     whole = "\n".join(["first", *map(str, range(1, 100_001)), ""])
@@ -331,18 +330,15 @@ CASES = {
 SAME = ("status", "reason", "exit_code", "error", "result", "output_bytes", "truncated", "task_sha256", "fire_time")
 
 
-def test_jobs_end_alike_whether_they_run_here_or_on_a_worker(plane: Plane) -> None:
+def test_jobs_end_alike_whether_they_run_here_or_on_a_worker(served: Plane) -> None:
     at = f"{datetime.now(UTC) + timedelta(seconds=4):%Y-%m-%dT%H:%M:%SZ}"
-    local = "  here: {command: [sh, -eu]}\n"
-    (plane.root / "scheduler.yaml").write_text((plane.root / "scheduler.yaml").read_text() + local)
     jobs = [
         f"id: {name}-{where}\nschedule: {{at: '{at}'}}\nrunner: {where}\ntimeout: 2s\ntask: |\n  {text}\n"
         for name, text in CASES.items()
         for where in ("here", "there")
     ]
-    (plane.root / "jobs/all.yaml").write_text("---\n".join(jobs))
-    plane.serve()
-    until(lambda: ended(plane, len(jobs)), "the ends of all")
-    rows = {each["job_id"]: {name: each[name] for name in SAME} for each in plane.rows()}
+    (served.root / "jobs/all.yaml").write_text("---\n".join(jobs))
+    until(lambda: ended(served, len(CASES), "%-here") and ended(served, len(CASES), "%-there"), "the ends of all")
+    rows = {each["job_id"]: {name: each[name] for name in SAME} for each in served.rows()}
     assert {name: rows[f"{name}-there"] for name in CASES} == {name: rows[f"{name}-here"] for name in CASES}
-    assert {each["engine"] for each in plane.rows("job_id LIKE '%-there'")} == {"temporal"}
+    assert {each["engine"] for each in served.rows("job_id LIKE '%-there'")} == {"temporal"}

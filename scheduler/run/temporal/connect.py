@@ -59,11 +59,14 @@ async def connect(settings: EngineSettings, environ: Mapping[str, str], *, ident
     except RPCError as error:
         if error.status is RPCStatusCode.NOT_FOUND:
             raise RefusedError(
-                f"{settings.address} has no namespace {settings.namespace!r}",
-                hint=f"create it: temporal operator namespace create {settings.namespace} --retention 168h",
+                f"temporal.namespace: {settings.address} has no namespace {settings.namespace!r}",
+                hint=f"correct it, or create it: temporal operator namespace create --namespace {settings.namespace}"
+                f" --retention 168h --address {settings.address}",
             ) from error
         if error.status is RPCStatusCode.UNAUTHENTICATED:
-            raise RefusedError(f"{settings.address} does not accept api_key: {error.message}", hint=_RENEW) from error
+            raise RefusedError(
+                f"temporal.api_key: {settings.address} does not accept it: {error.message}", hint=RENEW
+            ) from error
         raise _unavailable(settings, error.message) from error
     except (RuntimeError, OSError) as error:
         raise _unavailable(settings, str(error)) from error
@@ -87,14 +90,14 @@ def renew_key(client: Client, error: RPCError, settings: EngineSettings, environ
         client.api_key = secret(settings.api_key, environ)
 
 
-_RENEW = "renew the key, and write it where api_key points"
+RENEW = "renew the key, and write it where api_key points"
 
 
 def _unavailable(settings: EngineSettings, why: str) -> UnavailableError:
     """Says what an error of the library means: it comes as a dump of its own structures."""
     low, said = why.lower(), _said(why)
     if "unauthenticated" in low or "permissiondenied" in low or "expired" in low:
-        return UnavailableError(f"{settings.address} does not accept us: {said}", hint=_RENEW)
+        return UnavailableError(f"{settings.address} does not accept us: {said}", hint=RENEW)
     if "certificate" in low or "handshake" in low:
         return UnavailableError(f"{settings.address}: {said}", hint="check tls: ca, cert and key")
     if "after connection" in low or "frame" in low:

@@ -58,8 +58,8 @@ def _check_server(
         retention, asked = asyncio.run(asyncio.wait_for(_asked(found, sorted(queues), environ), LIMIT_S))
     except (UnreachableError, TimeoutError, SchedulerError) as error:
         why = str(error) or f"no answer within {LIMIT_S:.0f} seconds"
-        hint = "check address, namespace, tls and api_key in engine.yaml; due runs wait for their server"
-        yield Check("engine", "error", f"{where} is not reached: {why}", hint)
+        hint = getattr(error, "hint", "") or "check address, namespace, tls and api_key in engine.yaml"
+        yield Check("engine", "error", f"{where} is not reached: {why}", f"{hint}; due runs wait for their server")
         return
     yield Check("engine", "ok", f"{where} is reached")
     yield from judge_retention(retention, [job for each in queues.values() for job in each])
