@@ -8,7 +8,6 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 import uuid
 from collections.abc import Awaitable, Callable, Iterator
@@ -28,6 +27,7 @@ from scheduler.run.temporal.codec import converter
 from scheduler.run.temporal.spec import OUTPUT_WORKFLOW, Outcome, Piece, host_queue
 from scheduler.service.worker import check
 from tests.helpers import until
+from tests.temporal.doors import Wire
 from tests.temporal.hosts import WorkerHost, spec_of, started
 from tests.temporal.live import SERVER, Server
 
@@ -495,42 +495,6 @@ def test_a_second_worker_of_the_same_name_is_refused(world: World, server: Serve
     worker = second.start(waits=False)
     assert worker.ended() == 3
     assert "is running on this machine already" in worker.stderr
-
-
-class Wire:
-    """A network that can fall silent: connections stay open, and nothing passes any more."""
-
-    def __init__(self, port: int) -> None:
-        self._port, self._ends = port, list[asyncio.StreamWriter]()
-        self.open, ready = threading.Event(), threading.Event()
-        self.open.set()
-        self._thread = threading.Thread(target=lambda: asyncio.run(self._serve(ready)))
-        self._thread.start()
-        ready.wait()
-
-    async def _serve(self, ready: threading.Event) -> None:
-        self._loop, self._over = asyncio.get_running_loop(), asyncio.Event()
-        async with await asyncio.start_server(self._accepted, "127.0.0.1", 0) as server:
-            self.port = server.sockets[0].getsockname()[1]
-            ready.set()
-            await self._over.wait()
-            for each in self._ends:
-                each.transport.abort()
-
-    async def _accepted(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        source, target = await asyncio.open_connection("127.0.0.1", self._port)
-        self._ends += writer, target
-        await asyncio.gather(self._pump(reader, target), self._pump(source, writer), return_exceptions=True)
-
-    async def _pump(self, source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
-        while data := await source.read(65536):
-            if self.open.is_set():
-                target.write(data)
-        target.close()
-
-    def close(self) -> None:
-        self._loop.call_soon_threadsafe(self._over.set)
-        self._thread.join()
 
 
 @pytest.mark.long
