@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import signal
 import sqlite3
@@ -13,6 +14,10 @@ from pathlib import Path
 
 import pytest
 from fastapi.testclient import TestClient
+from temporalio.api.common.v1 import WorkflowExecution
+from temporalio.api.workflowservice.v1 import DeleteWorkflowExecutionRequest
+from temporalio.client import Client
+from temporalio.service import RPCError
 
 from scheduler.web.app import build_app
 from tests.helpers import until
@@ -316,6 +321,61 @@ def test_slots_that_a_replica_does_not_know_of_are_recorded_as_they_ended_and_ru
     until(lambda: len(ends()) == len(slots), "all of them")
     assert set(ends()) == {("succeeded", "hi\n")}
     none_twice(other)
+
+
+@pytest.mark.long
+def test_what_the_server_has_forgotten_is_not_started_again(plane: Plane, server: Server) -> None:
+    """As after its retention: the id is free, and a second start would be accepted."""
+    plane.job("slow", "sleep 2", keys="schedule: manual")
+    plane.serve()
+    plane.ask("slow")
+    until(lambda: plane.rows("status = 'running'"), "a worker that has it")
+    plane.kill()
+    (row,) = plane.rows()
+
+    async def forget() -> None:
+        client = await Client.connect(server.address)
+        handle = client.get_workflow_handle(row["handle"])
+        await handle.result()
+        execution = WorkflowExecution(workflow_id=row["handle"])
+        asked = DeleteWorkflowExecutionRequest(namespace=client.namespace, workflow_execution=execution)
+        await client.workflow_service.delete_workflow_execution(asked)
+        with contextlib.suppress(RPCError):
+            while await handle.describe():
+                await asyncio.sleep(0.5)
+
+    asyncio.run(asyncio.wait_for(forget(), 120))
+    plane.serve()
+    until(lambda: ended(plane, 1), "its end")
+    (row,) = plane.rows()
+    assert (row["status"], row["reason"]) == ("interrupted", "outcome_unknown")
+    assert sum(plane.marked().values()) == 1
+
+
+@pytest.mark.long
+def test_slots_that_no_worker_gets_in_time_while_the_server_is_away_are_skipped(tmp_path: Path) -> None:
+    server = Server(tmp_path / "server")
+    host = WorkerHost(tmp_path / "worker", server.address, queue="gpu", more="max_running: 16\n")
+    host.start()
+    plane = Plane(tmp_path / "a", server.address)
+    try:
+        plane.job("j", "echo hi", keys="schedule: {every: 5s}\ncatch_up: none\nconcurrency: allow")
+        daemon = plane.serve()
+        until(lambda: ended(plane, 1), "an end")
+        server.kill()
+        daemon.says(" engine_lost ")
+        until(lambda: len(plane.rows("finished_at ISNULL")) >= 15, "slots of more than a minute", within=120)
+        server.start()
+        until(lambda: len(plane.rows("status = 'succeeded'")) >= 8, "others", within=120)
+        rows = plane.rows("finished_at NOTNULL")
+        assert {(each["status"], each["reason"]) for each in rows} == {("succeeded", None), ("skipped", "capacity")}
+        assert all(each["started_at"] is None for each in rows if each["status"] == "skipped")
+        none_twice(plane)
+    finally:
+        if plane.daemon is not None and plane.daemon.alive:
+            plane.kill()
+        host.stop()
+        server.kill()
 
 
 CASES = {

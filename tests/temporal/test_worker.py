@@ -187,6 +187,45 @@ def test_a_worker_that_is_killed_and_comes_back_tells_that_its_run_died(world: W
     assert not world.lives()
 
 
+def test_a_run_that_outlives_its_worker_and_its_lifeline_is_ended_by_the_next_worker(
+    world: World, server: Server
+) -> None:
+    host = world.host(server)
+    worker = host.start()
+
+    def kill() -> None:
+        world.pid()
+        for each in children(worker.process.pid):
+            if each != world.pid():
+                os.kill(each, signal.SIGKILL)
+        host.kill()
+        assert world.lives(), "nobody was left to end it"
+        host.start()
+
+    found = ended(server, host, world.text("sleep 60"), kill)
+    assert (found.status, found.reason, found.host) == ("interrupted", "worker_died", "w1")
+    assert not world.lives()
+    assert "end" not in world.marked()
+
+
+def children(pid: int) -> list[int]:
+    tasks = Path(f"/proc/{pid}/task").iterdir()
+    return [int(each) for task in tasks for each in (task / "children").read_text().split()]
+
+
+@pytest.mark.parametrize("ahead_s", [120, -120])
+def test_a_worker_whose_clock_is_off_starts_what_is_due_by_the_clock_of_the_server(
+    world: World, server: Server, ahead_s: int
+) -> None:
+    host = world.host(server)
+    host.start(ahead_s=ahead_s)
+    now = datetime.now(UTC)
+    found = ended(server, host, b"true", not_after=now + timedelta(seconds=60))
+    assert found.status == "succeeded"
+    assert found.finished_at is not None
+    assert abs(found.finished_at - now - timedelta(seconds=ahead_s)) < timedelta(seconds=60), "it is off"
+
+
 def test_runs_outlive_a_server_that_is_away_for_longer_than_their_heartbeat(world: World) -> None:
     """One ends after the server is back, one before: that end comes home from the journal."""
     server = world.server()
@@ -322,6 +361,28 @@ def test_a_suspended_worker_loses_its_run_before_anybody_else_may_start_it(world
 
     found = ended(server, host, world.text("sleep 60"), suspend, lost_after=SHORT)
     assert (found.status, found.reason) == ("interrupted", "worker_lost")
+    assert "end" not in world.marked()
+
+
+def test_a_run_of_a_suspended_machine_is_ended_as_soon_as_it_wakes(world: World, server: Server) -> None:
+    host = world.host(server)
+    worker = host.start()
+    other = world.host(server, name="w2", queue=host.queue)
+    stopped: list[int] = []
+
+    def suspend() -> None:
+        stopped.extend((worker.process.pid, *children(worker.process.pid), world.pid()))
+        for each in stopped:
+            os.kill(each, signal.SIGSTOP)
+        other.start()  # the workflow goes on there
+
+    found = ended(server, host, world.text("sleep 60"), suspend, lost_after=SHORT)
+    assert (found.status, found.reason) == ("interrupted", "worker_lost")
+    for each in reversed(stopped):
+        os.kill(each, signal.SIGCONT)
+    woken_at = time.monotonic()
+    until(lambda: not world.lives(), "the end of the child")
+    assert time.monotonic() - woken_at < 5
     assert "end" not in world.marked()
 
 
