@@ -341,7 +341,8 @@ def test_what_the_server_has_forgotten_is_not_started_again(plane: Plane, server
         asked = DeleteWorkflowExecutionRequest(namespace=client.namespace, workflow_execution=execution)
         await client.workflow_service.delete_workflow_execution(asked)
         with contextlib.suppress(RPCError):
-            while await handle.describe():
+            while True:
+                await handle.describe()
                 await asyncio.sleep(0.5)
 
     asyncio.run(asyncio.wait_for(forget(), 120))
