@@ -16,7 +16,7 @@ from scheduler.machine.garbage import collect_seldom
 from scheduler.machine.log import Log, write_log
 from scheduler.service.kept import Kept
 from scheduler.service.listening import Address, listen, read_address, served_root
-from scheduler.service.login import note_served
+from scheduler.service.login import note_refused, note_served
 from scheduler.service.root import Root
 from scheduler.web.app import build_app
 from scheduler.web.guard import AccessGuard
@@ -62,10 +62,13 @@ def main() -> None:
 
     threading.Thread(target=end_with_parent, daemon=True).start()
     collect_seldom()  # a page of ten thousand jobs makes a hundred thousand objects, and none of them is garbage
+    root, daemon = served_root(folder, state, db, os.environ), os.getppid()
     try:
         settings = AccessSettings.from_json(json.loads(access))
-        serve_web(served_root(folder, state, db, os.environ), read_address(address, allow_remote=True), settings)
+        serve_web(root, read_address(address, allow_remote=True), settings)
     except UnavailableError as error:
+        with contextlib.suppress(OSError):
+            note_refused(root, str(error), daemon)  # for `scheduler doctor`
         _log.warning("web_not_serving", str(error), hint=error.hint)
         sys.exit(CANNOT_LISTEN)
 
