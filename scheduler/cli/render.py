@@ -19,6 +19,7 @@ import click
 from scheduler.core.values.instants import parse_instant
 from scheduler.core.values.settings import converted_file_of, is_inherited_setting, named_file_of
 from scheduler.core.values.texts import json_text, listed
+from scheduler.core.values.units import rough
 
 if TYPE_CHECKING:
     from scheduler.core.values.problems import Problem
@@ -352,9 +353,7 @@ def ahead(text: str, now: datetime) -> str:
 def duration(ms: int | None) -> str:
     if ms is None:
         return "-"
-    return (
-        f"{ms} ms" if ms < 1000 else f"{ms / 1000:.1f} s" if ms < 60_000 else f"{ms // 60_000}m{ms // 1000 % 60:02d}s"
-    )
+    return rough(ms)
 
 
 def money(amount: float, currency: str) -> str:

@@ -124,6 +124,7 @@ def _need_lines(each: NeedJson, now: datetime, coloured: bool) -> Iterator[str]:
         label = render.painted(label, {"bad": "error", "wait": "warning"}.get(tone_of(each["kind"]), ""))
     who = f"{each['job_id']} " if each["job_id"] else ""
     since = f"for {render.lasting(each['since'], now)}" if each["since"] else ""
+    since = f"failing {since}" if since and each["kind"] == "stopped" else since
     text, change = render.clean(render.in_zone(each["text"])), each["change"]
     if change is None:
         yield f"{label}{who}{text}{f', {since}' if since and each['urgent'] else ''}"

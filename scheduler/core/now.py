@@ -105,5 +105,6 @@ class ListedJson(JobRowJson):
 class ListedPageJson(TypedDict):
     jobs: Sequence[ListedJson]
     total: int  # rows on all pages
+    archived: int  # jobs that match; rows only if their status is asked for
     number: int  # of this page, from 1
     pages: int

@@ -45,6 +45,14 @@ def read_audit(sql: Connection, job_id: str | None = None, *, limit: int | None 
     return [to_audit_row(row) for row in reversed(rows)]
 
 
+def newest_of(sql: Connection, job_id: str, action: str) -> AuditRow | None:
+    """The newest row of this action of a job."""
+    row = sql.execute(
+        f"{AUDIT_ROWS} AND audit.job_id = ? AND action = ? ORDER BY audit.seq DESC LIMIT 1", (job_id, action)
+    ).fetchone()
+    return None if row is None else to_audit_row(row)
+
+
 def read_activity(
     sql: Connection, *, job_id: str | None, actor: str | None, action: str | None, before: int | None, limit: int
 ) -> list[tuple[int, AuditRow]]:

@@ -103,7 +103,7 @@ def try_channel(
         if found is None or found["status"] == "pending":  # nobody wants a test message tomorrow
             store.write(outbox.withdraw, event.key, now=root.clock.now())
     delivered = found is not None and found["status"] == "delivered"
-    error = None if delivered else (found and found["error"]) or f"no answer within {TEST_S:.0f} s"
+    error = None if delivered else (found and found["error"]) or f"no answer within {TEST_S:.0f}s"
     return {"channel": name, "sample": kind.value, "delivered": delivered, "error": error}
 
 

@@ -61,10 +61,12 @@ def list_page(root: Root, wanted: Wanted, number: int = 1) -> ListedPageJson:
         jobs = store.read(queries.sketches)
         table = Table(root, store, jobs, now)
         named = store.read(strips.names) if wanted.q or wanted.owner or wanted.group == "owner" else {}
-        placed = _placed(_found(jobs, wanted, statuses, named, table.words, table.state), wanted, named, table.state)
+        every = list(_found(jobs, wanted, statuses, named, table.words, table.state))
+        placed = _placed(_listed(every, statuses), wanted, named, table.state)
         pages = _pages(placed, number)
         shown = placed[(number - 1) * ROWS : number * ROWS]
-        return {"jobs": list(_rows(store, table, shown, now)), "total": len(placed), "number": number, "pages": pages}
+        rows, archived = list(_rows(store, table, shown, now)), sum(job.archived for job in every)
+        return {"jobs": rows, "total": len(placed), "archived": archived, "number": number, "pages": pages}
 
 
 def _pages(rows: Sequence[object], number: int) -> int:
@@ -96,6 +98,11 @@ def _found(
             and (statuses is None or state(job) in statuses or not statuses.isdisjoint(words(job)))
         ):
             yield job
+
+
+def _listed(found: Sequence[JobSummary], statuses: frozenset[str] | None) -> Iterator[JobSummary]:
+    """Without archived jobs, unless their status is asked for."""
+    return iter(found) if statuses is not None else (job for job in found if not job.archived)
 
 
 def _placed(
@@ -186,4 +193,4 @@ def _unsynced(root: Root, wanted: Wanted, statuses: frozenset[str] | None, numbe
         }
         for group, job in placed[(number - 1) * ROWS : number * ROWS]
     ]
-    return {"jobs": rows, "total": len(placed), "number": number, "pages": pages}
+    return {"jobs": rows, "total": len(placed), "archived": 0, "number": number, "pages": pages}

@@ -108,12 +108,13 @@ def _of_jobs(store: Store | None, seen: Evidence, now: datetime) -> Iterator[Nee
     failed = {each["id"]: each for each in failing}
     for job in stopped[:MOST]:
         its = failed.pop(job.id, None)
+        first = None if store is None else store.read(first_failure, job.id)
         yield need(
             "stopped",
             job.stop_reason or "too many errors",
             job_id=job.id,
             run=None if its is None else its["run"],
-            since=job.stopped_at,
+            since=job.stopped_at if first is None else first.finished_at or first.requested_at,
             change=None if its is None else its["change"],
         )
     yield from _more("stopped", stopped)

@@ -92,6 +92,10 @@ def _back(store: Store, job: Job, ahead: list[datetime], now: datetime) -> timed
 def _check(start: datetime, end: datetime) -> None:
     if start < _FIRST or end > _LAST:
         raise UsageError("the window is too far away", hint=f"choose one from {_FIRST.year} to {_LAST.year}")
+    if end <= start:
+        raise UsageError(
+            f"the window ends at {instant(end)}, and begins only at {instant(start)}", hint="swap `from` and `to`"
+        )
     if end - start < SHORTEST:
         raise UsageError(
             f"the window from {instant(start)} to {instant(end)} is too short", hint="choose at least 10 seconds"

@@ -44,6 +44,7 @@ def verdict(root: Root, shown: JobJson, versions: Sequence[VersionJson], zone: s
             before=_record(others[0]) if others else None,
             running_since=parse_instant(min(running)) if running else None,
             next_at=None if next_at is None else parse_instant(next_at),
+            served=root.daemon(of_any_root=True) is not None,
         )
     )
 

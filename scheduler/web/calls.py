@@ -69,13 +69,23 @@ def _calling(needed: Role) -> Callable[[Request], Iterator[Call]]:
             raise AccessError(
                 403,
                 f"{caller.actor} has the role {caller.role.value}; this needs {needed.value}",
-                hint="`scheduler token create --role` makes a token with another role",
+                hint=_how_to_rise(caller, needed),
             )
         root = replace(root, actor=caller.actor, place=root.place.now(), scans=False)
         return Call(root=root, caller=caller)
 
     _NEEDED[calling] = needed
     return calling
+
+
+def _how_to_rise(caller: Caller, needed: Role) -> str:
+    """Who can give this caller the role, and how."""
+    role = needed.value
+    if caller.session is not None:
+        return "open a link that `scheduler login` prints for whoever runs the scheduler: it has every role"
+    if caller.actor.startswith("user:"):
+        return f"whoever runs the scheduler gives the users of its proxy a role: `scheduler serve --proxy-role {role}`"
+    return f"an admin makes a token with it: `scheduler token create NAME --role {role}`"
 
 
 def role_needed(route: APIRoute) -> Role | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import secrets
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timedelta
 from functools import cache
 from typing import Any
@@ -13,13 +13,16 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, pass_context
 from jinja2.runtime import Context
 from markupsafe import Markup
 
+from scheduler.core.messages.phrases import event_words
 from scheduler.core.past.chart import Timeline
+from scheduler.core.past.codes import action_words, plain, reason_words, state_words
 from scheduler.core.past.outcome import SIGNS, tone_of
 from scheduler.core.plan.clocks import PART
 from scheduler.core.plan.headline import times_as_many
-from scheduler.core.times.moments import with_wall_times
-from scheduler.core.values.instants import instant, on_the_clock, parse_instant
+from scheduler.core.times.moments import wall_time, with_wall_times
+from scheduler.core.values.instants import instant, parse_instant
 from scheduler.core.values.texts import counted, json_text
+from scheduler.core.values.units import rough, rough_seconds
 from scheduler.web.assets import static
 from scheduler.web.draw.clock import strip
 from scheduler.web.draw.lanes import lanes
@@ -32,7 +35,6 @@ _HIDDEN = re.compile(
 MOST_OF_A_VALUE = 200  # characters
 PARTS_A_WEEK = timedelta(weeks=1) // PART
 _HASH = re.compile("[0-9a-f]{40}|[0-9a-f]{64}")
-_UNITS = ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s"))
 
 
 def clean(text: str) -> str:
@@ -41,20 +43,8 @@ def clean(text: str) -> str:
 
 
 def duration(ms: float | None) -> str:
-    """Milliseconds in words, in at most two units."""
-    if ms is None:
-        return ""
-    if 0 < ms < 100:
-        return f"{ms:.0f} ms"
-    if ms < 10_000:
-        return f"{ms / 1000:.1f} s"
-    seconds = round(ms / 1000)
-    for size, unit in _UNITS:
-        if seconds >= size:
-            count, rest = divmod(seconds, size)
-            smaller = next(((rest // each, name) for each, name in _UNITS if each < size), (0, ""))
-            return f"{count} {unit}" + (f" {smaller[0]} {smaller[1]}" if smaller[0] else "")
-    return "0 s"
+    """Milliseconds as people read them; empty if unknown."""
+    return "" if ms is None else rough(ms)
 
 
 def ago(text: str | None, now: datetime) -> str:
@@ -62,8 +52,7 @@ def ago(text: str | None, now: datetime) -> str:
     if not text:
         return "never"
     seconds = round((now - parse_instant(text)).total_seconds())
-    size, unit = next((each for each in _UNITS if abs(seconds) >= each[0]), (1, "s"))
-    words = f"{abs(seconds) // size} {unit}"
+    words = rough_seconds(abs(seconds))
     return f"{words} ago" if seconds >= 0 else f"in {words}"
 
 
@@ -83,8 +72,7 @@ def when(context: Context, text: str | None, zone: str = "") -> Markup:
 
 
 def _in_zone(context: Context, text: str, zone: str = "") -> str:
-    local, _ = on_the_clock(parse_instant(text), _zone(context, zone))
-    return local.strftime("%Y-%m-%d %H:%M:%S %Z")
+    return wall_time(parse_instant(text), _zone(context, zone))
 
 
 @pass_context
@@ -154,6 +142,17 @@ def value(found: Any, field: str = "") -> str:
     return text if len(text) <= MOST_OF_A_VALUE else text[: MOST_OF_A_VALUE - 1] + "…"
 
 
+def coded(words: Callable[[str], str]) -> Callable[[str], Markup]:
+    """What writes a code in these words, with the code itself as title if that is another."""
+
+    def written(code: str) -> Markup:
+        told = clean(words(code))
+        known = Markup('<span title="{}">{}</span>').format(clean(code), told)
+        return Markup.escape(told) if told == code else known
+
+    return written
+
+
 def _finalize(value: Any) -> Any:
     return clean(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
@@ -170,6 +169,8 @@ def environment() -> Environment:
     )
     made.filters |= {"when": when, "since": since, "lasting": lasting, "told": told, "instant": instant}
     made.filters |= {"duration": duration, "clean": clean, "value": value}
+    made.filters |= {"reason": coded(reason_words), "state": coded(state_words), "action": coded(action_words)}
+    made.filters |= {"event": coded(event_words), "plain": coded(plain)}
     made.globals |= {
         "links": Links(),
         "static": static,

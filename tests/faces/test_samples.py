@@ -82,7 +82,7 @@ def blocks(page: str) -> list[Block]:
 _SAME = [
     (r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?Z", "TIME"),
     (r"\d{4}-\d\d-\d\d \d\d:\d\d(?::\d\d)?(?:\.\d+)?(?= [A-Z])", "TIME"),
-    (r"\b\d+(?:[.,]\d+)* (?:ms|s|[KMG]iB)(?=[ ;,]|$)", "SIZE"),
+    (r"\b\d+(?:[.,]\d+)* ?(?:ms|s|[KMG]iB)(?=[ ;,]|$)", "SIZE"),
     (r"\b(?:in|due) \d+[smhd](?: ago)?(?= )", "SOON"),
     (r"\b\d+[smhd] ago\b", "AGO"),
     (r"(?<=AGO) +\d+$", " N"),
@@ -554,7 +554,7 @@ def test_every_sample_is_run_or_says_why_not() -> None:
         ("hour, Europe…  in 2h  -", "hour, Europe/Berlin  in 30m  -", True),
         ("a\n...\nd", "a\nb\nc\nd", True),
         ("a\n...\nd", "a\nb\nc\ne", False),
-        ("a:1 succeeded in 4 ms", "a:17 succeeded in 2.1 s", True),
+        ("a:1 succeeded in 4ms", "a:17 succeeded in 2.1s", True),
         ("jobs/a.yaml:5:1: error", "jobs/a.yaml:6:1: error", False),
     ],
 )

@@ -34,7 +34,8 @@ def test_a_strip_is_drawn_as_in_the_golden_file() -> None:
 
 def test_the_words_of_a_strip_name_the_reason_of_each_skip() -> None:
     assert strip.words(SLOTS) == (
-        "4 skipped (paused), 2 succeeded, 1 running, 1 cancelled, 1 skipped (source_missing), 1 timed out"
+        "4 skipped (it was paused), 2 succeeded, 1 running, 1 cancelled,"
+        " 1 skipped (the file of the task, or of the job, is gone), 1 timed out"
     )
     assert strip.words([]) == "no slots yet"
 

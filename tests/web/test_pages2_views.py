@@ -25,7 +25,7 @@ from scheduler.service.root import Root as ServiceRoot
 from scheduler.web.frame import Frame
 from scheduler.web.pages import activity as activity_page
 from scheduler.web.pages import explain, health, review, spend, sync
-from scheduler.web.render import render
+from scheduler.web.render import duration, render
 from tests.faces.conftest import Root, clock, committed, root
 from tests.helpers import git
 
@@ -109,7 +109,7 @@ def test_health_shows_every_check_and_how_long_it_took(asked: ServiceRoot) -> No
     assert view.doctor
     assert view.doctor["checks"]
     assert shown.count("</b></td>") == len(view.doctor["checks"])
-    assert f"in {view.took_ms} ms" in shown
+    assert f"in {duration(view.took_ms)}" in shown
     evil: Any = {**view.doctor, "checks": [{**view.doctor["checks"][0], "message": EVIL}]}
     assert "<script" not in html("health", replace(view, doctor=evil))
 
@@ -196,7 +196,7 @@ def test_what_one_pass_did_to_many_jobs_is_one_row(asked: ServiceRoot, root: Roo
 def test_a_login_is_told_once(asked: ServiceRoot) -> None:
     assert redeem(asked, login_secret(asked)) is not None
     shown = html("activity", activity_page.page(asked, {"action": "login"}))
-    assert '<td class="wide">login</td>' in shown
+    assert '<td class="wide"><span title="login">logged in</span></td>' in shown
     assert shown.count(asked.actor) == 1
 
 
@@ -226,8 +226,8 @@ def test_activity_says_what_was_changed_with_times_in_the_zone_of_the_root_and_l
     root.commit()
     root.ok("sync")
     found = html("activity", activity_page.page(asked, {}))
-    assert "pause: until 2027-01-01 00:30:00 Europe/Berlin" in found
-    assert "commit of the text<" in found
+    assert "paused</span>: until 2027-01-01 00:30:00 Europe/Berlin" in found
+    assert "committed</span> of the text<" in found
     assert "task_sha256" not in found
     assert re.search(r'<a href="/review/[0-9a-f]{40}~1\.\.\.[0-9a-f]{40}">', found)
 

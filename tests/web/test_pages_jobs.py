@@ -93,7 +93,10 @@ def test_a_strip_has_the_slots_of_a_job_and_the_reason_of_each_skip(jobs: Root) 
     (row,) = listed(jobs, q="a-one")["jobs"]
     assert [each["reason"] for each in row["strip"] if each["status"] == "skipped"] == ["paused"]
     assert sum(each["slots"] for each in row["strip"]) >= 3
-    assert "skipped (paused)" in TestClient(bare_app(service_root(jobs.path), show.router)).get("/jobs?q=a-one").text
+    assert (
+        "skipped (it was paused)"
+        in TestClient(bare_app(service_root(jobs.path), show.router)).get("/jobs?q=a-one").text
+    )
 
 
 def test_the_last_change_has_its_author_also_of_a_job_that_was_only_created(jobs: Root) -> None:

@@ -22,7 +22,8 @@ from scheduler.core.messages.phrases import (
     when,
 )
 from scheduler.core.messages.results import attachment_of, result_of, shown_result
-from scheduler.core.past.why import WHY_SKIPPED, who
+from scheduler.core.past.codes import reason_words
+from scheduler.core.past.why import who
 from scheduler.core.times.moments import with_wall_times
 from scheduler.core.values.budget import amount_text
 from scheduler.core.values.channels import Detail
@@ -239,7 +240,7 @@ def _recovered(subject: Subject) -> str:
 
 def _skipped(subject: Subject, markup: Markup) -> str:
     reason = str(_known(subject, "reason") or "")
-    said = WHY_SKIPPED.get(reason, reason.replace("_", " "))
+    said = reason_words(reason)
     error = str(_known(subject, "error") or "")
     return sentence(f"{said}: {error}" if error else said, markup)
 

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 from scheduler.core.values.events import EventKind, Phase
 from scheduler.core.values.instants import on_the_clock
-from scheduler.core.values.units import format_duration
+from scheduler.core.values.units import rough
 from scheduler.core.values.usage import EndClass
 
 # What the scheduler says of an end, before what the process said last (run/local/outcome.py).
@@ -43,14 +43,8 @@ def span_words(first: datetime, last: datetime) -> str:
 
 
 def lasted(duration: timedelta) -> str:
-    """A duration as people say it: `420 ms`, `4.2s`, `41s`, `2h14m`."""
-    seconds = duration.total_seconds()
-    if seconds < 1:
-        return f"{max(round(seconds * 1000), 0)} ms"
-    if seconds < 10:
-        return f"{seconds:.1f}s"
-    unit = 60 if seconds >= 3_600 else 1
-    return format_duration(timedelta(seconds=round(seconds / unit) * unit))
+    """A duration as people say it: `420ms`, `4.2s`, `41s`, `2h14m`."""
+    return rough(max(duration / timedelta(milliseconds=1), 0))
 
 
 def ordinal(n: int) -> str:
@@ -111,6 +105,14 @@ _OF_ROOT = {
     EventKind.CHANNEL: ("a channel is dead", "a channel is still dead", "a channel works again"),
     EventKind.TEST: ("test message", "test message", "test message"),
 }
+
+
+def event_words(kind: str) -> str:
+    """What an event is, whatever its phase: `failed`, `a channel is dead`."""
+    found = EventKind(kind)
+    return _OF_JOB[found] if found in _OF_JOB else _OF_ROOT[found][0]
+
+
 _HINTS = {
     EventKind.PROBLEMS: "`scheduler validate` shows each error; jobs keep their last good definition",
     EventKind.GUARD: "`scheduler plan` shows the jobs, and the command that confirms their removal",

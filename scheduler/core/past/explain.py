@@ -14,6 +14,7 @@ from typing import Any
 from scheduler.core.due.accounts import is_interrupted
 from scheduler.core.due.due import is_slot, patience
 from scheduler.core.due.place import fault_of_key
+from scheduler.core.past.codes import reason_words, state_words
 from scheduler.core.past.past import IMPORT
 from scheduler.core.past.timeline import Changes, Origin
 from scheduler.core.past.why import WHY_SKIPPED
@@ -24,7 +25,7 @@ from scheduler.core.values.facts import Commit, Job, NoCommit
 from scheduler.core.values.instants import instant, milliseconds, parse_instant
 from scheduler.core.values.runs import Attempt, AuditRow, Definition, Life, Run, RunStatus, Trigger
 from scheduler.core.values.spec import CatchUpPolicy
-from scheduler.core.values.units import format_duration
+from scheduler.core.values.units import format_duration, rough
 
 MOST_EVIDENCE = 20  # of one kind
 
@@ -131,7 +132,7 @@ def _whole(duration: timedelta) -> timedelta:
 
 
 def _how_ended(run: Run, definition: Definition | None, cancelled: AuditRow | None) -> str:
-    took = "" if run.duration_ms is None else f" after {format_duration(timedelta(milliseconds=run.duration_ms))}"
+    took = "" if run.duration_ms is None else f" after {rough(run.duration_ms)}"
     limit = "" if definition is None else f" of {format_duration(definition.spec.timeout)}"
     match run.status:
         case RunStatus.SUCCEEDED:
@@ -174,11 +175,10 @@ def _unpaid(run: Run) -> str:
 
 
 def _attempt(attempt: Attempt) -> Evidence:
-    told = [attempt.status.value, attempt.reason or ""]
+    told = [state_words(attempt.status), reason_words(attempt.reason) if attempt.reason else ""]
     told += [] if attempt.exit_code is None else [f"exit code {attempt.exit_code}"]
     if attempt.finished_at is not None:
-        took = timedelta(milliseconds=milliseconds(attempt.finished_at - attempt.started_at))
-        told.append(f"after {format_duration(took)}")
+        told.append(f"after {rough(milliseconds(attempt.finished_at - attempt.started_at))}")
     text = ", ".join(filter(None, told))
     return Evidence(
         kind="attempt", at=attempt.started_at, text=f"attempt {attempt.n}, {told_instant(attempt.started_at)}: {text}"
@@ -217,7 +217,7 @@ def _of_row(ledger: Ledger, row: Run, at: datetime, definition: Definition, now:
             )
         return Answer("fired", f"{row.id} ran{late}{began}: {_end(row)}", tuple(evidence), fired=True)
     reason = row.reason or "skipped"
-    told = WHY_SKIPPED.get(reason, row.error or reason)
+    told = WHY_SKIPPED.get(reason, row.error or reason_words(reason))
     if reason == "missed" and _lost(ledger, at):
         told = "its place was unavailable when it was due"
     match reason:
@@ -553,10 +553,8 @@ def _brought(origin: Origin | None) -> dict[str, Any]:
 
 
 def _end(run: Run) -> str:
-    told = run.status.value if run.reason is None else f"{run.status.value}, {run.reason}"
-    return (
-        told if run.duration_ms is None else f"{told}, after {format_duration(timedelta(milliseconds=run.duration_ms))}"
-    )
+    told = state_words(run.status) + ("" if run.reason is None else f", {reason_words(run.reason)}")
+    return told if run.duration_ms is None else f"{told}, after {rough(run.duration_ms)}"
 
 
 def _audit(row: AuditRow, kind: str, text: str) -> Evidence:

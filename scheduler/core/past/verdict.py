@@ -50,6 +50,7 @@ class Condition:
     before: TextRecord | None = None  # the other text that ran before it
     running_since: datetime | None = None
     next_at: datetime | None = None
+    served: bool = True  # a daemon is running, so that its slots are fired
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,7 +144,8 @@ def _next(found: Condition) -> str:
         case Status.COMPLETED:
             return "Its schedule has no time left."
         case Status.ACTIVE if found.next_at is not None:
-            return f"Next: {spoken(found.next_at, found.now, found.zone)}."
+            at = spoken(found.next_at, found.now, found.zone)
+            return f"Next: {at}." if found.served else f"Next slot: {at}, if a daemon is running then; none is now."
     return ""
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import pairwise
 
+from scheduler.core.past.codes import plain
 from scheduler.core.past.explain import Evidence, Ledger, explain, slots_beside, told_instant, told_run
 from scheduler.core.times.fires import TICK, span
 from scheduler.core.values.codec import Stored
@@ -111,10 +112,10 @@ def _text(served: Sequence[ServedSlots], without: Sequence[Unserved], by_hand: i
     counts = {"ran": ran} if ran else {}
     for each in served:
         if each.status is RunStatus.SKIPPED:
-            name = (each.reason or "skipped").replace("_", " ")
+            name = plain(each.reason or "skipped")
             counts[name] = counts.get(name, 0) + each.slots
     for stretch in without:
-        name = stretch.why.replace("_", " ")
+        name = plain(stretch.why)
         counts[name] = counts.get(name, 0) + stretch.slots
     told = [f"{count} {name}" for name, count in counts.items()] or ["no slot"]
     return ", ".join([*told, *([f"{by_hand} started by hand"] if by_hand else [])])

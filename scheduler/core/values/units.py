@@ -106,6 +106,28 @@ def format_duration(duration: timedelta) -> str:
     return "".join(f"{number}{unit}" for number, unit in parts if number) or "0s"
 
 
+_ROUGH = ((86_400, "d"), (3_600, "h"), (60, "m"), (1, "s"))
+
+
+def rough(ms: float) -> str:
+    """How long something took, as every face writes it: `411ms`, `1.1s`, `2m5s`, `1d3h`: at most two units."""
+    if ms < 1_000:
+        return f"{ms:.0f}ms" if ms else "0s"
+    if ms < 10_000:
+        return f"{ms / 1000:.1f}s"
+    seconds = round(ms / 1000)
+    place = next(place for place, (size, _) in enumerate(_ROUGH) if seconds >= size)
+    parts = [(seconds // size, unit) for size, unit in _ROUGH[place : place + 1]]
+    parts += [(seconds % _ROUGH[place][0] // size, unit) for size, unit in _ROUGH[place + 1 : place + 2]]
+    return "".join(f"{number}{unit}" for number, unit in parts if number)
+
+
+def rough_seconds(seconds: int) -> str:
+    """How long ago or ahead something is, in its largest unit alone: `5s`, `3d`."""
+    size, unit = next((each for each in _ROUGH if seconds >= each[0]), (1, "s"))
+    return f"{seconds // size}{unit}"
+
+
 def parse_size(value: str | int) -> int:
     """`256KiB`, `10MiB`, `1GiB`, `512B` or a plain number, in bytes; above zero.
 

@@ -6,7 +6,8 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from scheduler.core.values.problems import Remedy, UnavailableError, UsageError
+from scheduler.core.values.problems import RefusedError, Remedy, UnavailableError, UsageError
+from scheduler.git.folder import repository_top
 from scheduler.git.objects import is_first_commit, resolve_revision
 from scheduler.git.run import GitError, run_git
 
@@ -23,6 +24,15 @@ class Compared:
     base_tip: str  # the commit that `--base` names; differs from `base` if the base has moved on
     head: str | None  # None: the files on disk
     nothing_new: bool = False  # HEAD is part of BASE: there is nothing after the merge base
+
+
+def need_repository(root: Path) -> None:
+    """Raises: RefusedError if the root is in no git repository."""
+    if repository_top(root.resolve()) is None:
+        raise RefusedError(
+            "the root is no git repository, so there are no revisions to compare",
+            hint="make it one: `git init`, then `git add` and `git commit` its files",
+        )
 
 
 def compare(root: Path, base: str, head: str | None, *, direct: bool = False) -> Compared:

@@ -29,6 +29,7 @@ from scheduler.service.doctor.lately import LATELY
 from scheduler.service.history import audit, history
 from scheduler.service.jobs import next_fires
 from scheduler.service.review.review import review
+from scheduler.service.review.revisions import need_repository
 from scheduler.service.status import status
 from scheduler.service.sync import plan_sync, sync
 from scheduler.web.api.asked import Cursor, Limit, When, known_query, paged, start_of, the_job, visible, when, whole
@@ -96,7 +97,10 @@ def doctor(call: Viewer) -> DoctorJson:
 def plan(call: Viewer, base: Revision = None, head: Revision = None) -> Any:
     """What a sync would change; with base or head, what a commit would."""
     root = whole(call)
-    return plan_sync(root).json if base is None and head is None else review(root, base=base or "HEAD", head=head).json
+    if base is None and head is None:
+        return plan_sync(root).json
+    need_repository(root.place.root)
+    return review(root, base=base or "HEAD", head=head).json
 
 
 @router.post("/sync")

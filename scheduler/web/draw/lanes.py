@@ -14,9 +14,10 @@ from itertools import pairwise
 from zoneinfo import ZoneInfo
 
 from scheduler.core.past.chart import Band, Mark, Stretch, Timeline
+from scheduler.core.past.codes import state_words
 from scheduler.core.values.instants import instant
 from scheduler.core.values.texts import counted
-from scheduler.core.values.units import format_duration
+from scheduler.core.values.units import rough
 
 WIDTH, LEFT, RIGHT = 1200, 84, 1188
 COLUMNS = 120
@@ -72,7 +73,7 @@ def lanes(
         *_axis_lines(axis, there, foot),
         *_bands(found, axis),
         *_outcomes(found, axis),
-        *_numbers("duration", durations, found.bands, axis, DURATION, lambda band: band.duration_ms, _took),
+        *_numbers("duration", durations, found.bands, axis, DURATION, lambda band: band.duration_ms, rough),
     ]
     if costs:
         parts += _numbers("cost", costs, found.bands, axis, COST, lambda band: band.cost, money)
@@ -96,7 +97,7 @@ def summary(found: Timeline) -> str:
     slots: dict[str, int] = {}
     for mark in found.marks:
         slots[mark.outcome] = slots.get(mark.outcome, 0) + mark.slots
-    told = [f"{count} {outcome.replace('_', ' ')}" for outcome, count in slots.items()] or ["no runs"]
+    told = [f"{count} {state_words(outcome)}" for outcome, count in slots.items()] or ["no runs"]
     told += [counted(len(found.bands), "text")] if found.bands else []
     told += [f"{counted(len(found.coming), 'slot')} to come"] if found.coming else []
     told += [each.words for each in found.stretches[:5]]
@@ -250,7 +251,7 @@ def _instants(now: datetime, at: datetime | None, axis: _Axis, foot: int) -> Ite
 def _legend(found: Timeline, y: int) -> str:
     """The shapes that occur, with their names."""
     there = {mark.outcome for mark in found.marks} | ({"to_come"} if found.coming else set())
-    shown = [(name, shape, outcome.replace("_", " ")) for outcome, (name, shape) in SHAPES.items() if outcome in there]
+    shown = [(name, shape, state_words(outcome)) for outcome, (name, shape) in SHAPES.items() if outcome in there]
     changed = {each.kind for each in found.ticks}
     shown += [(f"{name} {kind}", shape, f"new {kind}") for kind, (name, shape) in _TICKS.items() if kind in changed]
     kinds = {each.kind for each in found.stretches}
@@ -300,12 +301,6 @@ def _whole(at: datetime) -> datetime:
 
 def _name(words: str, y: int) -> str:
     return f'<text class="lane" x="0" y="{y}">{words}</text>'
-
-
-def _took(ms: float) -> str:
-    if ms < 100:
-        return f"{ms:.0f}ms"
-    return f"{ms / 1000:.1f}s" if ms < 10_000 else format_duration(timedelta(seconds=round(ms / 1000)))
 
 
 def _shown(text: str) -> str:

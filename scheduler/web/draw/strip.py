@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from html import escape
 
+from scheduler.core.past.codes import reason_words, state_words
 from scheduler.core.values.runs import is_fault
 
 MOST = 30  # slots
@@ -51,7 +52,7 @@ def words(slots: Sequence[tuple[str, str | None, int]]) -> str:
     counts: dict[str, int] = {}
     left = MOST
     for status, reason, count in reversed(slots):
-        name = f"skipped ({reason})" if status == "skipped" and reason else status.replace("_", " ")
+        name = f"skipped ({reason_words(reason)})" if status == "skipped" and reason else state_words(status)
         counts[name] = counts.get(name, 0) + min(count, left)
         left -= min(count, left)
     found = ", ".join(f"{count} {name}" for name, count in sorted(counts.items(), key=lambda each: -each[1]) if count)

@@ -11,6 +11,7 @@ from scheduler.core.past.verdict import Verdict
 from scheduler.core.values.forge import Forge
 from scheduler.service.forge import forge_of_root
 from scheduler.service.history import history
+from scheduler.service.holds import Hold, hold_of
 from scheduler.service.jobs import show_job
 from scheduler.service.root import Root
 from scheduler.service.timeline import changes_of, timeline
@@ -33,6 +34,7 @@ class View:
     about: ShowJson
     zone: str
     verdict: Verdict
+    hold: Hold | None  # why it is not as its file says
     timeline: Timeline
     windows: Mapping[str, Mapping[str, str]]  # parameters of those beside this one, by what they are called
     answer: ExplainJson | None  # for `at`
@@ -59,6 +61,7 @@ def page(root: Root, query: Mapping[str, str], job_id: str) -> View:
         about=about,
         zone=zone,
         verdict=verdict(root, about["job"], versions, zone_in(query) or zone),
+        hold=hold_of(root, job_id),
         timeline=drawn,
         windows=windows.beside(drawn.start, drawn.end),
         answer=explain.page(root, {"job": job_id, "at": query["at"]}).one if query.get("at") else None,

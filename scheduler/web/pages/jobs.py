@@ -21,6 +21,7 @@ FILTERS = ("q", "status", "tag", "folder", "owner")
 class View:
     jobs: Sequence[ListedJson]
     total: int  # rows on all pages
+    archived: int  # jobs that match; rows only with ?status=archived
     number: int  # of the page, from 1
     pages: int
     filters: dict[str, str]  # those that are set, by name; `group` among them

@@ -12,6 +12,7 @@ from scheduler.core.plan.textdiff import LineEdit, by_words
 from scheduler.core.values.problems import UsageError
 from scheduler.service.forge import forge_of_root
 from scheduler.service.review.recent import RECENT, Recent
+from scheduler.service.review.revisions import need_repository
 from scheduler.service.root import Root
 
 if TYPE_CHECKING:
@@ -42,8 +43,10 @@ class View:
 def page(root: Root, query: Mapping[str, str], recent: Recent = RECENT) -> View:
     """query: `revisions` as `A...B`, or `head` with or without `base`. Default of the base: what is in force.
 
-    Raises: UsageError for an unknown revision, UnavailableError while another review is made.
+    Raises: RefusedError outside a repository, UsageError for an unknown revision, UnavailableError while
+    another review is made.
     """
+    need_repository(root.place.root)
     base, dots, head = query.get("revisions", "").partition("...")
     if not dots:
         base, head = query.get("base", ""), base or query.get("head", "")

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from scheduler.service.holds import differs
 from scheduler.service.root import Root
 from scheduler.service.sync import plan_sync, problem_lines
 
@@ -52,14 +53,14 @@ def page(root: Root, query: Mapping[str, str]) -> View:
 
 
 def _revisions(root: Root, plan: PlanJson) -> tuple[Revision, ...]:
+    note = "with files that are not committed" if differs(root) else ""
     if root.place.followed is None:
-        note = "with files that are not committed" if plan["dirty"] else ""
         return (Revision(name="checked out", commit=plan["revision"], at=None, note=note),)
     looked = root.looked()
     return (
         Revision(name="in the remote", commit=looked.tip, at=looked.reached_at),
         Revision(name="tried", commit=looked.tip, at=looked.looked_at, note=looked.trouble),
-        Revision(name="in force", commit=looked.commit, at=looked.applied_at),
+        Revision(name="in force", commit=looked.commit, at=looked.applied_at, note=note),
     )
 
 

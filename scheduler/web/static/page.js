@@ -4,7 +4,7 @@
 // such as `job:ID`, or `run:ID:` for all that begin so; without it, every hint does), otherwise seldom, for its frame. If
 // streams fail, it polls with growing intervals. A page marked data-still stays; a <pre data-tail> stays at its end.
 const SOON = 150, APART = 1000, SELDOM = 30000, FOLLOWS = 300, TAIL = 2000, LEAST = 2000, MOST = 60000, TICK = 1000, NAMES = 150;
-const UNITS = [[86400, "d"], [3600, "h"], [60, "min"], [1, "s"]];
+const UNITS = [[86400, "d"], [3600, "h"], [60, "m"], [1, "s"]];
 const page = document.documentElement.dataset, main = document.getElementById("main");
 const AHEAD = Date.now() - Date.parse(page.now);  // the clock here, before that of the server
 const others = new BroadcastChannel("scheduler");
@@ -30,7 +30,7 @@ async function refresh() {
 function swap(fresh) {
   page.position = fresh.documentElement.dataset.position ?? "";
   for (const part of document.querySelectorAll("[data-live][id]")) {
-    const next = fresh.getElementById(part.id), scrolls = "pre, [data-tail], [data-scroll]";
+    const next = fresh.getElementById(part.id), scrolls = "pre, [data-tail], [data-scroll], .scroll";
     if (next === null || next.isEqualNode(part) || isUsed(part)) continue;
     const unfold = next.querySelectorAll("details");
     part.querySelectorAll("details").forEach((each, at) => {
@@ -84,7 +84,7 @@ function away(is) { document.getElementById("away").hidden = !is; }
 function age() {
   for (const each of document.querySelectorAll("time[data-ago]")) {
     const seconds = Math.round((Date.now() - AHEAD - Date.parse(each.dateTime)) / 1000), size = Math.abs(seconds);
-    const [unit, name] = UNITS.find(([least]) => size >= least) ?? [1, "s"], words = `${Math.floor(size / unit)} ${name}`;
+    const [unit, name] = UNITS.find(([least]) => size >= least) ?? [1, "s"], words = `${Math.floor(size / unit)}${name}`;
     const told = "lasting" in each.dataset ? words : seconds >= 0 ? `${words} ago` : `in ${words}`;
     if (each.textContent !== told) each.textContent = told;
   }

@@ -221,8 +221,8 @@ def test_a_run_says_what_started_it_and_how_each_attempt_ended() -> None:
         " it failed with exit code 2 after 1m30s, in attempt 2 of 3"
     )
     assert texts(found, "attempt") == [
-        "attempt 1, 2026-03-02T12:01:00Z: timed_out, timeout, after 30s",
-        "attempt 2, 2026-03-02T12:02:00Z: failed, exit_code, exit code 2, after 30s",
+        "attempt 1, 2026-03-02T12:01:00Z: timed out, it did not finish within its timeout, after 30s",
+        "attempt 2, 2026-03-02T12:02:00Z: failed, its program exited with an error, exit code 2, after 30s",
     ]
     assert texts(found, "error") == ["psql: connection refused"]
     assert texts(found, "definition") == ["definition 1, in force since 2026-03-01T12:01:00Z"]
@@ -385,9 +385,15 @@ def test_a_skip_that_was_taken_back_is_no_answer_but_evidence() -> None:
     """The slot has not come after all, and is due again."""
     void = skip("void", NOON, NOON + 9 * HOUR, 10)
     ahead = explain(ledger(runs=[void]), NOON + 3 * HOUR, now=NOON)
-    assert (ahead.why, texts(ahead, "run")) == ("will_fire", ["job:7: skipped, void, one of 10 slots"])
+    assert (ahead.why, texts(ahead, "run")) == (
+        "will_fire",
+        ["job:7: skipped, the clock went back to before its slot, one of 10 slots"],
+    )
     silence = explain(ledger(runs=[void], daemon=False), NOON + 3 * HOUR, now=NOON + 4 * HOUR)
-    assert (silence.why, texts(silence, "run")) == ("daemon_down", ["job:7: skipped, void, one of 10 slots"])
+    assert (silence.why, texts(silence, "run")) == (
+        "daemon_down",
+        ["job:7: skipped, the clock went back to before its slot, one of 10 slots"],
+    )
 
 
 @pytest.mark.parametrize(
