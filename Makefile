@@ -5,22 +5,21 @@ BIN := $(VENV)/bin
 # Two steps: what it needs to run, and on top of that the tools that test and check it.
 RUNS := $(VENV)/ready-run
 READY := $(VENV)/ready-test
-INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c .ci/constraints.txt
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c .ci/constraints.txt -C editable_mode=compat
 # The tests start thousands of processes: what they load is kept compiled, and the package is found by its path, without
 # the import hook of setuptools, which costs each of them 10 ms.
 export PYTHONDONTWRITEBYTECODE :=
-EDITABLE := -C editable_mode=compat
 .PHONY: run test test-long check lint types golden bench docs pictures clean
 
 $(RUNS): pyproject.toml .ci/constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed" if sys.version_info < (3, 11) else 0)'
 	$(PYTHON) -m venv $(VENV)
-	$(INSTALL) $(EDITABLE) -e '.[web]'
+	$(INSTALL) -e '.[web]'
 	$(BIN)/python -m compileall -q scheduler
 	touch $(RUNS)
 
 $(READY): $(RUNS)
-	$(INSTALL) $(EDITABLE) -e '.[dev]'
+	$(INSTALL) -e '.[dev]'
 	touch $(READY)
 
 # `exec`: nothing stands between make and the daemon, so a signal to make ends both.

@@ -41,11 +41,14 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
     """The tests of a file share a worker where they share a browser, a daemon or a server, or take a millisecond.
+    All tests on Temporal's one server share it.
 
     So do those that look among all processes of the machine for those of a run: they would end those of each other.
     """
     path = item.path.relative_to(TESTS)
-    if path.parts[0] in ("browser", "core", "temporal") or path.name in ("test_fuzz.py", "test_faults_live.py"):
+    if path.parts[0] == "temporal" and "server" in getattr(item, "fixturenames", ()):
+        item.add_marker(pytest.mark.xdist_group("temporal"))
+    elif path.parts[0] in ("browser", "core", "temporal") or path.name in ("test_fuzz.py", "test_faults_live.py"):
         item.add_marker(pytest.mark.xdist_group(path.as_posix()))
     elif path.as_posix() in OF_ALL_PROCESSES:
         item.add_marker(pytest.mark.xdist_group("processes"))

@@ -39,10 +39,11 @@ def attributes_in(
     Raises: GitError; AbsentError if git lacks one of them, which it would take for an empty one.
     """
     prefix = os.fsdecode(run_git(root, "rev-parse", "--show-prefix").removesuffix(b"\n")) if paths else ""
-    folders = {each.lower() for path in paths for each in _folders(path)}
-    found = {}
     # Without case, .GITATTRIBUTES is read, too. The correct spelling comes last and wins.
-    for path in sorted(each for each in entries if each[-len(_NAME) :].lower() == _NAME):
+    named = sorted(each for each in entries if each[-len(_NAME) :].lower() == _NAME)
+    folders = {each.lower() for path in paths for each in _folders(path)} if named else set()
+    found = {}
+    for path in named:
         folder = path[: -len(_NAME)]
         if folder.lower() in folders and not entries[path].is_submodule:
             found[f"{prefix}{folder}{_NAME}"] = entries[path]

@@ -17,6 +17,7 @@ from scheduler.git.run import GitError, run_git, stream_git
 
 LONGEST_LINK = 4095  # PATH_MAX
 _LONGEST_NAME, _LONGEST_PATH = 255, 3500  # NAME_MAX; room for the folder that a commit is written to
+_SHORT = _LONGEST_NAME // 4  # characters of at most four bytes
 MOST_FILES = 500_000  # in a commit
 MOST_BYTES = 128 * 1024 * 1024  # of git's listing of a commit
 MOST_AT_ONCE = 32 * 1024 * 1024  # bytes of blobs in one answer of git
@@ -168,6 +169,8 @@ def folders_of(commit: str, entries: Sequence[Entry]) -> Mapping[str, Sequence[s
 
 def why_no_file(path: str) -> str:
     """Why no file system here can hold a file with this path. Empty if one can."""
+    if len(path) <= _SHORT:
+        return ""
     long = next((name for name in path.split("/") if len(os.fsencode(name)) > _LONGEST_NAME), None)
     if long is not None:
         return f"has a file name of {len(os.fsencode(long))} bytes, {long[:40]!r}…; the limit is {_LONGEST_NAME}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from sqlite3 import Connection
 from typing import Any, Literal
@@ -57,6 +57,17 @@ class Known:
     loose: set[str] = field(default_factory=set)  # paths that hold unarchived jobs and are not among the marks
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Applied:
+    """The files that say what is in force, with nothing to warn of, as the commit of the last pass has them."""
+
+    by: str | None  # as in `Known`
+    jobs: Mapping[str, str]  # the blob of each job file, by path
+    tasks: Mapping[str, str]  # the same of the files of tasks
+    users: Mapping[str, Sequence[str]]  # the files of the tasks of a job file; none for most
+    names: Sequence[tuple[str, int, str]]  # path, line and id of every job that is not archived
+
+
 def split(path: str) -> tuple[str, str]:
     folder, slash, name = path.rpartition("/")
     return folder + slash, name
@@ -94,6 +105,19 @@ def known_files(sql: Connection) -> Known:
         )
     )
     return found
+
+
+def applied_files(sql: Connection) -> Applied:
+    (by,) = sql.execute("SELECT files_by FROM root").fetchone()
+    found: dict[str, dict[str, str]] = {"job": {}, "task": {}}
+    fine = "blob NOTNULL AND NOT untracked AND warnings IS NULL AND sha256 <> x''"
+    for kind, path, blob in sql.execute(f"SELECT kind, path, lower(hex(blob)) FROM files WHERE {fine}"):
+        found[kind][path] = blob
+    users: dict[str, list[str]] = {}
+    for path, task in sql.execute("SELECT path, task FROM task_files"):
+        users.setdefault(path, []).append(task)
+    names = sql.execute("SELECT path, line, id FROM jobs WHERE archived_at IS NULL ORDER BY path, line, id")
+    return Applied(by=by, jobs=found["job"], tasks=found["task"], users=users, names=list(map(tuple, names)))
 
 
 def files_ticket(sql: Connection) -> int:

@@ -18,6 +18,7 @@ from scheduler.core.values.usage import EndClass
 from scheduler.ledger.of_text import OF_TEXT
 from scheduler.ledger.rows import (
     ACTIVE,
+    DEFINED,
     JOBS,
     SKETCHES,
     SLOTS,
@@ -52,6 +53,12 @@ def summaries(sql: Connection, ids: Sequence[str] | None = None) -> list[JobSumm
 def sketches(sql: Connection) -> list[JobSummary]:
     """The summaries of all jobs, but for their newest slots and skips, which are None: to choose those to show."""
     return [to_summary(row) for row in sql.execute(f"{SKETCHES} ORDER BY id")]
+
+
+def tags(sql: Connection) -> dict[str, tuple[str, ...]]:
+    """Of all jobs, by id."""
+    rows = sql.execute(f"SELECT id, json_extract(spec, '$.tags') FROM {DEFINED} ORDER BY id")
+    return {job_id: tuple(json.loads(found or "[]")) for job_id, found in rows}
 
 
 def newest_skip_is(sql: Connection, reason: str) -> list[str]:

@@ -39,11 +39,11 @@ _LAST_SLOT = f"""(SELECT coalesce(fire_time_last, fire_time) FROM runs WHERE job
     ORDER BY fire_time DESC LIMIT 1)"""
 _LAST_SKIP = """(SELECT n FROM runs WHERE job_id = jobs.id AND status = 'skipped' AND reason <> 'void'
     ORDER BY n DESC LIMIT 1)"""
-_DEFINED = "jobs JOIN definitions ON definitions.job_id = jobs.id AND definitions.generation = jobs.generation"
+DEFINED = "jobs JOIN definitions ON definitions.job_id = jobs.id AND definitions.generation = jobs.generation"
 _SKIPPED = f"LEFT JOIN runs AS skip ON skip.job_id = jobs.id AND skip.n = {_LAST_SKIP}"
 JOBS = f"""SELECT jobs.*, definitions.spec, {_LAST_SLOT} AS last_slot, {TAKEN} AS taken,
     coalesce(skip.finished_at, skip.requested_at) AS last_skip_at, skip.reason AS last_skip_reason
-    FROM {_DEFINED} {_SKIPPED}"""
+    FROM {DEFINED} {_SKIPPED}"""
 # The columns that `to_summary` takes, in its order. Of a definition, only what a summary shows is decoded.
 SUMMARIES = f"""SELECT id, path, json_extract(spec, '$.schedule', '$.expires', '$.expect_every_ms'),
     json_extract(spec, '$.enabled'), json_extract(spec, '$.tags', '$.runner', '$.task_source_path', '$.env.PATH',
@@ -51,7 +51,7 @@ SUMMARIES = f"""SELECT id, path, json_extract(spec, '$.schedule', '$.expires', '
     sync_state, activated_at, archived_at, paused_at, pause_reason, paused_until, paused_by, stopped_at, stop_reason,
     next_run_at, {_LAST_SLOT}, last_run_at, last_run_status, last_run_error,
     coalesce(skip.finished_at, skip.requested_at), skip.reason, run_count, consecutive_errors, updated_at
-    FROM {_DEFINED} {_SKIPPED}"""
+    FROM {DEFINED} {_SKIPPED}"""
 # The same for jobs of which no row is made: without their newest slot and skip, which takes half of the time.
 SKETCHES = (
     SUMMARIES.replace(_LAST_SLOT, "NULL")

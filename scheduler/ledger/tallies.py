@@ -12,6 +12,14 @@ from scheduler.ledger.rows import moment
 SyncResult = Literal["changed", "unchanged", "failed"]
 
 
+class Gauge(NamedTuple):
+    """What is known of a job at this moment."""
+
+    job_id: str
+    next_run_at: datetime | None
+    consecutive_errors: int
+
+
 class RunTally(NamedTuple):
     """Ended runs of a job that are alike."""
 
@@ -70,6 +78,12 @@ def count_sync(sql: Connection, result: SyncResult) -> None:
         " ON CONFLICT (result) DO UPDATE SET passes = passes + 1",
         (result,),
     )
+
+
+def gauges(sql: Connection) -> list[Gauge]:
+    """Of the jobs that are not archived, by id."""
+    rows = sql.execute("SELECT id, next_run_at, consecutive_errors FROM jobs WHERE archived_at IS NULL ORDER BY id")
+    return [Gauge(job_id, moment(at), errors) for job_id, at, errors in rows]
 
 
 def last_successes(sql: Connection) -> dict[str, datetime]:

@@ -127,6 +127,11 @@ class CommitFiles:
             else:
                 yield name, "other" if entry.is_link else "file"
 
+    def is_laid_out(self, other: CommitFiles) -> bool:
+        """True if it holds a file wherever the other does, without any link."""
+        kinds = ({each.path: each.is_submodule for each in files.entries.values()} for files in (self, other))
+        return not self._links and not other._links and next(kinds) == next(kinds)
+
     def is_folder(self, path: str) -> bool:
         real = self.leads_to(path)
         return real in self._folders or (real in self.entries and self.entries[real].is_submodule)

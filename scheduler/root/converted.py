@@ -19,13 +19,14 @@ if TYPE_CHECKING:
     from scheduler.git.attributes import Attributes
 
 
-def conversions_of(files: Files, desired: Desired | None) -> dict[str, Conversion]:
+def conversions_of(files: Files, desired: Desired | None, *, others: Collection[str] = ()) -> dict[str, Conversion]:
     """The conversions of everything that can run, by the path it is named by. Empty outside a repository.
 
     desired: what the files say. None if scheduler.yaml cannot be used.
+    others: job files and tasks besides, which no link leads to.
     Raises: GitError.
     """
-    named = {ROOT_FILE: files.leads_to(ROOT_FILE)}
+    named = {ROOT_FILE: files.leads_to(ROOT_FILE), **{path: path for path in others}}
     if desired is not None:
         named |= {path: read.path for path, read in desired.sources.items()}
         # A task that is unreadable here may be readable after a checkout.
@@ -70,6 +71,8 @@ def _conversions(
         return source.data
 
     said = _attributes(files, set(named.values())) if named else ()
+    if not said:
+        return {}
     found = {}
     for path, real in sorted(named.items()):
         # First with data that every attribute affects, so that few files are read.

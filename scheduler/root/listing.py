@@ -145,4 +145,4 @@ def may_enter(own: Own | None, path: str, globs: Iterable[str]) -> bool:
 
 def is_text(path: str) -> bool:
     """True if a name is UTF-8. No other name fits in a database, JSON or a terminal."""
-    return not any("\ud800" <= c <= "\udfff" for c in path)
+    return path.isascii() or not any("\ud800" <= c <= "\udfff" for c in path)

@@ -32,6 +32,24 @@ def note_served(root: Root, address: str) -> None:
     new.replace(_file(root))
 
 
+def note_refused(root: Root, why: str, daemon: int) -> None:
+    """Write down why the web process of this daemon cannot serve, unless another one serves the root."""
+    if served(root) is None:
+        new = _file(root).with_name("served-new")
+        new.write_text(json.dumps({"why": why, "pid": daemon}))
+        new.replace(_file(root))
+
+
+def why_not_served(root: Root) -> str:
+    """Why the daemon that runs now cannot serve the pages; empty if it does, or if it should not."""
+    try:
+        found = json.loads(_file(root).read_bytes())
+        os.kill(int(found["pid"]), 0)
+        return str(found["why"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""
+
+
 def served(root: Root) -> Served | None:
     """Where the pages are served now; None if they are not."""
     try:

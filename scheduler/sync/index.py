@@ -69,7 +69,7 @@ class Index:
             self.load(store)
         assert self._known is not None
         if settings != self._settings:
-            by = _digest(settings)
+            by = digest_of(settings)
             if self._known.by != by:  # another process may have applied them
                 self.forget()
                 self._known = self.load(store)
@@ -211,7 +211,7 @@ def _put(known: Known, kind: FileKind, path: str, mark: bytes, *, young: bool) -
         known.young.discard((kind, path))
 
 
-def _digest(settings: Settings) -> str:
+def digest_of(settings: Settings) -> str:
     """What the result of reading a file depends on, besides its bytes."""
     said = [settings.to_json(), scheduler.__version__, *rules()]
     return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()

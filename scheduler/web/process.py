@@ -16,13 +16,15 @@ from scheduler.machine.garbage import collect_seldom
 from scheduler.machine.log import Log, write_log
 from scheduler.service.kept import Kept
 from scheduler.service.listening import Address, listen, read_address, served_root
-from scheduler.service.login import note_served
+from scheduler.service.login import note_refused, note_served
 from scheduler.service.root import Root
 from scheduler.web.app import build_app
 from scheduler.web.guard import AccessGuard
 from scheduler.web.server import Server
+from scheduler.web.show import show_once
 
 CANNOT_LISTEN = 3  # exit code
+WARM_UP_S = 3.0  # at most, before it serves: a database that is locked must not keep it from saying so
 
 _log = Log(__name__)
 
@@ -35,16 +37,17 @@ def serve_web(root: Root, address: Address, settings: AccessSettings) -> None:
         host, port = listener.getsockname()[:2]
         where = f"http://{Address(host=host, port=port)}"
         note_served(root, settings.url or where)  # for `scheduler login`
+        warming = threading.Thread(target=_warm_up, args=(root,), name="warm_up", daemon=True)
+        warming.start()
+        warming.join(WARM_UP_S)  # whoever connects meanwhile waits
         _log.info("web_serving", address=where)
-        threading.Thread(target=_warm_up, args=(root,), name="warm_up", daemon=True).start()
         Server(build_app(root, AccessGuard(root, settings))).run(sockets=[listener])
 
 
 def _warm_up(root: Root) -> None:
     """Look at all jobs once, so that the first page need not."""
-    with contextlib.suppress(SchedulerError), root.store() or contextlib.nullcontext() as store:
-        if store is not None and root.kept is not None:
-            root.kept.overdue(store, root.clock.now())
+    with contextlib.suppress(SchedulerError):
+        show_once(root)
 
 
 def main() -> None:
@@ -59,10 +62,13 @@ def main() -> None:
 
     threading.Thread(target=end_with_parent, daemon=True).start()
     collect_seldom()  # a page of ten thousand jobs makes a hundred thousand objects, and none of them is garbage
+    root, daemon = served_root(folder, state, db, os.environ), os.getppid()
     try:
         settings = AccessSettings.from_json(json.loads(access))
-        serve_web(served_root(folder, state, db, os.environ), read_address(address, allow_remote=True), settings)
+        serve_web(root, read_address(address, allow_remote=True), settings)
     except UnavailableError as error:
+        with contextlib.suppress(OSError):
+            note_refused(root, str(error), daemon)  # for `scheduler doctor`
         _log.warning("web_not_serving", str(error), hint=error.hint)
         sys.exit(CANNOT_LISTEN)
 

@@ -10,13 +10,14 @@ from fastapi import APIRouter, Request
 from fastapi.encoders import jsonable_encoder
 from starlette.responses import HTMLResponse, JSONResponse, Response
 
+from scheduler.core.values.access import Role
 from scheduler.core.values.codec import Stored
 from scheduler.core.values.problems import RefusedError, SchedulerError, UnavailableError, UnknownError, UsageError
 from scheduler.service.root import Root
 from scheduler.web.api.asked import JobId, RunId, the_job, the_run
 from scheduler.web.assets import router as static_router
 from scheduler.web.calls import AccessError, Call, Viewer
-from scheduler.web.frame import frame, zone_in
+from scheduler.web.frame import Frame, frame, zone_in
 from scheduler.web.pages import activity, back, explain, health, job, jobs, now, review, run, spend, sync, version
 from scheduler.web.render import render
 
@@ -58,14 +59,25 @@ def show(
             told = {name: each.to_json() if isinstance(each, Stored) else each for name, each in values.items()}
             return JSONResponse(jsonable_encoder(told))
         around = frame(call.root, request.query_params, whole=not call.caller.jobs)
-        values = {"view": view, "frame": around, "path": request.url.path, "pages": PAGES}
-        values["role"] = call.caller.role
-        return HTMLResponse(render(template, values, zone=around.zone))
+        return HTMLResponse(_rendered(template, view, around, request.url.path, call.caller.role))
     except SchedulerError as error:
         if wants_json(request):
             raise
         message, hint = error.told(lambda argument: argument, lambda name, value: f"{name}={value}")
         return error_page(request, message, hint, _status(error))
+
+
+def _rendered(template: str, view: object, around: Frame, path: str, role: Role) -> str:
+    values = {"view": view, "frame": around, "path": path, "pages": PAGES, "role": role}
+    return render(template, values, zone=around.zone)
+
+
+def show_once(root: Root) -> None:
+    """Make the first page for nobody, so that whoever asks for it first need not wait for what that loads."""
+    from scheduler.core.formats import jobfile  # noqa: F401 - what a review reads files by is slow to import
+
+    root = replace(root, place=root.place.now(), scans=False)
+    _rendered("now", now.page(root, {}), frame(root, {}, whole=True), "/", Role.VIEWER)
 
 
 def error_page(

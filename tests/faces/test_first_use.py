@@ -38,8 +38,8 @@ def recipe(target: str, venv: Path) -> str:
 def installs(text: str) -> list[str]:
     """What each call of pip is given, without the options that all of them have."""
     found = re.findall(r"-m pip install (.*)", text)
-    assert all("-c .ci/constraints.txt" in each for each in found)
-    return [each.partition("constraints.txt ")[2] for each in found]
+    assert all("-c .ci/constraints.txt -C editable_mode=compat" in each for each in found)
+    return [each.partition("editable_mode=compat ")[2] for each in found]
 
 
 def test_make_run_installs_what_it_needs_to_run_and_no_development_tools(tmp_path: Path) -> None:

@@ -205,7 +205,9 @@ def test_a_second_import_changes_nothing_and_an_edited_file_stays(root: Root, tm
     root.move("jobs/imported/often.yaml", "jobs/mine.yaml")
     before = files(root)
     found = root.json("import", "phantom", str(source))
-    assert sorted(each["id"] for each in found["jobs"] if each["files"] == "kept") == ["dead", "often", "once"]
+    assert sorted(each["id"] for each in found["jobs"] if each["files"] == "kept") == ["dead", "once"]
+    (moved,) = [each for each in found["jobs"] if each["id"] == "often"]
+    assert (moved["file"], moved["files"]) == ("jobs/mine.yaml", "unchanged")
     assert files(root) == before
 
 

@@ -81,8 +81,10 @@ class WorkerHost:
         self.file.write_text(text)
         self.file.chmod(0o600)
 
-    def start(self, *args: str, waits: bool = True, **env: str) -> Daemon:
-        command = [sys.executable, "-m", "scheduler", "worker", "--config", str(self.file), *args]
+    def start(self, *args: str, waits: bool = True, ahead_s: int = 0, **env: str) -> Daemon:
+        """ahead_s: by how much the clock of this host is ahead."""
+        module = ("tests.temporal.shifted", str(ahead_s)) if ahead_s else ("scheduler",)
+        command = [sys.executable, "-m", *module, "worker", "--config", str(self.file), *args]
         self.worker = Daemon(command, {**os.environ, "PYTHONPATH": str(REPOSITORY), **env}, cwd=self.folder)
         if waits:
             self.worker.says("worker_serving")

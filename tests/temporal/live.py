@@ -14,7 +14,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from tests.helpers import REPOSITORY, Daemon, until
+from tests.helpers import REPOSITORY, Daemon, Result, call, until
 
 SERVER = shutil.which("temporal", path=os.path.dirname(sys.executable))  # noqa: PTH120
 SERVING = " serving root="
@@ -22,6 +22,8 @@ ROOT = """
 version: 1
 runners:
   there: {command: [sh, -eu], cwd: scratch, task_queue: gpu}
+  nowhere: {command: [sh, -eu], cwd: scratch, task_queue: nobody}
+  here: {command: [sh, -eu]}
 """
 
 
@@ -76,10 +78,10 @@ class Plane:
         path.write_text(text)
         path.chmod(0o600)
 
-    def job(self, name: str, *lines: str, keys: str = "schedule: {every: 1s}") -> None:
+    def job(self, name: str, *lines: str, keys: str = "schedule: {every: 1s}", runner: str = "there") -> None:
         mark = f"echo \"{name} ${{SCHEDULER_FIRE_TIME:--}} $SCHEDULER_ATTEMPT $SCHEDULER_RUN_ID\" >> '{self.marks}'"
         script = "\n".join(f"  {line}" for line in (mark, *lines))
-        (self.root / f"jobs/{name}.yaml").write_text(f"id: {name}\n{keys}\nrunner: there\ntask: |\n{script}\n")
+        (self.root / f"jobs/{name}.yaml").write_text(f"id: {name}\n{keys}\nrunner: {runner}\ntask: |\n{script}\n")
 
     def serve(self, *args: str, waits: bool = True, **env: str) -> Daemon:
         command = [sys.executable, "-m", "scheduler", "serve", *args]
@@ -108,14 +110,17 @@ class Plane:
         return json.loads(self.screen(*args, "--json"))
 
     def ask(self, job_id: str) -> None:
-        """Ask the daemon for a run."""
-        argv = [sys.executable, "-m", "scheduler", "run", job_id]
-        done = subprocess.run(argv, cwd=self.root, capture_output=True, text=True, timeout=60, check=False)
-        assert done.returncode == 0, done.stderr
+        """Ask the daemon for a run of a job that may just have been written."""
+        self.call("sync")
+        done = self.call("run", job_id)
+        assert done.code == 0, done.stderr
 
     def screen(self, *args: str) -> str:
         """What a command prints."""
-        argv = [sys.executable, "-m", "scheduler", *args]
-        done = subprocess.run(argv, cwd=self.root, capture_output=True, text=True, timeout=60, check=False)
+        done = self.call(*args)
         assert done.stdout, done.stderr
         return done.stdout
+
+    def call(self, *args: str) -> Result:
+        """A command in this process: another one takes half a second to load everything."""
+        return call("--root", str(self.root), *args)

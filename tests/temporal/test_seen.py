@@ -42,9 +42,9 @@ def job_with(tmp_path: Path, keys: str) -> Job:
 def test_the_server_must_remember_twice_as_long_as_a_slot_may_be_late(
     tmp_path: Path, hours: float, keys: str, error: str
 ) -> None:
-    found = list(judge_retention(hours * HOUR, [job_with(tmp_path, keys)]))
+    found = list(judge_retention(hours * HOUR, [job_with(tmp_path, keys)], "--namespace n"))
     assert [each.status for each in found] == (["error"] if error else [])
-    assert all(error in each.message and "--retention" in each.hint for each in found)
+    assert all(error in each.message and "--retention" in each.hint and "--namespace n" in each.hint for each in found)
 
 
 def test_a_queue_that_nobody_polls_is_named_with_its_jobs_however_many_dead_workers_are_listed(tmp_path: Path) -> None:

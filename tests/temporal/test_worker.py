@@ -8,7 +8,6 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 import uuid
 from collections.abc import Awaitable, Callable, Iterator
@@ -28,6 +27,7 @@ from scheduler.run.temporal.codec import converter
 from scheduler.run.temporal.spec import OUTPUT_WORKFLOW, Outcome, Piece, host_queue
 from scheduler.service.worker import check
 from tests.helpers import until
+from tests.temporal.doors import Wire
 from tests.temporal.hosts import WorkerHost, spec_of, started
 from tests.temporal.live import SERVER, Server
 
@@ -187,6 +187,45 @@ def test_a_worker_that_is_killed_and_comes_back_tells_that_its_run_died(world: W
     assert not world.lives()
 
 
+def test_a_run_that_outlives_its_worker_and_its_lifeline_is_ended_by_the_next_worker(
+    world: World, server: Server
+) -> None:
+    host = world.host(server)
+    worker = host.start()
+
+    def kill() -> None:
+        world.pid()
+        for each in children(worker.process.pid):
+            if each != world.pid():
+                os.kill(each, signal.SIGKILL)
+        host.kill()
+        assert world.lives(), "nobody was left to end it"
+        host.start()
+
+    found = ended(server, host, world.text("sleep 60"), kill)
+    assert (found.status, found.reason, found.host) == ("interrupted", "worker_died", "w1")
+    assert not world.lives()
+    assert "end" not in world.marked()
+
+
+def children(pid: int) -> list[int]:
+    tasks = Path(f"/proc/{pid}/task").iterdir()
+    return [int(each) for task in tasks for each in (task / "children").read_text().split()]
+
+
+@pytest.mark.parametrize("ahead_s", [120, -120])
+def test_a_worker_whose_clock_is_off_starts_what_is_due_by_the_clock_of_the_server(
+    world: World, server: Server, ahead_s: int
+) -> None:
+    host = world.host(server)
+    host.start(ahead_s=ahead_s)
+    now = datetime.now(UTC)
+    found = ended(server, host, b"true", not_after=now + timedelta(seconds=60))
+    assert found.status == "succeeded"
+    assert found.finished_at is not None
+    assert abs(found.finished_at - now - timedelta(seconds=ahead_s)) < timedelta(seconds=60), "it is off"
+
+
 def test_runs_outlive_a_server_that_is_away_for_longer_than_their_heartbeat(world: World) -> None:
     """One ends after the server is back, one before: that end comes home from the journal."""
     server = world.server()
@@ -322,6 +361,28 @@ def test_a_suspended_worker_loses_its_run_before_anybody_else_may_start_it(world
 
     found = ended(server, host, world.text("sleep 60"), suspend, lost_after=SHORT)
     assert (found.status, found.reason) == ("interrupted", "worker_lost")
+    assert "end" not in world.marked()
+
+
+def test_a_run_of_a_suspended_machine_is_ended_as_soon_as_it_wakes(world: World, server: Server) -> None:
+    host = world.host(server)
+    worker = host.start()
+    other = world.host(server, name="w2", queue=host.queue)
+    stopped: list[int] = []
+
+    def suspend() -> None:
+        stopped.extend((worker.process.pid, *children(worker.process.pid), world.pid()))
+        for each in stopped:
+            os.kill(each, signal.SIGSTOP)
+        other.start()  # the workflow goes on there
+
+    found = ended(server, host, world.text("sleep 60"), suspend, lost_after=SHORT)
+    assert (found.status, found.reason) == ("interrupted", "worker_lost")
+    for each in reversed(stopped):
+        os.kill(each, signal.SIGCONT)
+    woken_at = time.monotonic()
+    until(lambda: not world.lives(), "the end of the child")
+    assert time.monotonic() - woken_at < 5
     assert "end" not in world.marked()
 
 
@@ -495,42 +556,6 @@ def test_a_second_worker_of_the_same_name_is_refused(world: World, server: Serve
     worker = second.start(waits=False)
     assert worker.ended() == 3
     assert "is running on this machine already" in worker.stderr
-
-
-class Wire:
-    """A network that can fall silent: connections stay open, and nothing passes any more."""
-
-    def __init__(self, port: int) -> None:
-        self._port, self._ends = port, list[asyncio.StreamWriter]()
-        self.open, ready = threading.Event(), threading.Event()
-        self.open.set()
-        self._thread = threading.Thread(target=lambda: asyncio.run(self._serve(ready)))
-        self._thread.start()
-        ready.wait()
-
-    async def _serve(self, ready: threading.Event) -> None:
-        self._loop, self._over = asyncio.get_running_loop(), asyncio.Event()
-        async with await asyncio.start_server(self._accepted, "127.0.0.1", 0) as server:
-            self.port = server.sockets[0].getsockname()[1]
-            ready.set()
-            await self._over.wait()
-            for each in self._ends:
-                each.transport.abort()
-
-    async def _accepted(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        source, target = await asyncio.open_connection("127.0.0.1", self._port)
-        self._ends += writer, target
-        await asyncio.gather(self._pump(reader, target), self._pump(source, writer), return_exceptions=True)
-
-    async def _pump(self, source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
-        while data := await source.read(65536):
-            if self.open.is_set():
-                target.write(data)
-        target.close()
-
-    def close(self) -> None:
-        self._loop.call_soon_threadsafe(self._over.set)
-        self._thread.join()
 
 
 @pytest.mark.long

@@ -225,6 +225,24 @@ def test_metrics_count_what_has_ended_and_no_deletion_lowers_them(folder: Path) 
     assert list(metric(mine, "scheduler_runs_total")) == ['{job="other",status="succeeded",trigger="manual"}']
 
 
+def test_labels_are_escaped_and_sums_without_a_job_are_of_all_jobs(folder: Path) -> None:
+    root = service_root(folder)
+    sync(root)
+    with Store.open(root.place.db) as store, store.writing() as sql:
+        for job_id, model, nano in (("heartbeat", 'a"b\\c\nd', 1_500_000_000), ("other", "m", 1), ("other", "", 2)):
+            sql.execute("INSERT INTO cost_tallies VALUES (?, ?, ?)", (job_id, model, nano))
+        for job_id, reason, slots in (("heartbeat", "overlap", 2), ("other", "overlap", 3), ("gone", "overlap", 9)):
+            sql.execute("INSERT INTO skip_tallies VALUES (?, ?, ?)", (job_id, reason, slots))
+    text = client(folder).get("/metrics").text
+    assert metric(text, "scheduler_cost_usd_total") == {
+        r'{job="heartbeat",model="a\"b\\c\nd"}': 1.5,
+        '{job="other",model=""}': 2e-09,
+        '{job="other",model="m"}': 1e-09,
+    }
+    fewer = client(folder).get("/metrics?jobs=0").text
+    assert metric(fewer, "scheduler_skips_total") == {'{reason="overlap"}': 5}
+
+
 def test_an_edit_that_is_not_committed_makes_the_revision_dirty(folder: Path) -> None:
     (folder / "jobs/other.yaml").write_text(FILES["jobs/other.yaml"].replace("Look", "See"))
     sync(service_root(folder))

@@ -16,6 +16,13 @@ from typing import Any
 
 import pytest
 
+from scheduler.core.values.access import AccessSettings
+from scheduler.daemon import web as daemon_web
+from scheduler.root.place import Place
+from scheduler.service.doctor.examine import examine
+from scheduler.service.listening import DEFAULT
+from scheduler.service.login import served, why_not_served
+from scheduler.service.root import Root as ServiceRoot
 from tests.faces.conftest import Root
 from tests.faces.served import Served, root, serve
 from tests.helpers import until
@@ -116,6 +123,46 @@ def test_a_slow_client_and_a_large_body_hold_up_nobody(root: Root, serve: Callab
     assert time.monotonic() - started < 5
     for each in slow:
         each.close()
+
+
+def test_a_default_port_that_is_taken_leaves_firing_alone_and_is_told_in_one_line(
+    root: Root, serve: Callable[..., Served]
+) -> None:
+    with contextlib.ExitStack() as held:
+        with contextlib.suppress(OSError):  # somebody else has it
+            held.enter_context(socket.create_server(("127.0.0.1", int(DEFAULT.rpartition(":")[2]))))
+        daemon = serve(**WEB)
+        assert f"cannot listen on {DEFAULT}" in daemon.says("web_not_serving")
+        place = Place(root=root.path, state=root.path / ".scheduler", db=root.db)
+        asked = ServiceRoot(place=place, actor="user:test", environ=os.environ)
+        (told,) = until(lambda: [each for each in examine(asked)["checks"] if each["name"] == "web"], "doctor tells")
+        assert told["status"] == "warning"
+        assert told["message"].startswith(f"the pages are not served: cannot listen on {DEFAULT}")
+        ran = len(root.runs("tick"))
+        until(lambda: len(root.runs("tick")) > ran + 1, "the job goes on")
+        daemon.process.terminate()
+        assert daemon.process.wait(60) == 0
+    assert daemon.stderr.count("web_not_serving") == 1
+    assert [each for each in examine(asked)["checks"] if each["name"] == "web"] == []
+
+
+def test_the_pages_come_once_the_port_is_free(root: Root, monkeypatch: pytest.MonkeyPatch) -> None:
+    root.ok("sync")
+    monkeypatch.setattr(daemon_web, "WAITS_S", (0.1,))
+    place = Place(root=root.path, state=root.path / ".scheduler", db=root.db)
+    asked = ServiceRoot(place=place, actor="user:test", environ=os.environ)
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        address = f"127.0.0.1:{other.getsockname()[1]}"
+        web = daemon_web.Web(place=place, address=address, access=AccessSettings(), environ=os.environ)
+        web.loop.start()
+        try:
+            assert until(lambda: why_not_served(asked), "it is refused").startswith(f"cannot listen on {address}")
+            other.close()
+            assert until(lambda: served(asked), "it serves").address == f"http://{address}"
+            assert why_not_served(asked) == ""
+        finally:
+            web.loop.stop()
+            web.close()
 
 
 def test_a_taken_port_is_an_error_if_it_was_asked_for(root: Root, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,6 +6,7 @@ their ids, or `tag:` and a glob of their tags.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
 
@@ -15,9 +16,18 @@ SUFFIXES = (".md", ".yaml", ".yml")  # of job files, in any case of letters
 
 def matches(path: str, pattern: str) -> bool:
     """True if a root-relative POSIX path matches one glob; `**` stands for any number of folders."""
-    parts, wanted = path.split("/"), pattern.split("/")
+    last = pattern.rpartition("/")[2]
+    if last == "**":
+        return _matches(path.split("/"), pattern.split("/"))
+    name = path.rpartition("/")[2]
     # Nearly every path that does not match differs in its last component already.
-    return (wanted[-1] == "**" or fnmatchcase(parts[-1], wanted[-1])) and _matches(parts, wanted)
+    return fnmatchcase(name, last) and _leads(path[: len(path) - len(name)], pattern[: len(pattern) - len(last)])
+
+
+@functools.lru_cache(maxsize=1024)
+def _leads(folder: str, pattern: str) -> bool:
+    """True if a glob leads to a folder; both empty or with a slash at the end. Cached: many files share a folder."""
+    return _matches(folder.split("/"), f"{pattern}*".split("/"))
 
 
 def matches_any(path: str, patterns: Iterable[str]) -> bool:

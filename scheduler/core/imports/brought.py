@@ -10,11 +10,12 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from fnmatch import fnmatchcase
 from itertools import islice
-from typing import Any
+from typing import Any, Protocol
 
 from scheduler.core.formats.asked import allowing_folder
 from scheduler.core.imports.commands import shell_options, undone
 from scheduler.core.imports.incoming import (
+    Decider,
     Gathered,
     Incoming,
     Work,
@@ -22,11 +23,12 @@ from scheduler.core.imports.incoming import (
     free,
     mapped_id,
     of_job,
-    problem,
+    secret_id,
+    secret_of,
     slug,
     whole_seconds,
 )
-from scheduler.core.imports.secrets import is_secret, secret_in
+from scheduler.core.imports.secrets import HIDDEN, is_secret, quoted, redacted, secret_in
 from scheduler.core.past.past import Past
 from scheduler.core.times.cron import ScheduleError, parse_cron
 from scheduler.core.times.fires import fires, smallest_gap, zone_of
@@ -34,7 +36,7 @@ from scheduler.core.values.instants import instant, parse_instant
 from scheduler.core.values.problems import Problem
 from scheduler.core.values.settings import ROOT_FILE, RunnerSpec
 from scheduler.core.values.spec import Schedule
-from scheduler.core.values.texts import counted, short
+from scheduler.core.values.texts import counted
 from scheduler.core.values.units import format_duration, parse_duration
 
 # As in `daily on weekdays`, or `H H * * *`.
@@ -42,7 +44,15 @@ _SCATTERED = re.compile(r"(?i)(?:[a-z-]*(?:hourly|daily|weekly|monthly)|every|ar
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _MOST_FIRES = 1000
 LONG = timedelta(days=1)  # the timeout of commands that had none
+Note = tuple[str, str, str]  # a warning: code, message, hint
+CHECKS = (Work.COMMANDS, "")  # what a check is, and its wish
 DELIVERED = ("success", "every_failure")  # what a scheduler that delivers results tells of
+
+
+class _Warn(Protocol):
+    """Says that something of a job is different here."""
+
+    def __call__(self, code: str, message: str, hint: str = "") -> None: ...
 
 
 class LeftOutError(ValueError):
@@ -78,6 +88,8 @@ class Brought:
     wish: str = ""  # the name of a runner that would suit it best, if the root has one
     task: str
     shell: str = ""  # of commands: the shell that ran them, as `sh -c` does: a path. Empty: any, whatever its options
+    check: Decider | None = None
+    check_called: str = ""  # the field of the source that it is from
     keys: Mapping[str, Any] = field(default_factory=dict)  # other keys of the job file
     model: str | None = None
     workdir: str | None = None
@@ -86,7 +98,7 @@ class Brought:
     facts: Mapping[str, Any] = field(default_factory=dict)  # columns of `jobs`; instants as datetime
     paused: str | None = None  # why
     comments: tuple[str, ...] = ()
-    notes: tuple[tuple[str, str, str], ...] = ()  # further warnings: code, message, hint
+    notes: tuple[Note, ...] = ()  # further warnings
     lost: tuple[Lost, ...] = ()
 
 
@@ -119,7 +131,7 @@ def last_of(entry: Mapping[str, str], n: int, *, since: datetime | None, zone: s
     except ScheduleError as error:
         raise LeftOutError("schedule", error.message, error.hint) from None
     if not found:
-        raise LeftOutError("schedule", f"its schedule {short(' '.join(entry.values()))} never comes due")
+        raise LeftOutError("schedule", f"its schedule {quoted(' '.join(entry.values()))} never comes due")
     return found[-1]
 
 
@@ -133,8 +145,7 @@ def gathered(jobs: Iterable[Brought], here: Here, problems: Sequence[Problem] = 
     endless: list[Incoming] = []
     for each in jobs:
         if secret := secret_in(each.id):
-            why = f"an id contains {secret}, and the files of a root are committed; the job was left out"
-            told.append(replace(problem(each.line, "secret", why, "give the job another id there"), path=each.path))
+            told.append(replace(secret_id(each.line, secret), path=each.path))
             continue
         incoming = _bare(each, here, stems)
         if incoming.id in ids:
@@ -149,11 +160,13 @@ def gathered(jobs: Iterable[Brought], here: Here, problems: Sequence[Problem] = 
             told.append(of_job(incoming, error.code, f"{incoming.id}: {error.message}; it was left out", error.hint))
             continue
         told += own
+        found.append(job)
+        if secret_of(job):  # its files are never made
+            continue
         if any("cron" in entry and "timezone" not in entry for entry in each.schedule):
             in_zone.append(job)
         if each.work is Work.COMMANDS and each.keys.get("timeout") is None and "timeout" in job.keys:
             endless.append(job)
-        found.append(job)
     told += _of_all(in_zone, endless, here)
     return Gathered(jobs=tuple(found), problems=tuple(told))
 
@@ -185,69 +198,81 @@ def _job(job: Brought, bare: Incoming, here: Here) -> tuple[Incoming, list[Probl
     runner = here.runners.get((job.work, job.wish))
     if runner is None:
         raise LeftOutError("runner", *here.lacking[job.work])
+    if not job.task.strip():
+        raise LeftOutError("task", "its task is blank")
     told: list[Problem] = []
 
     def warn(code: str, message: str, hint: str = "") -> None:
         told.append(of_job(bare, code, f"{bare.id}: {message}", hint, error=False))
 
     if bare.id != here.prefix + job.id:
-        why = f"{short(job.id)} is not a valid id; it becomes {bare.id!r}, at every import"
+        why = f"{quoted(job.id)} is not a valid id; it becomes {bare.id!r}, at every import"
         told.append(of_job(bare, "id-mapped", why, "ids hold a-z, 0-9, . _ and -", error=False))
-    if not job.task.strip():
-        raise LeftOutError("task", "its task is blank")
-    _refuse_secrets(job, runner)
-    keys: dict[str, Any] = {"id": bare.id}
-    name = " ".join(job.name.split())
-    if name and name != bare.id:
-        keys["name"] = name
-    if job.description.strip():
-        keys["description"] = job.description.strip()
+    keys: dict[str, Any] = {"id": bare.id, **_words(job, bare)}
     keys["schedule"] = _schedule(job, here, warn)
     keys |= {key: value for key, value in job.keys.items() if value is not None}
     comments = list(job.comments)
-    if job.model is not None:
-        refused = _model_refused(job.model, runner)
-        if refused:
-            comments.append(f"{here.called} asked for the model {job.model}")
-            hint = f"write {{model}} in its command and {job.model} in its job_models, then `model` in the job's file"
-            warn("model", f"it asked for the model {short(job.model)}, but {refused}", hint)
-        elif job.model != runner.model:
-            keys["model"] = job.model
-    lines = _environment(job, runner, keys, warn)
-    if job.workdir is not None:
-        if allowing_folder(job.workdir, runner) is not None:
-            keys["workdir"] = job.workdir
-        elif job.work is Work.COMMANDS:
-            lines.append("cd" if job.workdir == "~" else f"cd {shlex.quote(job.workdir)}")
-        else:
-            comments.append(f"{here.called} ran it in {job.workdir}")
-            hint = f"add it to workdirs of runners.{runner.name} in {ROOT_FILE}, then `workdir` to the job's file"
-            warn("workdir", f"it ran in {short(job.workdir)}; runner {runner.name!r} does not allow that folder", hint)
+    _model(job, runner, here, keys, comments, warn)
+    lines = [*_environment(job, runner, keys, warn), *_folder(job, runner, here, keys, comments, warn)]
     _deliver(job, here, keys, comments, warn)
     _timeout(job, runner, here, keys, warn)
     for note in job.notes:
         warn(*note)
-    _say_what_is_lost(job, warn)
+    check, uncarried = _check(job, lines, here, warn)
+    _say_what_is_lost((*job.lost, *uncarried), warn)
     _say_what_has_passed(job, here, keys, warn)
     text = "\n".join([*lines, _as_there(job, runner)])
-    return replace(
-        bare,
-        keys=keys,
-        comments=tuple(comments),
-        text=text if text.endswith("\n") else text + "\n",
-        past=_past(job, here),
-    ), told
+    text = text if text.endswith("\n") else text + "\n"
+    past = _past(job, here)
+    return replace(bare, keys=keys, comments=tuple(comments), text=text, check=check, past=past), told
 
 
-def _refuse_secrets(job: Brought, runner: RunnerSpec) -> None:
-    """Raises: LeftOutError if a secret would get into a file of the repository."""
-    texts = {"task": job.task, "name": job.name, "description": job.description}
-    texts |= {"folder": job.workdir or "", "model": job.model or ""}
-    for what, text in {**texts, "comment": "\n".join(job.comments)}.items():
-        if found := secret_in(text):
-            hint = f"put it in the environment of the daemon and its name in env_from of runners.{runner.name}"
-            why = f"its {what} contains {found}, and the files of a root are committed"
-            raise LeftOutError("secret", why, f"{hint} in {ROOT_FILE}, refer to it as $NAME, and import again")
+def _words(job: Brought, bare: Incoming) -> dict[str, str]:
+    name, description = " ".join(job.name.split()), job.description.strip()
+    found = {"name": "" if name == bare.id else name, "description": description}
+    return {key: text for key, text in found.items() if text}
+
+
+def _model(
+    job: Brought, runner: RunnerSpec, here: Here, keys: dict[str, Any], comments: list[str], warn: _Warn
+) -> None:
+    if job.model is None or job.model == runner.model:
+        return
+    refused = _model_refused(job.model, runner)
+    if not refused:
+        keys["model"] = job.model
+        return
+    comments.append(f"{here.called} asked for the model {job.model}")
+    hint = f"write {{model}} in its command and {job.model} in its job_models, then `model` in the job's file"
+    warn("model", f"it asked for the model {quoted(job.model)}, but {refused}", hint)
+
+
+def _folder(
+    job: Brought, runner: RunnerSpec, here: Here, keys: dict[str, Any], comments: list[str], warn: _Warn
+) -> list[str]:
+    """The line that enters the folder of commands, if the job's file cannot name it."""
+    if job.workdir is None:
+        return []
+    if allowing_folder(job.workdir, runner) is not None:
+        keys["workdir"] = job.workdir
+        return []
+    if job.work is Work.COMMANDS:
+        return ["cd" if job.workdir == "~" else f"cd {shlex.quote(job.workdir)}"]
+    comments.append(f"{here.called} ran it in {job.workdir}")
+    hint = f"add it to workdirs of runners.{runner.name} in {ROOT_FILE}, then `workdir` to the job's file"
+    warn("workdir", f"it ran in {quoted(job.workdir)}; runner {runner.name!r} does not allow that folder", hint)
+    return []
+
+
+def _check(job: Brought, lines: Sequence[str], here: Here, warn: _Warn) -> tuple[Decider | None, tuple[Lost, ...]]:
+    """The check, or the field that is not carried, as there is no shell to run it."""
+    if job.check is None:
+        return None, ()
+    if CHECKS not in here.runners:
+        return None, (Lost(name=job.check_called, value=job.check.text, instead=here.lacking[Work.COMMANDS][1]),)
+    if job.check.note is not None:
+        warn(*job.check.note)
+    return replace(job.check, text="\n".join([*lines, job.check.text]).rstrip("\n") + "\n"), ()
 
 
 def _as_there(job: Brought, runner: RunnerSpec) -> str:
@@ -260,13 +285,13 @@ def _as_there(job: Brought, runner: RunnerSpec) -> str:
     return f"{reverted}\n{job.task}" if reverted else job.task
 
 
-def _schedule(job: Brought, here: Here, warn: Any) -> Any:
+def _schedule(job: Brought, here: Here, warn: _Warn) -> Any:
     entries = []
     for each in job.schedule:
         entry = dict(each)
         if "cron" in entry:
             if _SCATTERED.match(entry["cron"]):
-                why = f"{short(entry['cron'])} names no time: its scheduler scatters such words by a hash"
+                why = f"{quoted(entry['cron'])} names no time: its scheduler scatters such words by a hash"
                 raise LeftOutError("schedule", why, "look up there when it runs, and write that time as a cron")
             zone = entry.pop("timezone", None) or here.zone
             try:
@@ -313,7 +338,7 @@ def _model_refused(model: str, runner: RunnerSpec) -> str:
     return ""
 
 
-def _environment(job: Brought, runner: RunnerSpec, keys: dict[str, Any], warn: Any) -> list[str]:
+def _environment(job: Brought, runner: RunnerSpec, keys: dict[str, Any], warn: _Warn) -> list[str]:
     """The lines that set the variables which the job's file cannot set. Secrets are in neither."""
     env, lines = {}, []
     for name, value in job.env.items():
@@ -325,14 +350,14 @@ def _environment(job: Brought, runner: RunnerSpec, keys: dict[str, Any], warn: A
         elif job.work is Work.COMMANDS and _VARIABLE.fullmatch(name) and value.isprintable():
             lines.append(f"export {name}={shlex.quote(value)}")
         else:
-            hint = f"add {short(name)} to job_env of runners.{runner.name} in {ROOT_FILE}, then to `env` of the job"
-            warn("environment", f"it runs without the variable {short(name)}", hint)
+            hint = f"add {quoted(name)} to job_env of runners.{runner.name} in {ROOT_FILE}, then to `env` of the job"
+            warn("environment", f"it runs without the variable {quoted(name)}", hint)
     if env:
         keys["env"] = env
     return lines
 
 
-def _deliver(job: Brought, here: Here, keys: dict[str, Any], comments: list[str], warn: Any) -> None:
+def _deliver(job: Brought, here: Here, keys: dict[str, Any], comments: list[str], warn: _Warn) -> None:
     if not job.to:
         return
     names = channel_names(job.to)
@@ -345,16 +370,16 @@ def _deliver(job: Brought, here: Here, keys: dict[str, Any], comments: list[str]
         hint = (
             f"add a channel for it to {ROOT_FILE}, with the address as ${{env:NAME}}, then `deliver` to the job's file"
         )
-        comments.append(f"{here.called} delivered the result to {job.to[0].partition('://')[0]}")
+        comments.append(f"{here.called} delivered the result to {redacted(job.to[0].partition('://')[0])}")
         warn("delivery", "its result went to an address that may contain a secret and is not shown", hint)
         return
     lacking = f"no channel in {ROOT_FILE} is called {' or '.join(names)}"
     comments.append(f"{here.called} delivered the result to {to}: {lacking}")
     hint = f"name a channel so in {ROOT_FILE}, then write deliver: [{names[0]}] in the job's file"
-    warn("delivery", f"its result went to {short(to)}; {lacking}", hint)
+    warn("delivery", f"its result went to {quoted(to)}; {lacking}", hint)
 
 
-def _timeout(job: Brought, runner: RunnerSpec, here: Here, keys: dict[str, Any], warn: Any) -> None:
+def _timeout(job: Brought, runner: RunnerSpec, here: Here, keys: dict[str, Any], warn: _Warn) -> None:
     most, asked = runner.max_timeout, keys.get("timeout")
     if asked is None and job.work is Work.COMMANDS:
         wanted = LONG if most is None else min(LONG, most)
@@ -366,15 +391,15 @@ def _timeout(job: Brought, runner: RunnerSpec, here: Here, keys: dict[str, Any],
         warn("timeout", f"its timeout is {asked}; max_timeout of runner {runner.name!r} allows {keys['timeout']}", hint)
 
 
-def _say_what_is_lost(job: Brought, warn: Any) -> None:
-    if job.lost:
-        fields = ", ".join(each.name if each.value is None else f"{each.name} ({_shown(each)})" for each in job.lost)
+def _say_what_is_lost(lost: Sequence[Lost], warn: _Warn) -> None:
+    if lost:
+        fields = ", ".join(each.name if each.value is None else f"{each.name} ({_shown(each)})" for each in lost)
         concerned: dict[str, list[str]] = {}
-        for each in job.lost:
+        for each in lost:
             if each.instead:
                 concerned.setdefault(each.instead, []).append(each.name)
         hints = [*concerned]
-        if len(job.lost) > 1:  # say which of them a hint is about
+        if len(lost) > 1:  # say which of them a hint is about
             hints = [f"{', '.join(dict.fromkeys(which))}: {hint}" for hint, which in concerned.items()]
         warn("not-carried", f"not carried: {fields}", "; ".join(hints))
 
@@ -391,11 +416,11 @@ def _shown(lost: Lost) -> str:
         case _:
             text = str(lost.value)
     if secret_in(text) or is_secret(re.split(r"[.\[]", lost.name)[-1], text):
-        return "not shown, it looks like a secret"
+        return HIDDEN
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
-def _say_what_has_passed(job: Brought, here: Here, keys: Mapping[str, Any], warn: Any) -> None:
+def _say_what_has_passed(job: Brought, here: Here, keys: Mapping[str, Any], warn: _Warn) -> None:
     if keys.get("enabled") is False or job.paused is not None:
         return
     schedule = keys["schedule"]
@@ -407,7 +432,9 @@ def _say_what_has_passed(job: Brought, here: Here, keys: Mapping[str, Any], warn
 def _past(job: Brought, here: Here) -> Past | None:
     """The history: what is known of it under the names that it has here, and the pause."""
     facts = {name: instant(each) if isinstance(each, datetime) else each for name, each in job.facts.items()}
-    facts = {name: each for name, each in facts.items() if each is not None}
+    facts = {
+        name: redacted(each) if isinstance(each, str) else each for name, each in facts.items() if each is not None
+    }
     if facts.get("consecutive_errors") and "last_run_status" not in facts:
         facts["last_run_status"] = "failed"
     audit: tuple[Mapping[str, Any], ...] = ()
@@ -415,8 +442,9 @@ def _past(job: Brought, here: Here) -> Past | None:
         by = slug(here.called)
         now = instant(here.now)
         at = min(facts.pop("paused_at", None) or facts.get("updated_at") or facts.get("last_run_at") or now, now)
-        facts |= {"paused_at": at, "pause_reason": job.paused, "paused_by": by}
-        after = {"at": at, "until": None, "reason": job.paused, "by": by}
+        reason = redacted(job.paused)
+        facts |= {"paused_at": at, "pause_reason": reason, "paused_by": by}
+        after = {"at": at, "until": None, "reason": reason, "by": by}
         row = {"at": at, "action": "pause", "field": "pause", "before": None, "after": after, "revision": None}
         audit = ({**row, "actor": by, "cause": by},)
     return Past(facts=facts, audit=audit) if facts else None

@@ -20,12 +20,11 @@ from scheduler.core.imports.commands import (
     undone,
 )
 from scheduler.core.imports.incoming import Incoming, Work, free, problem
-from scheduler.core.imports.secrets import is_secret
+from scheduler.core.imports.secrets import is_secret, quoted
 from scheduler.core.times.cron import ScheduleError
 from scheduler.core.times.fires import smallest_gap
 from scheduler.core.values.problems import Problem, UsageError
 from scheduler.core.values.spec import Schedule
-from scheduler.core.values.texts import short
 from scheduler.core.values.units import format_duration
 
 _ENVIRONMENT = re.compile(r"""\s*(?:"([^"]*)"|'([^']*)'|([^\s="'#@]+))\s*=\s*(.*?)\s*""")
@@ -225,7 +224,7 @@ def _entry(line: int, text: str, environment: Mapping[str, str], comment: str, s
     rest = text.lstrip(" \t")
     if anacron := _ANACRON.fullmatch(text.rstrip()):
         period = _PERIODS.get(anacron[1], anacron[1] if anacron[1].startswith("@") else "@daily")
-        message = f"{short(rest)} is a line of an anacrontab (period, delay, name, command); it was left out"
+        message = f"{quoted(rest)} is a line of an anacrontab (period, delay, name, command); it was left out"
         command = anacron[2] if len(anacron[2]) < 100 else "COMMAND"
         hint = f"in a crontab: `{period} {command}`; slots missed while the machine is off are caught up"
         raise _LineError("anacron", message, hint)
@@ -234,7 +233,7 @@ def _entry(line: int, text: str, environment: Mapping[str, str], comment: str, s
     if len(parts) <= count + system or not parts[-1].strip():
         what = "a user and a command" if system else "a command"
         raise _LineError(
-            "line", f"{short(rest)} is neither a setting nor a time with {what}", "cron rejects this line, too"
+            "line", f"{quoted(rest)} is neither a setting nor a time with {what}", "cron rejects this line, too"
         )
     schedule, user = " ".join(parts[:count]), parts[count] if system else None
     command = parts[-1]
@@ -255,7 +254,7 @@ def _entry(line: int, text: str, environment: Mapping[str, str], comment: str, s
     first = (user if user is not None else command.split()[0]) if count == 5 else ""
     if _is_field(first, may_be_a_name=system or command == first):
         message = (
-            f"{short(rest)} seems to have six or more time fields; cron takes five and runs the rest as the command"
+            f"{quoted(rest)} seems to have six or more time fields; cron takes five and runs the rest as the command"
         )
         hint = "in a job file, six fields begin with seconds: write the job by hand, or with `scheduler create`"
         raise _LineError("fields", message, hint)
@@ -326,7 +325,7 @@ def _free_id(entry: CronLine, prefix: str, taken: Collection[str]) -> str:
 def _other_user(entry: CronLine, job_id: str, users: Users) -> Problem:
     assert entry.user is not None
     if not users.exists(entry.user):
-        message = f"user {entry.user!r} does not exist on this machine; {job_id} was left out"
+        message = f"user {quoted(entry.user)} does not exist on this machine; {job_id} was left out"
         hint = "create that user, or correct the line; --user NAME imports the lines of NAME"
         return problem(entry.line, "user", message, hint)
     message = f"{job_id} runs as {entry.user}, but jobs here run as the user of the scheduler; it was left out"
@@ -366,7 +365,7 @@ def _job(
         elif _NAME.fullmatch(name) and value.isprintable():
             exported[name] = value
         else:
-            why = f"no shell can set a variable named {name!r}; {job_id} runs without it"
+            why = f"no shell can set a variable named {quoted(name)}; {job_id} runs without it"
             problems.append(problem(entry.line, "environment", why, error=False, job_id=job_id))
     if "SHELL" in shell.allowed:
         env["SHELL"] = entry.environment.get("SHELL") or _CRONS_SHELL
@@ -399,7 +398,7 @@ def _percent_warning(entry: CronLine, job_id: str) -> Problem | None:
     if missing is None and not re.search(r"\bdate\b[^;|&]*\+$", entry.command):
         return None
     refused = f"; a {missing} is open there, so cron's shell rejects the whole line" if missing else ""
-    why = f"{job_id}: cron ends the command at the first %, even inside quotes: {short(entry.command)}{refused}"
+    why = f"{job_id}: cron ends the command at the first %, even inside quotes: {quoted(entry.command)}{refused}"
     does = "nothing runs, as with cron" if missing else "it runs as with cron"
     hint = rf"{does}. For a literal %, write \% in the crontab and import it again"
     return problem(entry.line, "percent", why, hint, error=False, job_id=job_id)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 import re
 import unicodedata
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
 from scheduler.core.formats.rules import ID_PATTERN
+from scheduler.core.imports.secrets import secret_in
 from scheduler.core.past.past import Past
 from scheduler.core.values.problems import Problem, Severity
 from scheduler.core.values.units import format_duration
@@ -30,6 +31,16 @@ class Work(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Decider:
+    """Commands that decide before each run whether there is one."""
+
+    text: str
+    output: str = "ignore"  # as a job file has it
+    timeout: str = "2m"
+    note: tuple[str, str, str] | None = None  # a warning if it is carried: code, message, hint
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Incoming:
     """One job: the keys of its file as plain YAML values, and the text of its task."""
 
@@ -38,6 +49,7 @@ class Incoming:
     keys: Mapping[str, Any]  # without its task and runner, which the root places
     comments: tuple[str, ...] = ()  # lines above the keys
     text: str | None = None  # the task
+    check: Decider | None = None
     work: Work = Work.PROMPT  # what that text is
     wish: str = ""  # the name of a runner that would suit it best, if the root has one
     path: str = ""  # the file that it is from, if the source has several
@@ -63,6 +75,14 @@ class Made:
     data: bytes
     task_path: str | None = None
     task: bytes | None = None
+    check_path: str | None = None
+    check: bytes | None = None
+
+    @property
+    def texts(self) -> tuple[tuple[str, bytes], ...]:
+        """The files of its texts."""
+        found = ((self.task_path, self.task), (self.check_path, self.check))
+        return tuple((path, data) for path, data in found if path is not None and data is not None)
 
 
 def problem(
@@ -76,6 +96,38 @@ def problem(
 def of_job(job: Incoming, code: str, message: str, hint: str = "", *, error: bool = True) -> Problem:
     """A problem at the place of a job."""
     return replace(problem(job.line, code, message, hint, error=error, job_id=job.id), path=job.path)
+
+
+def secret_id(line: int, secret: str) -> Problem:
+    """What is said of a job whose id must not be shown. secret: the kind of it."""
+    why = f"an id contains {secret}, and the files of a root are committed; the job was left out"
+    return problem(line, "secret", why, "give the job another id there")
+
+
+def secret_of(job: Incoming) -> tuple[str, str] | None:
+    """The part of a job whose files would contain a secret, and the kind of it."""
+    parts = {
+        "task": job.text or "",
+        "comment": "\n".join(job.comments),
+        "check": "" if job.check is None else job.check.text,
+    }
+    for part, value in {**parts, **job.keys}.items():
+        for text in _texts(value):
+            if secret := secret_in(text):
+                return part, secret
+    return None
+
+
+def _texts(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        for name, each in value.items():
+            yield f"{name}={each}" if isinstance(each, str) else ""
+            yield from _texts(each)
+    elif isinstance(value, Sequence):
+        for each in value:
+            yield from _texts(each)
 
 
 def slug(text: str) -> str:

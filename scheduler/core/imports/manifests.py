@@ -7,19 +7,22 @@ import re
 import shlex
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from scheduler.core.formats.yamlfile import read_yaml
-from scheduler.core.imports.brought import LeftOutError, Lost
+from scheduler.core.imports.brought import LeftOutError, Lost, Note
 from scheduler.core.imports.commands import SHELLS
 from scheduler.core.imports.incoming import either_day, every_from
 from scheduler.core.imports.records import Record, json_items, json_value
+from scheduler.core.imports.secrets import quoted
 from scheduler.core.imports.unitfiles import double_quoted
-from scheduler.core.values.texts import InputError, TextError, short
+from scheduler.core.values.texts import InputError, TextError
+from scheduler.core.values.units import format_duration
 
 _REFERENCE = re.compile(r"\$\$|\$\(([A-Za-z_.-][A-Za-z0-9_.-]*)\)")
 _GO = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3}
+_MACROS = ("@yearly", "@annually", "@monthly", "@weekly", "@daily", "@midnight", "@hourly")
 _MOST_VALUES = 2_000_000
 _SET = "set it where the daemon is started, and name it in env_from of the runner"
 
@@ -58,16 +61,38 @@ def _of_list(item: dict[str, Any]) -> dict[str, Any]:
     return {"kind": "CronJob", "apiVersion": "batch/v1", **item}
 
 
-def entry_of(spec: Record) -> Mapping[str, str]:
-    """The schedule of a CronJob as an entry of a job file. Raises: InputError."""
-    text, zone = spec.text("schedule") or "", spec.text("timeZone")
-    if found := re.match(r"(?:CRON_)?TZ=(\S+)\s+", text):
-        zone, text = zone or found[1], text[found.end() :]
+def entry_of(spec: Record, since: datetime | None) -> tuple[Mapping[str, str], tuple[Note, ...]]:
+    """The schedule of a CronJob as an entry of a job file, and what is to be said about it. Raises: InputError.
+
+    since: when it was made or last ran, from which `@every` counts.
+    """
+    text, zone, notes = spec.text("schedule") or "", spec.text("timeZone"), list[Note]()
+    shown = f"its schedule is {quoted(text)}"
+    if found := re.match(r"(CRON_TZ|TZ)=(\S+)(?:\s+|$)", text):
+        name, text = found[1], text[found.end() :]
+        if zone is not None:
+            hint = f"write `timeZone: {found[2]}` or `timeZone: {zone}`, and the schedule without {name}="
+            raise InputError(f"{shown}, and its timeZone {quoted(zone)}; Kubernetes takes one of them", hint=hint)
+        zone = found[2]
+        why = f"{shown}; Kubernetes takes no new CronJob with {name}=, and the zone counts here"
+        notes.append(("schedule", why, f"there, write `timeZone: {zone}`, and the schedule without it"))
     if text.startswith("@every "):
-        return every_from(go_duration(text[7:].strip()), None)
+        every = go_duration(text[7:].strip())
+        if since is None:
+            whole = format_duration(every)
+            why = f"{shown}, which counts from its creation; here, it fires at whole multiples of {whole}"
+            notes.append(("schedule", why, "import the list of `kubectl get`, or shift them with `phase`"))
+        return every_from(every, since), tuple(notes)
+    fields = text.split()
+    if len(fields) != 5 and text.strip() not in _MACROS:
+        hint = "write minute, hour, day of month, month and day of week, such as '0 5 * * *'"
+        if len(fields) == 6:
+            hint = f"without the first field, which may have been meant as seconds: {quoted(' '.join(fields[1:]))}"
+        why = f"{shown}; Kubernetes takes five fields, {', '.join(_MACROS)} and @every DURATION"
+        raise InputError(why, hint=hint)
     # `*/1` is any day to Kubernetes, as `*` is.
-    cron = either_day([re.sub(r"^[*?]/1$|^\?(?=$|/)", "*", each) for each in text.split()])
-    return {"cron": cron, **({} if zone is None else {"timezone": zone})}
+    cron = either_day([re.sub(r"^[*?]/1$|^\?(?=$|/)", "*", each) for each in fields])
+    return {"cron": cron, **({} if zone is None else {"timezone": zone})}, tuple(notes)
 
 
 @dataclass(slots=True)
@@ -154,7 +179,7 @@ def task_of(container: Record, env: Env) -> tuple[str, str]:
 def go_duration(text: str) -> timedelta:
     """`1h30m0s`, in whole seconds. Raises: InputError."""
     if re.fullmatch(r"(?:[0-9]{1,9}(?:\.[0-9]{1,9})?(?:ms|h|m|s))+", text) is None:
-        raise InputError(f"{short('@every ' + text)} is not a duration, such as 1h30m")
+        raise InputError(f"{quoted('@every ' + text)} is not a duration, such as 1h30m")
     parts = re.findall(r"([0-9.]+)(ms|h|m|s)", text)
     total = timedelta(seconds=max(sum(float(number) * _GO[unit] for number, unit in parts), 1))
     return total - total % timedelta(seconds=1)

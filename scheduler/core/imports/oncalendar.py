@@ -10,9 +10,10 @@ from datetime import UTC, date, datetime, timedelta
 from itertools import groupby, product
 from zoneinfo import ZoneInfo
 
+from scheduler.core.imports.secrets import quoted
 from scheduler.core.times.fires import zone_of
 from scheduler.core.values.instants import instant
-from scheduler.core.values.texts import InputError, short
+from scheduler.core.values.texts import InputError
 
 _DAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
 _NAME = "|".join(f"{each}|{each[:3]}" for each in _DAYS)
@@ -74,7 +75,7 @@ def _event(text: str) -> _Event:
         try:
             zone_of(zone)
         except ValueError as error:
-            raise InputError(f"{short(text)}: {error}", hint=getattr(error, "hint", "")) from None
+            raise InputError(f"{quoted(text)}: {error}", hint=getattr(error, "hint", "")) from None
     if len(words) == 1 and words[0].lower() in _SHORTHANDS:
         words = _SHORTHANDS[words[0].lower()].split()
     weekdays = _weekdays(words.pop(0), text) if words and _WEEKDAYS.fullmatch(words[0]) else None
@@ -84,7 +85,7 @@ def _event(text: str) -> _Event:
     if words and ":" in words[0]:
         parts |= _time(words.pop(0), text)
     if words or (weekdays is None and not parts):
-        raise InputError(f"{short(text)} is not a calendar event of systemd.time(7)")
+        raise InputError(f"{quoted(text)} is not a calendar event of systemd.time(7)")
     return _Event(weekdays=weekdays, zone=zone, **parts)  # type: ignore[arg-type]
 
 
@@ -96,7 +97,7 @@ def _weekdays(text: str, whole: str) -> tuple[int, ...]:
         low = short_names.index(first)
         high = short_names.index(last) if last else low
         if high < low or re.search(r"(?:\.\.|-).*(?:\.\.|-)", each):
-            raise InputError(f"{short(whole)}: {each} is not a range of weekdays, which begin with Monday")
+            raise InputError(f"{quoted(whole)}: {each} is not a range of weekdays, which begin with Monday")
         found |= {*range(low, high + 1)}
     return tuple(sorted(found))
 
@@ -104,7 +105,7 @@ def _weekdays(text: str, whole: str) -> tuple[int, ...]:
 def _date(text: str, whole: str) -> Mapping[str, Values | bool]:
     *front, last = re.split(r"[-~]", text)
     if len(front) > 2:
-        raise InputError(f"{short(whole)}: {text} is not a date")
+        raise InputError(f"{quoted(whole)}: {text} is not a date")
     from_end = "~" in text
     years = _values(front[0], *_YEARS, whole=whole, years=True) if len(front) == 2 else None
     months = _values(front[-1], 1, 12, whole=whole)
@@ -119,9 +120,9 @@ def _date(text: str, whole: str) -> Mapping[str, Values | bool]:
 def _time(text: str, whole: str) -> Mapping[str, Values | bool]:
     fields = re.sub(r"(\d)\.0+(?![\d.])", r"\1", text).split(":")
     if re.search(r"\d\.\d", text.replace("..", " ")) and len(fields) == 3 and re.search(r"[0-9]\.[0-9]", fields[2]):
-        raise InputError(f"{short(whole)}: fractions of a second cannot be expressed here")
+        raise InputError(f"{quoted(whole)}: fractions of a second cannot be expressed here")
     if len(fields) not in (2, 3):
-        raise InputError(f"{short(whole)}: {text} is not a time of day")
+        raise InputError(f"{quoted(whole)}: {text} is not a time of day")
     hours, minutes, seconds = (*fields, "00")[:3]
     return {
         "hours": _values(hours, 0, 23, whole=whole),
@@ -138,7 +139,7 @@ def _values(text: str, low: int, high: int, *, whole: str, years: bool = False, 
     for each in text.split(","):
         item = _ITEM.fullmatch(each)
         if item is None or (down and item[2]) or item[3] in ("0", "00"):
-            raise InputError(f"{short(whole)}: {each or text!r} is not a value, range or repetition")
+            raise InputError(f"{quoted(whole)}: {each or text!r} is not a value, range or repetition")
         first, last, step = (None if part is None else int(part) for part in item.groups())
         assert first is not None
         if years:
@@ -147,7 +148,7 @@ def _values(text: str, low: int, high: int, *, whole: str, years: bool = False, 
         stop = last if last is not None else (1 if down else high) if step is not None else first
         never = step is not None and last is None and not (first - step >= 0 if down else first + step <= high)
         if never or not low <= first <= high or not low <= stop <= high or (stop < first and not down):
-            raise InputError(f"{short(whole)}: {each} is outside {low}-{high}, or no range or repetition")
+            raise InputError(f"{quoted(whole)}: {each} is outside {low}-{high}, or no range or repetition")
         found |= {*(range(first, stop - 1, -(step or 1)) if down else range(first, stop + 1, step or 1))}
     return tuple(sorted(found))
 
@@ -189,7 +190,7 @@ def _spans(event: _Event, zone: ZoneInfo, whole: str) -> list[Mapping[str, str]]
         [year for _, year in group] for _, group in groupby(enumerate(event.years), lambda each: each[1] - each[0])
     ]
     if len(groups) > _MOST_GROUPS:
-        raise InputError(f"{short(whole)}: years that repeat cannot be expressed here", hint="list the next few years")
+        raise InputError(f"{quoted(whole)}: years that repeat cannot be expressed here", hint="list the next few years")
     begin = [datetime(years[0], 1, 1, tzinfo=zone) for years in groups]
     end = [datetime(years[-1], 12, 31, 23, 59, 59, tzinfo=zone) for years in groups]
     return [
@@ -212,7 +213,7 @@ def _crons(event: _Event, whole: str) -> Iterator[str]:
             if step is None:
                 why = "a weekday together with days of the month cannot be expressed here: cron fires on either"
                 raise InputError(
-                    f"{short(whole)}: {why}", hint="keep one of them, and let the task decide on the other"
+                    f"{quoted(whole)}: {why}", hint="keep one of them, and let the task decide on the other"
                 )
             dom = f"*/{step}"  # with which cron requires both
         yield f"{clock} {dom} {_field(months, 1, 12)} {dow}"
@@ -225,7 +226,7 @@ def _months_and_days(event: _Event, whole: str) -> Iterator[tuple[Values, Values
     months = event.months or tuple(range(1, 13))
     if 2 in months:
         why = "the last days of February cannot be expressed here, as they are not the same every year"
-        raise InputError(f"{short(whole)}: {why}", hint="use the first of March, or let the task decide")
+        raise InputError(f"{quoted(whole)}: {why}", hint="use the first of March, or let the task decide")
     for size in (30, 31):
         own = tuple(each for each in months if monthrange(2026, each)[1] == size)
         if own:

@@ -10,7 +10,18 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from scheduler.core.imports.incoming import Incoming, Work, channel_names, either_day, free, mapped_id, problem, slug
+from scheduler.core.imports.incoming import (
+    Incoming,
+    Work,
+    channel_names,
+    either_day,
+    free,
+    mapped_id,
+    problem,
+    secret_id,
+    slug,
+)
+from scheduler.core.imports.secrets import quoted, redacted, secret_in
 from scheduler.core.past.past import Past
 from scheduler.core.values.instants import instant, parse_instant
 from scheduler.core.values.problems import Problem
@@ -56,16 +67,19 @@ def phantom_jobs(
         row = {name: _shown(value) for name, value in row.items()}
         line, original = row["_row"], row.get("id")
         if not isinstance(original, str) or not original.strip():
-            problems.append(problem(line, "id", f"the row's id is {original!r}, not text; it was left out"))
+            problems.append(problem(line, "id", f"the row's id is {quoted(original)}, not text; it was left out"))
+            continue
+        if secret := secret_in(original):
+            problems.append(secret_id(line, secret))
             continue
         job_id = mapped_id(original)
         if job_id in ids:
-            why = f"the id {original!r} appears twice, also as {ids[job_id]!r}; this row was left out"
+            why = f"the id {quoted(original)} appears twice, also as {ids[job_id]!r}; this row was left out"
             problems.append(problem(line, "id", why))
             continue
         ids[job_id] = original
         if job_id != original:
-            why = f"{original!r} is not a valid id; it becomes {job_id!r}, at every import"
+            why = f"{quoted(original)} is not a valid id; it becomes {job_id!r}, at every import"
             problems.append(problem(line, "id-mapped", why, "ids hold a-z, 0-9, . _ and -", error=False, job_id=job_id))
         try:
             if "task" in bytes_in:
@@ -104,7 +118,7 @@ def _shown(value: Any) -> Any:
 
 
 def _called(row: Row) -> str:
-    return f"{row.get('name') or row.get('id')!s:.60}"
+    return f"{redacted(str(row.get('name') or row.get('id'))):.60}"
 
 
 def _job(
@@ -180,7 +194,7 @@ def _schedule(row: Row, job_id: str, zone: str, root_zone: str, problems: list[P
     except ValueError:
         value = None
     if not isinstance(value, dict):
-        raise _RowError("schedule", f"its schedule_value {text!r:.80} is not a JSON object", "")
+        raise _RowError("schedule", f"its schedule_value {quoted(text)} is not a JSON object", "")
     match kind:
         case "cron":
             return _cron(value, row, job_id, zone, root_zone, problems)
@@ -188,15 +202,15 @@ def _schedule(row: Row, job_id: str, zone: str, root_zone: str, problems: list[P
             return _every(value, row)
         case "at":
             return _at(value, row, job_id, zone, problems)
-    raise _RowError("schedule", f"its schedule_kind {kind!r:.40} is unknown; allowed: at, every, cron", "")
+    raise _RowError("schedule", f"its schedule_kind {quoted(kind)} is unknown; allowed: at, every, cron", "")
 
 
 def _cron(value: Mapping[str, Any], row: Row, job_id: str, zone: str, root_zone: str, problems: list[Problem]) -> Any:
     expression, timezone = value.get("expr"), value.get("tz")
     if not isinstance(expression, str) or not expression.strip():
-        raise _RowError("schedule", f"its schedule's expr is {expression!r:.60}, not text", "")
+        raise _RowError("schedule", f"its schedule's expr is {quoted(expression)}, not text", "")
     if timezone is not None and not isinstance(timezone, str):
-        raise _RowError("schedule", f"its tz is {timezone!r:.60}, not the name of a zone", "")
+        raise _RowError("schedule", f"its tz is {quoted(timezone)}, not the name of a zone", "")
     if not timezone:
         _assume(row, job_id, zone, problems)
         timezone = zone
@@ -213,7 +227,7 @@ def _assume(row: Row, job_id: str, zone: str, problems: list[Problem]) -> None:
 def _every(value: Mapping[str, Any], row: Row) -> Any:
     found = value.get("intervalMs")
     if isinstance(found, bool) or not isinstance(found, int | float) or not math.isfinite(found) or found <= 0:
-        raise _RowError("schedule", f"its intervalMs is {found!r:.40}, not a number of milliseconds", "")
+        raise _RowError("schedule", f"its intervalMs is {quoted(found)}, not a number of milliseconds", "")
     if found % 1000 or found > MAX_DURATION / timedelta(milliseconds=1):
         raise _RowError("schedule", f"its intervalMs is {found}; allowed: whole seconds, up to 3650d", "round it")
     every = timedelta(milliseconds=int(found))
@@ -242,7 +256,7 @@ def _at(value: Mapping[str, Any], row: Row, job_id: str, zone: str, problems: li
             return {"at": instant(at.astimezone(UTC))}
         except (ValueError, OverflowError):
             pass
-    raise _RowError("schedule", f"its time is {text!r:.60}, which is not an instant", "write 2026-03-29T01:00:00Z")
+    raise _RowError("schedule", f"its time is {quoted(text)}, which is not an instant", "write 2026-03-29T01:00:00Z")
 
 
 def _with_past(job: Incoming, row: Row, logged: Sequence[Row], now: datetime, problems: list[Problem]) -> Incoming:
@@ -250,7 +264,7 @@ def _with_past(job: Incoming, row: Row, logged: Sequence[Row], now: datetime, pr
     facts: dict[str, Any] = {}
 
     def lost(column: str) -> None:
-        why = f"{_called(row)}: {column} is {row.get(column)!r:.60}, which cannot be imported"
+        why = f"{_called(row)}: {column} is {quoted(row.get(column))}, which cannot be imported"
         problems.append(problem(row["_row"], "fact", why, error=False, job_id=job.id))
 
     def carry(column: str, read: Callable[[Any], Any]) -> None:
@@ -314,7 +328,7 @@ def _status(row: Row, facts: dict[str, Any], now: datetime, lost: Callable[[str]
             if at is None or at > now:  # there is a fire left, but it must not happen
                 pause("completed in Phantom")
         case _:
-            pause(f"its status in Phantom is {row.get('status')!r:.40}")
+            pause(f"its status in Phantom is {quoted(row.get('status'))}")
             lost("status")
     return audit
 

@@ -12,7 +12,8 @@ from zoneinfo import ZoneInfo
 
 from scheduler.core.formats.frontmatter import fences_of
 from scheduler.core.formats.yamlfile import read_yaml
-from scheduler.core.imports.brought import Lost
+from scheduler.core.imports.brought import LeftOutError, Lost
+from scheduler.core.imports.secrets import quoted
 from scheduler.core.values.texts import TextError
 
 _SPACES = " \t\r\n"
@@ -48,6 +49,10 @@ class Record:
         """A text that stays unread; empty if there is none."""
         value = self._values.get(name)
         return value if isinstance(value, str) else ""
+
+    def raw(self, name: str) -> Any:
+        """A value of any type, which stays unread."""
+        return self._values.get(name)
 
     def flag(self, name: str) -> bool | None:
         found: bool | None = self._take(name, bool)
@@ -138,6 +143,20 @@ def _instant(value: float | str, zone: str) -> datetime | None:
     except (ValueError, OverflowError, OSError):
         return None
     return at if datetime(1970, 1, 1, tzinfo=UTC) <= at < _LATEST else None
+
+
+AN_INSTANT, A_SPAN, A_TEXT = "a time from 1970 to 8999", "a number above 0, up to 100 years", "a text"
+
+
+def no_time(schedule: Record, kinds: Mapping[str, tuple[str, ...]]) -> LeftOutError:
+    """Why a schedule says no time. kinds: what may say it, and in which fields."""
+    kind = schedule.peek("kind")
+    allowed, *names = kinds.get(kind, ("",))
+    said = next((name for name in names if schedule.has(name)), None)
+    if said is not None:
+        return LeftOutError("schedule", f"its {said} is {quoted(schedule.raw(said))}; allowed: {allowed}")
+    why = f"its schedule of the kind {quoted(kind)} says no time"
+    return LeftOutError("schedule", f"{why}; allowed: {', '.join(kinds)}" if not names else f"{why}: no {names[0]}")
 
 
 def read_skill(text: str) -> tuple[Record, str]:

@@ -7,6 +7,10 @@ from __future__ import annotations
 
 import re
 
+from scheduler.core.values.texts import short
+
+HIDDEN = "not shown, it looks like a secret"
+
 # What issuers put at the beginning of their secrets so that they can be found.
 _FORMS = (
     (r"-----BEGIN (?:[A-Z]+ )*PRIVATE KEY", "a private key"),
@@ -42,6 +46,19 @@ def secret_in(text: str) -> str | None:
     if found is None:
         return None
     return f"a value of {re.split('[= ]', found[0], maxsplit=1)[0]}"
+
+
+def quoted(value: object, name: str = "") -> str:
+    """A value of the source for a message: cut off if it is long, hidden if it may be a secret. name: of its field."""
+    text = value if isinstance(value, str) else repr(value)
+    if secret_in(text) or (name and is_secret(name, text)):
+        return f"({HIDDEN})"
+    return short(text) if isinstance(value, str) else text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def redacted(text: str) -> str:
+    """A text without the secrets in it."""
+    return _ASSIGNED.sub(f"({HIDDEN})", _KNOWN.sub(f"({HIDDEN})", text))
 
 
 def is_secret(name: str, value: str) -> bool:

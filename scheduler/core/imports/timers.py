@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import Any
 
 from scheduler.core.imports.brought import Brought, LeftOutError, Lost
-from scheduler.core.imports.incoming import Work, every_from, whole_seconds
+from scheduler.core.imports.incoming import Decider, Work, every_from, whole_seconds
 from scheduler.core.imports.oncalendar import calendar_entries
 from scheduler.core.imports.unitfiles import Unit, commands, span, words_of
 from scheduler.core.values.texts import InputError, counted
@@ -19,7 +19,8 @@ _ONCE = ("OnBootSec", "OnStartupSec", "OnActiveSec", "OnClockChange", "OnTimezon
 _DROPPED = frozenset({
     "Timer.OnCalendar", "Timer.OnUnitActiveSec", "Timer.OnUnitInactiveSec", "Timer.Persistent", "Timer.Unit",
     "Timer.RandomizedDelaySec", "Unit.Description", "Install.WantedBy", "Install.Also", "Service.Type",
-    "Service.ExecStart", "Service.Environment", "Service.WorkingDirectory", "Service.RemainAfterExit",
+    "Service.ExecStart", "Service.ExecCondition", "Service.Environment", "Service.WorkingDirectory",
+    "Service.RemainAfterExit",
 })  # fmt: skip
 _AS = "jobs here run as the user of the scheduler"
 _BESIDE = "write it in the script of the job"
@@ -31,7 +32,6 @@ _INSTEAD = {
     "Service.PassEnvironment": "name them in env_from of the runner",
     "Service.ExecStartPre": _BESIDE,
     "Service.ExecStartPost": _BESIDE,
-    "Service.ExecCondition": "let a `check` decide",
     "Service.ExecStopPost": _BESIDE,
     "Service.Restart": "write `retry` in the job's file",
     "Unit.OnFailure": "write `deliver` in the job's file",
@@ -48,6 +48,7 @@ def timer_job(name: str, timer: Unit, service_name: str, service: Unit, *, path:
         entries, notes = _entries(timer, zone)
         specifiers = _specifiers(service_name)
         prefixes, task = _task(service, specifiers)
+        conditions = _conditions(service, specifiers)
         environment = _environment(service, specifiers)
         jitter = span(timer.last("Timer.RandomizedDelaySec") or "0")
         workdir, missing = _workdir(service, specifiers, home="systemd/user" in path)
@@ -67,6 +68,8 @@ def timer_job(name: str, timer: Unit, service_name: str, service: Unit, *, path:
         jitter=jitter or None,
         work=Work.COMMANDS,
         task="\n".join([*missing, task]),
+        check=Decider(text="\n".join([*missing, *conditions])) if conditions else None,
+        check_called="ExecCondition",
         keys={
             "catch_up": catch_up if timer.all("Timer.OnCalendar") else None,
             "timeout": None if limit is None else whole_seconds(limit),
@@ -122,6 +125,13 @@ def _task(service: Unit, specifiers: Mapping[str, str]) -> tuple[list[str], str]
     if len(lines) > 1:
         lines.insert(0, "set -e")
     return prefixes, "\n".join(lines)
+
+
+def _conditions(service: Unit, specifiers: Mapping[str, str]) -> list[str]:
+    """The lines of a check. As for systemd, 255 is a failure and any other code but 0 says that there is no run."""
+    found = [each for text in service.all("Service.ExecCondition") for each in commands(text, specifiers)]
+    no_run = "{ test $? -ne 255 || exit 1; exit 10; }"
+    return [f"{command} || {'true' if '-' in prefix else no_run}" for command, prefix in found]
 
 
 def _environment(service: Unit, specifiers: Mapping[str, str]) -> Mapping[str, str]:

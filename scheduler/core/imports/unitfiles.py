@@ -8,7 +8,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 
-from scheduler.core.values.texts import InputError, short
+from scheduler.core.imports.secrets import quoted
+from scheduler.core.values.texts import InputError
 
 _SECONDS = {
     "": 1, "s": 1, "sec": 1, "second": 1, "seconds": 1, "ms": 1e-3, "msec": 1e-3, "us": 1e-6, "usec": 1e-6, "µs": 1e-6,
@@ -85,16 +86,16 @@ def span(text: str) -> timedelta | None:
     if text == "infinity":
         return None
     if len(text) > _LONGEST_SPAN:
-        raise InputError(f"{short(text)} is not a span of time of systemd.time(7)")
+        raise InputError(f"{quoted(text)} is not a span of time of systemd.time(7)")
     total, at = 0.0, 0
     while at < len(text):
         found = _SPAN.match(text, at)
         if found is None or found[2] not in _SECONDS or len(found[1]) > 15:
-            raise InputError(f"{short(text)} is not a span of time of systemd.time(7)")
+            raise InputError(f"{quoted(text)} is not a span of time of systemd.time(7)")
         total += float(found[1]) * _SECONDS[found[2]]
         at = found.end() + len(text[found.end() :]) - len(text[found.end() :].lstrip())
     if not 0 <= total < 10 * 31557600:
-        raise InputError(f"{short(text)} is longer than ten years")
+        raise InputError(f"{quoted(text)} is longer than ten years")
     return timedelta(seconds=round(total, 6))
 
 
@@ -123,7 +124,7 @@ def _items(text: str) -> Iterator[tuple[str, bool]]:
                 word += text[at]
             at += 1
         if quote:
-            raise InputError(f"a {quote} is open at the end of {short(text)}")
+            raise InputError(f"a {quote} is open at the end of {quoted(text)}")
         yield word, marked
 
 
@@ -166,7 +167,7 @@ def _command(line: Sequence[str], specifiers: Mapping[str, str]) -> tuple[str, s
     if "@" in prefixes[0] and rest:  # the next word is what the program is told that it is called
         rest.pop(0)
     if not first:
-        raise InputError(f"{short(' '.join(line))} names no program")
+        raise InputError(f"{quoted(' '.join(line))} names no program")
     literal = ":" in prefixes[0]
     if literal:  # no variable is replaced, and so not the home folder either
         specifiers = {key: value for key, value in specifiers.items() if "$" not in value}

@@ -111,8 +111,16 @@ def names_in(desired: Desired) -> tuple[list[Name], set[str]]:
     return names, {document.path for document in documents} | desired.broken | desired.empty
 
 
-def lookalikes(names: Iterable[Name], paths: Collection[str]) -> Iterator[Problem]:
+def lookalikes(names: Sequence[Name], paths: Collection[str]) -> Iterator[Problem]:
     """Warnings for ids and file names that differ to the scheduler, but not to a person or another system."""
+    ids = {name.id for name in names}
+    if len({job_id.translate(_NO_SEPARATORS) for job_id in ids}) < len(ids):
+        yield from _alike_ids(names)
+    if len({path.casefold() for path in paths}) < len(paths):
+        yield from _alike_paths(paths)
+
+
+def _alike_ids(names: Sequence[Name]) -> Iterator[Problem]:
     ids: defaultdict[str, dict[str, Name]] = defaultdict(dict)
     for name in names:
         ids[name.id.translate(_NO_SEPARATORS)].setdefault(name.id, name)
@@ -122,6 +130,9 @@ def lookalikes(names: Iterable[Name], paths: Collection[str]) -> Iterator[Proble
             message = f"id {job_id!r} differs from {other.id!r} in {other.path}:{other.line} only in . _ and -"
             hint = "keep both if they are two jobs; if you changed the id of one job, restore the old id"
             yield Problem(name.path, name.line, 1, "id.similar", message, hint, Severity.WARNING, job_id)
+
+
+def _alike_paths(paths: Collection[str]) -> Iterator[Problem]:
     folded: defaultdict[str, list[str]] = defaultdict(list)
     for path in sorted(paths):
         folded[path.casefold()].append(path)

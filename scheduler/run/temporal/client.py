@@ -1,7 +1,7 @@
 """The client of Temporal: follows ids, and says what becomes of them. It knows no rule and no row.
 
 One asyncio loop, a task for each id; whatever is asked of an id is done in order. Its whole surface on the server is
-`start`, `describe`, `result`, `cancel` and `terminate`.
+`Server`.
 """
 
 from __future__ import annotations

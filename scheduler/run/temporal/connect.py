@@ -7,7 +7,7 @@ import functools
 import logging
 import re
 from collections.abc import Mapping
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest
@@ -59,11 +59,12 @@ async def connect(settings: EngineSettings, environ: Mapping[str, str], *, ident
     except RPCError as error:
         if error.status is RPCStatusCode.NOT_FOUND:
             raise RefusedError(
-                f"{settings.address} has no namespace {settings.namespace!r}",
-                hint=f"create it: temporal operator namespace create {settings.namespace} --retention 168h",
+                f"temporal.namespace: {settings.address} has no namespace {settings.namespace!r}",
+                hint=f"correct it, or create it: temporal operator namespace create --namespace {settings.namespace}"
+                f" --retention 168h --address {settings.address}",
             ) from error
         if error.status is RPCStatusCode.UNAUTHENTICATED:
-            raise RefusedError(f"{settings.address} does not accept api_key: {error.message}", hint=_RENEW) from error
+            raise _not_accepted(settings, error.message) from error
         raise _unavailable(settings, error.message) from error
     except (RuntimeError, OSError) as error:
         raise _unavailable(settings, str(error)) from error
@@ -87,16 +88,41 @@ def renew_key(client: Client, error: RPCError, settings: EngineSettings, environ
         client.api_key = secret(settings.api_key, environ)
 
 
-_RENEW = "renew the key, and write it where api_key points"
+RENEW = "renew the key, and write it where api_key points"
+_CHECK_TLS = "check tls: ca, cert and key"
+
+
+def _not_accepted(settings: EngineSettings, why: str) -> UnavailableError:
+    """It is tried again: a key that has expired is followed by another one."""
+    key = "temporal.api_key: " if settings.api_key is not None else ""
+    return UnavailableError(f"{key}{settings.address} does not accept us: {why}", hint=RENEW)
+
+
+def _expired(settings: EngineSettings) -> str | None:
+    """Which of our certificates is too old. A server that refuses it may just end the connection."""
+    from cryptography.x509 import load_pem_x509_certificate
+
+    for path in filter(None, (settings.tls.cert, settings.tls.ca) if settings.tls is not None else ()):
+        with contextlib.suppress(OSError, ValueError):
+            end = load_pem_x509_certificate(Path(path).read_bytes()).not_valid_after_utc
+            if end < datetime.now(UTC):
+                return f"{path} has expired on {end:%Y-%m-%d}"
+    return None
 
 
 def _unavailable(settings: EngineSettings, why: str) -> UnavailableError:
     """Says what an error of the library means: it comes as a dump of its own structures."""
     low, said = why.lower(), _said(why)
-    if "unauthenticated" in low or "permissiondenied" in low or "expired" in low:
-        return UnavailableError(f"{settings.address} does not accept us: {said}", hint=_RENEW)
+    if "unauthenticated" in low or "permissiondenied" in low:
+        return _not_accepted(settings, said)
+    if (expired := _expired(settings)) is not None:
+        return UnavailableError(f"temporal.tls: {expired}; {settings.address}: {said}", hint="renew the certificate")
     if "certificate" in low or "handshake" in low:
-        return UnavailableError(f"{settings.address}: {said}", hint="check tls: ca, cert and key")
+        return UnavailableError(f"temporal.tls: {settings.address}: {said}", hint=_CHECK_TLS)
+    if settings.tls is not None and (
+        "after connection" in low or "transport error" in low
+    ):  # as a server ends it that wants another certificate
+        return UnavailableError(f"temporal.tls: {settings.address} ends the connection: {said}", hint=_CHECK_TLS)
     if "after connection" in low or "frame" in low:
         return UnavailableError(
             f"{settings.address} answers, but not as a Temporal server does: {said}",
@@ -108,7 +134,7 @@ def _unavailable(settings: EngineSettings, why: str) -> UnavailableError:
 
 
 def _said(why: str) -> str:
-    told = re.search(r'message: "([^"]+)"', why)
+    told = re.search(r'message: "([^"]+)"', why) or re.search(r"(InvalidCertificate\(\w+)", why)
     return told[1] if told is not None else why[:200]
 
 

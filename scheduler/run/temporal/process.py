@@ -15,11 +15,11 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from scheduler.core.values.problems import SchedulerError
+from scheduler.core.values.problems import RefusedError, SchedulerError
 from scheduler.machine.log import write_log
 from scheduler.root.place import Place
-from scheduler.run.temporal.client import Client, Server, UnreachableError
-from scheduler.run.temporal.setup import read_engine
+from scheduler.run.temporal.client import Client, Server
+from scheduler.run.temporal.setup import engine_file, read_engine
 
 CONNECT_S = 1.0  # between two tries to connect
 
@@ -63,15 +63,24 @@ async def _connected(place: Place, database: str, say: Callable[[Mapping[str, An
         try:
             settings = read_engine(place)
             if settings is None:
-                raise UnreachableError("engine.yaml is gone")
+                raise RefusedError("it is gone", hint="write it again, or restart the daemon")
             from scheduler.run.temporal.server import connect
 
             return await connect(settings, database, os.environ)
-        except (UnreachableError, SchedulerError) as error:
-            if str(error) != said:
-                said = str(error)
+        except SchedulerError as error:
+            text = _told(place, error)
+            if text != said:
+                said = text
                 say({"is": "unreachable", "text": said})
             await asyncio.sleep(CONNECT_S)
+
+
+def _told(place: Place, error: SchedulerError) -> str:
+    """With the place of what is wrong, if it is ours, and what helps."""
+    path, text = str(engine_file(place)), str(error)
+    if isinstance(error, RefusedError) and path not in text:
+        text = f"{path}: {text}"
+    return f"{text}; {error.hint}" if error.hint else text
 
 
 if __name__ == "__main__":

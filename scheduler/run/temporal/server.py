@@ -16,7 +16,6 @@ from temporalio.exceptions import TerminatedError, WorkflowAlreadyStartedError
 from temporalio.service import RPCError, RPCStatusCode
 
 from scheduler.core.values.engines import EngineSettings
-from scheduler.core.values.problems import UnavailableError
 from scheduler.run.temporal.client import (
     OURS,
     RPC,
@@ -27,20 +26,16 @@ from scheduler.run.temporal.client import (
     UnknownError,
     UnreachableError,
 )
+from scheduler.run.temporal.connect import RENEW, renew_key
 from scheduler.run.temporal.connect import connect as connected
-from scheduler.run.temporal.connect import renew_key
 from scheduler.run.temporal.spec import WORKFLOW
 
 DATABASE = "database"  # in the memo of a workflow
-_NEVER = (RPCStatusCode.INVALID_ARGUMENT, RPCStatusCode.RESOURCE_EXHAUSTED)
 
 
 async def connect(settings: EngineSettings, database: str, environ: Mapping[str, str]) -> TemporalServer:
-    """Raises: UnreachableError; RefusedError if a key or a certificate cannot be read."""
-    try:
-        client = await connected(settings, environ)
-    except UnavailableError as error:
-        raise UnreachableError(str(error)) from error
+    """Raises: as `connect.connect`."""
+    client = await connected(settings, environ)
     return TemporalServer(client, database, lambda error: renew_key(client, error, settings, environ))
 
 
@@ -139,8 +134,17 @@ def _host(identity: str) -> str | None:
 
 
 def _of(error: RPCError) -> Exception:
-    return UnknownError() if error.status is RPCStatusCode.NOT_FOUND else _unreachable(error)
+    """Without its namespace, the server knows no id, and that says nothing about runs."""
+    if error.status is RPCStatusCode.NOT_FOUND and not _lacks_namespace(error):
+        return UnknownError()
+    return _unreachable(error)
+
+
+def _lacks_namespace(error: RPCError) -> bool:
+    status = error.grpc_status
+    return any(each.type_url.endswith("NamespaceNotFoundFailure") for each in status.details)
 
 
 def _unreachable(error: RPCError) -> UnreachableError:
-    return UnreachableError(f"{error.status.name.lower()}: {error.message}")
+    refused = error.status in (RPCStatusCode.UNAUTHENTICATED, RPCStatusCode.PERMISSION_DENIED)
+    return UnreachableError(f"{error.status.name.lower()}: {error.message}" + (f"; {RENEW}" if refused else ""))

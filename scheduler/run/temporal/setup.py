@@ -1,4 +1,7 @@
-"""engine.yaml of the state folder: read when a daemon starts, and by its client. No import of Temporal's library."""
+"""engine.yaml of the state folder, read by a daemon and its client, and worker.yaml of a host, read by its worker.
+
+No import of Temporal's library.
+"""
 
 from __future__ import annotations
 

@@ -58,11 +58,12 @@ def _check_server(
         retention, asked = asyncio.run(asyncio.wait_for(_asked(found, sorted(queues), environ), LIMIT_S))
     except (UnreachableError, TimeoutError, SchedulerError) as error:
         why = str(error) or f"no answer within {LIMIT_S:.0f} seconds"
-        hint = "check address, namespace, tls and api_key in engine.yaml; due runs wait for their server"
-        yield Check("engine", "error", f"{where} is not reached: {why}", hint)
+        hint = getattr(error, "hint", "") or "check address, namespace, tls and api_key in engine.yaml"
+        yield Check("engine", "error", f"{where} is not reached: {why}", f"{hint}; due runs wait for their server")
         return
     yield Check("engine", "ok", f"{where} is reached")
-    yield from judge_retention(retention, [job for each in queues.values() for job in each])
+    flags = f"--namespace {found.namespace} --address {found.address}"
+    yield from judge_retention(retention, [job for each in queues.values() for job in each], flags)
     now = datetime.now(UTC)
     yield from judge_queues({queue: max(each.values(), default=None) for queue, each in asked.items()}, queues, now)
     yield from judge_keys(asked, ours, now)
@@ -77,8 +78,11 @@ async def _asked(
     return await server.health(), {queue: await server.pollers(queue) for queue in queues}
 
 
-def judge_retention(retention_s: float | None, jobs: Iterable[Job]) -> Iterator[Check]:
-    """After it, the server no longer knows whether a slot has run: it is the length of the promise."""
+def judge_retention(retention_s: float | None, jobs: Iterable[Job], flags: str) -> Iterator[Check]:
+    """After it, the server no longer knows whether a slot has run: it is the length of the promise.
+
+    flags: by which Temporal's own command finds the namespace.
+    """
     if retention_s is None:
         yield Check("engine", "warning", "the server does not tell its retention", "it must be 72h or more")
         return
@@ -90,7 +94,7 @@ def judge_retention(retention_s: float | None, jobs: Iterable[Job]) -> Iterator[
             f"the namespace forgets closed runs after {format_duration(kept)}; after that, nobody knows whether a slot"
             " has run"
         )
-        hint = f"temporal operator namespace update --retention {int(least.total_seconds() // 3600)}h"
+        hint = f"temporal operator namespace update --retention {int(least.total_seconds() // 3600)}h {flags}"
         yield Check("engine", "error", message, hint)
 
 

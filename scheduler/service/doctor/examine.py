@@ -39,6 +39,7 @@ from scheduler.root.settings import read_settings
 from scheduler.service.doctor.checks import Check, check_channels, check_clock, check_disks, check_runners, check_zones
 from scheduler.service.doctor.engine import check_engine
 from scheduler.service.jobs import agents_among
+from scheduler.service.login import why_not_served
 from scheduler.service.presence import find_daemon
 from scheduler.service.root import Root
 from scheduler.service.sync import validate
@@ -76,6 +77,7 @@ def examine(root: Root, *, strict: bool = False) -> DoctorJson:
         "remote": lambda: () if place.followed is None else _remote(place.followed, clock.now()),
         "state": lambda: _state(place),
         "daemon": lambda: _daemon(root, silent, failing, told),
+        "web": lambda: _web(root),
         "left": lambda: _left(place, told),
         "database": lambda: _database(place, clock.now(), fires=not silent),
         "backup": lambda: _backup(place, clock.now(), failing),
@@ -97,6 +99,12 @@ def examine(root: Root, *, strict: bool = False) -> DoctorJson:
         "warnings": warnings,
         "checks": [cast("CheckJson", asdict(check)) for check in checks],
     }
+
+
+def _web(root: Root) -> Iterator[Check]:
+    if why := why_not_served(root):
+        hint = "jobs fire all the same, and it is tried again every minute; or choose another address with --listen"
+        yield Check("web", "warning", f"the pages are not served: {why}", hint)
 
 
 def _files(place: Place, problems: Sequence[Problem]) -> Iterator[Check]:

@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from scheduler.core.edits.jobedit import WrongJobError, written_job
 from scheduler.core.edits.spans import EditError
 from scheduler.core.formats.globs import matches_job
-from scheduler.core.formats.jobfile import read_job_file
-from scheduler.core.imports.incoming import Gathered, Incoming, Made, free, of_job, problem
-from scheduler.core.imports.secrets import secret_in
+from scheduler.core.formats.jobfile import Document, read_job_file
+from scheduler.core.imports.brought import CHECKS
+from scheduler.core.imports.incoming import Gathered, Incoming, Made, Work, free, of_job, problem, secret_of
+from scheduler.core.imports.secrets import redacted
 from scheduler.core.past.past import Past
 from scheduler.core.values.facts import Fault
 from scheduler.core.values.problems import Problem, RefusedError, SchedulerError, UnavailableError
@@ -76,8 +77,10 @@ def import_source(root: Root, word: str, name: str, stdin: BinaryIO, options: Op
         found, told = gather_told(reading, name, stdin)
     else:
         source = source_of(word)
-        files = tuple(files_at(name, stdin, named=source.named, most=source.most))
+        unread: list[Problem] = []
+        files = tuple(files_at(name, stdin, named=source.named, most=source.most, problems=unread))
         found, told = source.gather(source, reading, files), []
+        found = replace(found, problems=(*found.problems, *unread))
     return _write(root, tree, found, told, name, reading)
 
 
@@ -102,31 +105,41 @@ def _write(
     root: Root, tree: EditFiles, found: Gathered, told: list[ImportedSourceJson], name: str, reading: Reading
 ) -> ImportJson:
     """The jobs as files of this root. told: what was found where."""
-    here = {each.id: each.path for each in tree.documents() if each.id is not None}
-    taken = {path.lower() for path in here.values()}
+    here = {each.id: each for each in tree.documents() if each.id is not None}
+    taken = {each.path.lower() for each in here.values()}
     problems = list(found.problems)
     made: dict[str, Made] = {}
+    left_out: set[str] = set()
     for job in found.jobs:
         if job.id in made:
             why = f"{job.id!r} appears twice; this one was left out"
             problems.append(of_job(job, "id", why, "import it by itself, with --prefix"))
             continue
-        path = here.get(job.id)
-        if path is None:
+        known = here.get(job.id)
+        if known is None:
             stem = job.stem
             if f"{reading.folder}/{stem}.yaml".lower() in taken:  # of another job
                 stem = free(stem, {stem}, job.id)
             path = f"{reading.folder}/{stem}.yaml"
             taken.add(path.lower())
-        else:
+        else:  # wherever it has been moved
+            path = known.path
             stem = posixpath.splitext(posixpath.basename(path))[0]
-        files = _made(job, path, stem, reading.runners[job.work, job.wish], tree.settings)
+        files = _made(job, path, stem, known, reading.runners, tree.settings)
         if isinstance(files, Made):
             made[job.id] = files
         else:
+            left_out.add(job.id)
             problems += files
+    problems = [each for each in problems if each.is_error or each.job_id not in left_out]
     pasts = {job.id: job.past for job in found.jobs if job.past is not None}
-    runners = {each.job.id: reading.runners[each.job.work, each.job.wish].runner.name for each in made.values()}
+    runners = {
+        each.job.id: [
+            reading.runners[place].runner.name
+            for place in ((each.job.work, each.job.wish), *([CHECKS] if each.job.check is not None else []))
+        ]
+        for each in made.values()
+    }
     return _carry_out(root, tree, [*made.values()], problems, name, reading.options, pasts, runners=runners, told=told)
 
 
@@ -140,7 +153,7 @@ def _carry_out(
     pasts: Mapping[str, Past],
     buried: Sequence[Exported] = (),
     *,
-    runners: Mapping[str, str] | None = None,
+    runners: Mapping[str, Sequence[str]] | None = None,
     told: Sequence[ImportedSourceJson] = (),
 ) -> ImportJson:
     """Write the missing files, store the history, and sync to create the jobs.
@@ -151,14 +164,15 @@ def _carry_out(
     if not options.sync and not options.dry_run:
         refuse_live(root)
     draft = Draft(files=tree, branch=None, job_id="", summary="Import")
-    ids = {each.id: each.path for each in tree.documents() if each.id is not None}
+    known = {each.id: each for each in tree.documents() if each.id is not None}
+    ids = {job_id: each.path for job_id, each in known.items()}
     if root.environ.get(INSIDE_A_RUN) and not options.dry_run:
         raise RefusedError(
             f"{INSIDE_A_RUN} is set: this is inside run {root.environ[INSIDE_A_RUN]}, and a run cannot import jobs",
             hint="ask a person to import them; no setting in scheduler.yaml allows it",
         )
     with contextlib.nullcontext() if options.dry_run else writing.alone(root.place.label):
-        states = [_place_files(each, ids.get(each.job.id), draft, tree, problems) for each in made]
+        states = [_place_files(each, known.get(each.job.id), draft, tree, problems) for each in made]
         kept: Mapping[str, State] = {}
         good = {each.job.id for each, state in zip(made, states, strict=True) if state != "left_out"}
         wanted = {
@@ -171,7 +185,7 @@ def _carry_out(
         gone = {each.id for each in buried if each.id not in ids}
         good |= {each.id for each in buried} - gone
         if not options.dry_run:
-            writing.sweep(root.place.root, [path for each in made for path in (each.path, each.task_path) if path])
+            writing.sweep(root.place.root, [path for each in made for path in (each.path, *dict(each.texts))])
             first = {job_id: each for job_id, each in wanted.items() if job_id in good}
             first |= {job_id: paused_past(root, first.get(job_id), Path(name).name) for job_id in held}
             hold_known(root, held, reason=REASON)
@@ -189,7 +203,7 @@ def _carry_out(
             path, line = (places | {each.id: ("", each.line) for each in buried})[job_id]
             why = f"{job_id!r} already has runs here; the imported counters and history were left out"
             problems.append(replace(problem(line, "own-history", why, error=False, job_id=job_id), path=path))
-    problems = sorted({replace(each, path=each.path or name) for each in problems})
+    problems = sorted({_safe(replace(each, path=each.path or name)) for each in problems})
     waits = "" if synced is None else _why_not(synced, [each.job.id for each in made])
     if fault is not None:
         waits = f"{fault}; the files are written, and `scheduler sync` applies them"
@@ -213,15 +227,21 @@ def _carry_out(
     }
 
 
+def _safe(told: Problem) -> Problem:
+    """A problem that shows no secret, whatever part of the source its message quotes."""
+    return replace(told, message=redacted(told.message), hint=redacted(told.hint))
+
+
 def _runners(
-    made: Sequence[Made], states: Sequence[str], settings: Settings, runners: Mapping[str, str]
+    made: Sequence[Made], states: Sequence[str], settings: Settings, runners: Mapping[str, Sequence[str]]
 ) -> list[ImportedRunnerJson]:
     """The runners of the imported jobs and what they accept, according to the settings of this root."""
     users: dict[str, list[str]] = {}
     for each, state in zip(made, states, strict=True):
-        name = each.job.keys.get("runner", runners.get(each.job.id))
-        if state == "written" and name in settings.runners:
-            users.setdefault(name, []).append(each.job.id)
+        named = each.job.keys.get("runner")
+        for name in dict.fromkeys([named] if named is not None else runners.get(each.job.id, ())):
+            if state == "written" and name in settings.runners:
+                users.setdefault(name, []).append(each.job.id)
     return [
         {
             "name": name,
@@ -321,25 +341,40 @@ def _why_not(synced: SyncReport, ids: Collection[str]) -> str:
     return f"{bad[0].path}:{bad[0].line}: {bad[0].message}" if bad else ""
 
 
-def _made(job: Incoming, path: str, stem: str, tasks: Tasks, settings: Settings) -> Made | list[Problem]:
-    """The job's files, or the problems with them at the line of the source."""
+def _made(
+    job: Incoming,
+    path: str,
+    stem: str,
+    known: Document | None,
+    runners: Mapping[tuple[Work, str], Tasks],
+    settings: Settings,
+) -> Made | list[Problem]:
+    """The job's files, or the problems with them at the line of the source. known: the job as it is here."""
     keys: dict[str, Any] = dict(job.keys)
-    text = job.text or ""
-    task_path, task = None, None
-    parts = {"task": text, "description": f"{keys.get('name', '')}\n{keys.get('description', '')}"}
-    for part, words in {**parts, "comment": "\n".join(job.comments)}.items():
-        if secret := secret_in(words):
-            why = f"{job.id}: its {part} contains {secret}, and the files of a root are committed; it was left out"
-            hint = f"put it in the environment of the daemon and its name in env_from of runners.{tasks.runner.name}"
-            return [of_job(job, "secret", why, f"{hint} in {ROOT_FILE}, refer to it as $NAME, and import again")]
+    text, tasks = job.text or "", runners[job.work, job.wish]
+    task_path, task, check_path, check = None, None, None, None
+    if found := secret_of(job):
+        why = f"{job.id}: its {found[0]} contains {found[1]}, and the files of a root are committed; it was left out"
+        hint = f"put it in the environment of the daemon and its name in env_from of runners.{tasks.runner.name}"
+        return [of_job(job, "secret", why, f"{hint} in {ROOT_FILE}, refer to it as $NAME, and import again")]
     if tasks.folder is None:
         keys["task"] = text.rstrip("\n") if text.count("\n") <= 1 else text
     else:
-        task_path, task = f"{tasks.folder}/{stem}{tasks.suffix}", text.encode("utf-8", "surrogatepass")
+        there = None if known is None else known.task_source_path
+        task_path, task = there or f"{tasks.folder}/{stem}{tasks.suffix}", text.encode("utf-8", "surrogatepass")
         keys["task_source_path"] = task_path
         fault = text_fault(task, settings)
         if fault is not None:
             return [of_job(job, "task", f"{job.id}: {fault.message}; it was left out")]
+    if job.check is not None:
+        place = runners[CHECKS]
+        keys["check"] = {"runner": place.runner.name, "timeout": job.check.timeout, "output": job.check.output}
+        if place.folder is None:
+            keys["check"]["task"] = job.check.text
+        else:
+            there = None if known is None else known.check_path
+            check_path, check = there or f"{place.folder}/{stem}.check{place.suffix}", job.check.text.encode()
+            keys["check"]["task_source_path"] = check_path
     if settings.defaults.get("runner") != tasks.runner.name:
         keys["runner"] = tasks.runner.name
     try:
@@ -356,39 +391,42 @@ def _made(job: Incoming, path: str, stem: str, tasks: Tasks, settings: Settings)
         ]
     except (EditError, TextError) as error:
         return [of_job(job, "text", f"{job.id}: {error}; it was left out")]
-    return Made(job=job, path=path, data=data, task_path=task_path, task=task)
+    return Made(job=job, path=path, data=data, task_path=task_path, task=task, check_path=check_path, check=check)
 
 
 def _printable(text: str) -> str:
     return "".join(each if each.isprintable() else " " for each in text)
 
 
-def _place_files(made: Made, here: str | None, draft: Draft, tree: EditFiles, problems: list[Problem]) -> str:
+def _place_files(made: Made, here: Document | None, draft: Draft, tree: EditFiles, problems: list[Problem]) -> str:
     """What to do with the job's files. Files to write are added to the draft.
 
     `written`, `unchanged`, `kept` if they now have other content, `left_out` if other files are in the way.
     """
     job = made.job
-    if here is not None and here != made.path:
-        problems.append(_kept(made, f"{job.id!r} is already in {here}; that file was not changed", tree))
+    if here is not None and here.path != made.path:
+        problems.append(_kept(made, here, f"{job.id!r} is already in {here.path}; that file was not changed", tree))
         return "kept"
     state = _state(made.path, made.data, draft, tree)
+    if state == "kept" and here is not None and _says_the_same(made, here, tree):
+        state = "unchanged"
     if state == "kept" and here is not None:
-        problems.append(_kept(made, f"{made.path} exists with other content; it was not changed", tree))
+        problems.append(_kept(made, here, f"{made.path} exists with other content; it was not changed", tree))
         return "kept"
     if state == "kept":
         problems.append(_in_the_way(made, f"{made.path} already exists and does not belong to {job.id!r}"))
         return "left_out"
-    if made.task_path is not None and made.task is not None:
-        task = _state(made.task_path, made.task, draft, tree)
-        if task == "kept" and state == "written":
-            problems.append(_in_the_way(made, f"{made.task_path} already exists with a different text"))
+    texts = [(path, data, _state(path, data, draft, tree)) for path, data in made.texts]
+    for path, _, each in texts:
+        if each == "kept" and state == "written":
+            problems.append(_in_the_way(made, f"{path} already exists with a different text"))
             return "left_out"
-        if task == "kept":
-            problems.append(_kept(made, f"{made.task_path} exists with other content; it was not changed", tree))
+        if each == "kept":
+            problems.append(_kept(made, here, f"{path} exists with other content; it was not changed", tree))
             return "kept"
-        if task == "written":
-            draft.put(made.task_path, None, made.task)
+    for path, data, each in texts:
+        if each == "written":
+            draft.put(path, None, data)
             state = "written"
     if tree.is_free(made.path) and made.path not in draft.after:
         draft.put(made.path, None, made.data)
@@ -400,18 +438,25 @@ def _in_the_way(made: Made, what: str) -> Problem:
     return of_job(made.job, "in-the-way", f"{what}; {made.job.id} was left out", hint)
 
 
-def _kept(made: Made, what: str, tree: EditFiles) -> Problem:
+def _kept(made: Made, there: Document | None, what: str, tree: EditFiles) -> Problem:
     """An error if the existing job may be a different one: the name was generated, and the task differs."""
     job = made.job
-    if job.named or _same_task(made, tree):
+    if job.named or _same_task(made, there, tree):
         hint = "to write it again, delete it first; to import a different job with this id, use --prefix"
         return of_job(job, "kept", what, hint, error=False)
     hint = f"if these are two different jobs, create this one with `scheduler create {job.id}-2`"
     return of_job(job, "kept", f"{what}, and its task differs from this line", hint)
 
 
-def _same_task(made: Made, tree: EditFiles) -> bool:
-    there = next((each for each in tree.documents() if each.id == made.job.id), None)
+def _says_the_same(made: Made, there: Document, tree: EditFiles) -> bool:
+    """True if the job that is here, in whatever file and form, is the one that would be written."""
+    wanted = next(iter(read_job_file(made.path, made.data, tree.settings).documents), None)
+    if wanted is None or there.spec is None:
+        return False
+    return (there.spec, there.text, there.check_text) == (wanted.spec, wanted.text, wanted.check_text)
+
+
+def _same_task(made: Made, there: Document | None, tree: EditFiles) -> bool:
     text = None if there is None else there.text
     if there is not None and there.task_source_path is not None:
         source = tree.read(there.task_source_path)

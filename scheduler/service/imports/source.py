@@ -5,14 +5,15 @@ from __future__ import annotations
 import functools
 import importlib
 import os
+import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import BinaryIO, TypeVar, cast
 
 from scheduler.core.formats.jobfile import DEFAULT_TIMEOUT
-from scheduler.core.imports.brought import Brought, Here, LeftOutError, gathered
+from scheduler.core.imports.brought import CHECKS, Brought, Here, LeftOutError, gathered
 from scheduler.core.imports.incoming import Gathered, Work, problem
 from scheduler.core.imports.records import Record, json_items
 from scheduler.core.values.problems import Problem, UnavailableError, UsageError
@@ -26,7 +27,16 @@ from scheduler.service.imports.runners import Tasks, runner_for, tasks_for
 WORDS = ("claude", "codex", "hermes", "openclaw", "k8s", "systemd", "crontab", "phantom")
 MOST_BYTES = 64 * 1024 * 1024  # of one file
 MOST_FILES = 100_000  # of a folder
+_READABLE = "make it readable, or import from a copy"
+_BY_ITSELF = "import that folder, too, by its own path"
 _NOT_ENTERED = frozenset({".git", "node_modules", ".venv", "__pycache__"})
+
+
+class TooLargeError(UsageError):
+    """A file that is larger than any list of jobs."""
+
+
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +50,11 @@ class SourceFile:
     @property
     def name(self) -> str:
         return self.path.name
+
+    @property
+    def there(self) -> bool:
+        """False also if nobody may look."""
+        return os.path.isfile(self.path)  # noqa: PTH113  which raises nothing
 
     @property
     def text(self) -> str:
@@ -91,8 +106,8 @@ class Reading:
             self.runners[work, wish] = tasks_for(found, work, self.folder)
         return self.runners[work, wish].runner
 
-    def here(self, source: Source, needed: Sequence[tuple[Work, str]]) -> Here:
-        """What the rules of all sources need. needed: what the jobs are and wish.
+    def here(self, source: Source, needed: Sequence[tuple[Work, str]], *, checks: bool = False) -> Here:
+        """What the rules of all sources need. needed: what the jobs are and wish. checks: some of them have one.
 
         A runner that is missing is a refusal only if no job is left without it.
         """
@@ -105,6 +120,11 @@ class Reading:
                 self.refusals[work] = error
         if needed and not runners:
             raise self.refusals[needed[0][0]]
+        if checks:
+            try:
+                runners[CHECKS] = self.runner(*CHECKS, alone=False)
+            except UsageError as error:
+                self.refusals[Work.COMMANDS] = error
         default = self.settings.defaults.get("timeout")
         return Here(
             called=source.called,
@@ -155,7 +175,10 @@ def gather_all(source: Source, reading: Reading, items: Iterable[Brought | Probl
         else:
             problems.append(each)
     needed = list(dict.fromkeys((each.work, each.wish) for each in jobs))
-    return gathered(jobs, reading.here(source, needed), problems) if jobs else Gathered(problems=tuple(problems))
+    if not jobs:
+        return Gathered(problems=tuple(problems))
+    checks = any(each.check is not None for each in jobs)
+    return gathered(jobs, reading.here(source, needed, checks=checks), problems)
 
 
 def read_each(
@@ -167,7 +190,7 @@ def read_each(
             yield from read(reading, file)
         except TextError as error:
             yield file.wrong(error.line, "format", error.message, error.hint, column=error.column)
-        except UnavailableError as error:
+        except (UnavailableError, TooLargeError) as error:
             if len(files) == 1:
                 raise
             yield file.wrong(1, "format", str(error), error.hint)
@@ -200,6 +223,18 @@ def jobs_in(
             yield file.wrong(line, error.code, f"{job_id}: {error.message}; it was left out", error.hint)
 
 
+def read_beside(file: SourceFile, name: str, parse: Callable[[str], _T]) -> tuple[_T | None, list[Problem]]:
+    """What the file of this name beside it says, if there is one; what makes that unreadable."""
+    found = file.beside(name)
+    if not os.path.lexists(found.path):
+        return None, []
+    try:
+        return parse(found.text), []
+    except (TextError, UnavailableError) as error:
+        line = error.line if isinstance(error, TextError) else 1
+        return None, [found.wrong(line, "unread", f"{error}; what it says was left out", error.hint or _READABLE)]
+
+
 def source_of(word: str) -> Source:
     """The source of this name; its module is loaded when it is first asked for."""
     return cast(Source, importlib.import_module(f"scheduler.service.imports.sources.{word}").SOURCE)
@@ -213,7 +248,7 @@ def read_bytes(path: Path, shown: str, *, most: int = MOST_BYTES) -> bytes:
     except (OSError, ValueError) as error:
         raise UnavailableError(f"cannot read {shown}: {getattr(error, 'strerror', None) or error}") from error
     if len(data) > most:
-        raise UsageError(f"{shown} is larger than {most:,} bytes, the limit for a file of jobs")
+        raise TooLargeError(f"{shown} is larger than {most:,} bytes, the limit for a file of jobs")
     return data
 
 
@@ -223,10 +258,16 @@ def file_at(path: Path, shown: str, most: int = MOST_BYTES) -> SourceFile:
 
 
 def files_at(
-    name: str, stdin: BinaryIO, *, named: Callable[[Path], bool], most: int = MOST_BYTES
+    name: str,
+    stdin: BinaryIO,
+    *,
+    named: Callable[[Path], bool],
+    most: int = MOST_BYTES,
+    problems: list[Problem] | None = None,
 ) -> Iterator[SourceFile]:
     """The file of this name, standard input for -, or the files below a folder whose names fit, in order.
 
+    problems: gets what could not be read there, and so may have held jobs.
     Raises: UsageError if there are none, or too many; UnavailableError.
     """
     path = Path(name)
@@ -240,15 +281,46 @@ def files_at(
         yield file_at(path, name, most)
         return
     seen = found = 0
-    for folder, folders, files in os.walk(path):
+    whole = path.resolve()
+    told = [] if problems is None else problems
+
+    def unread(error: OSError) -> None:
+        place = Path(os.fsdecode(error.filename))
+        if place == path:
+            raise UnavailableError(f"cannot read {name}: {error.strerror}") from error
+        told.append(_left_out(place, f"the folder cannot be read: {error.strerror}; what it holds", _READABLE))
+
+    def _left_out(place: Path, why: str, hint: str, *, error: bool = True) -> Problem:
+        shown = os.path.join(name, place.relative_to(path))  # noqa: PTH118  as it was given
+        return replace(problem(1, "unread", f"{why} was left out", hint, error=error), path=shown)
+
+    for folder, folders, files in os.walk(path, onerror=unread):
         folders[:] = sorted(each for each in folders if each not in _NOT_ENTERED)
+        for each in folders:
+            link = Path(folder, each)
+            if link.is_symlink() and not link.resolve().is_relative_to(whole):  # else it leads back, and is read there
+                told.append(_left_out(link, "it is a link to a folder, and what that holds", _BY_ITSELF))
         for each in sorted(files):
             seen += 1
             if seen > MOST_FILES:
                 raise UsageError(f"{name} holds more than {MOST_FILES:,} files", hint="give the folder of the jobs")
             here = Path(folder, each)
-            if named(here) and here.is_file():
-                found += 1
-                yield file_at(here, os.path.join(name, here.relative_to(path)), most)  # noqa: PTH118  as it was given
+            if not named(here):
+                continue
+            try:
+                mode = here.stat().st_mode
+            except OSError as error:
+                is_gone = isinstance(error, FileNotFoundError)
+                why = "it links to a file that is not there; it" if is_gone else f"cannot read it: {error.strerror}; it"
+                told.append(_left_out(here, why, "restore it, or delete the link" if is_gone else _READABLE))
+                continue
+            if here.is_symlink() and str(here.readlink()) == os.devnull:  # how systemd masks a unit
+                continue
+            if not stat.S_ISREG(mode):  # a pipe would be waited for
+                told.append(_left_out(here, "it is no regular file; it", "copy what it holds to one", error=False))
+                continue
+            found += 1
+            yield file_at(here, os.path.join(name, here.relative_to(path)), most)  # noqa: PTH118  as it was given
     if not found:
-        raise UsageError(f"{name} holds no file of jobs", hint="give a file, or the folder that holds it")
+        why = f"; {told[0].path}: {told[0].message}" if told else ""
+        raise UsageError(f"{name} holds no file of jobs{why}", hint="give a file, or the folder that holds it")

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from scheduler.core.imports.incoming import Gathered, Incoming, problem
+from scheduler.core.imports.secrets import redacted
 from scheduler.core.values.problems import Problem, SchedulerError, UnavailableError, UsageError
 from scheduler.core.values.texts import TextError
 from scheduler.service.imports.source import WORDS, Reading, Source, SourceFile, files_at, source_of
@@ -33,7 +34,7 @@ def gather_told(reading: Reading, name: str, stdin: BinaryIO) -> tuple[Gathered,
     told: list[ImportedSourceJson] = []
     problems: list[Problem] = []
     in_folder = Path(name).is_dir()
-    given = tuple(files_at(name, stdin, named=named))
+    given = tuple(files_at(name, stdin, named=named, problems=problems))
     for file in given:
         found = _told(sources, file, by_name=in_folder)
         if isinstance(found, UnavailableError) and not in_folder:
@@ -45,9 +46,9 @@ def gather_told(reading: Reading, name: str, stdin: BinaryIO) -> tuple[Gathered,
         elif found is not None:
             source, why = found
             files.setdefault(source.word, []).append(file)
-            told.append({"path": file.shown, "format": source.word, "why": why})
+            told.append({"path": file.shown, "format": source.word, "why": redacted(why)})
     if not files:
-        cannot = f"; {problems[0].message}" if problems else ""
+        cannot = f"; {redacted(problems[0].message)}" if problems else ""
         hint = f"name the format: `scheduler import {'|'.join(WORDS)} {name}`"
         if given and given[0].read().startswith(b'{"kind": "export"'):
             hint = f"it is an export of this scheduler: `scheduler import export {name}`"

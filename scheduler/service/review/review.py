@@ -16,6 +16,7 @@ from scheduler.core.formats.checkout import conversion_problems
 from scheduler.core.plan.action import Change
 from scheduler.core.plan.clocks import Clocks, clocks
 from scheduler.core.plan.costs import changed_costs, costs_json
+from scheduler.core.plan.desired import Rest
 from scheduler.core.plan.marks import Marks
 from scheduler.core.plan.plan import Plan, plan
 from scheduler.core.plan.review import (
@@ -38,12 +39,12 @@ from scheduler.git.tree import read_tree
 from scheduler.root.committed import CommitFiles
 from scheduler.root.excerpts import source_lines
 from scheduler.root.files import WorkingTree
-from scheduler.root.parsed import Parsed
 from scheduler.root.place import Place
 from scheduler.root.runner_files import RUNNER_FILE_BYTES
 from scheduler.root.tasks import read_task
 from scheduler.service.review.marking import marked
-from scheduler.service.review.revisions import Compared, Snapshot, compare, folder_in_repository, snapshot
+from scheduler.service.review.revisions import Compared, compare, folder_in_repository
+from scheduler.service.review.sides import Snapshot, read_sides
 from scheduler.service.root import Root
 from scheduler.service.sync import cost_changes
 from scheduler.sync.synced import Synced, SyncReport
@@ -53,7 +54,6 @@ if TYPE_CHECKING:
 
 
 MOST_COMPARED = 1024 * 1024  # size of a program
-MOST_PARSED = 100_000  # files, as many as jobs are allowed
 _NOT_KEPT = Text(None, "the database has no text until it runs; compare two commits with --base")
 
 
@@ -85,7 +85,8 @@ def review(
     head: the revision to compare. None: the files on disk.
     direct: compare with `base` itself, not with the commit where `head` left it.
     marks: also find the lines to mark in the files.
-    priced: compute costs with what recent runs in the database have cost.
+    priced: compute costs with what recent runs in the database have cost, and read no file of two commits that both
+        have as it is in force.
     drawn: also count the slots ahead of this many jobs that run at other times. Only with `base`.
     Raises: UsageError for an unknown revision, UnavailableError if git or the root cannot be used.
     """
@@ -98,18 +99,18 @@ def review(
     ends = compare(place.root, base, head, direct=direct)
     revision = ends.head or head_of(place.root)
     checked_out = place.followed is None
-    parsed = Parsed(most=MOST_PARSED)
-    before = snapshot(CommitFiles(place.root, ends.base), ends.base, checked_out=checked_out, parsed=parsed)
     files = WorkingTree(place) if ends.head is None else CommitFiles(place.root, ends.head)
-    after = snapshot(files, revision, checked_out=checked_out, parsed=parsed)
-    observed = _observed(before, started)
+    known = root if priced else None
+    sides = read_sides(CommitFiles(place.root, ends.base), files, revision, checked_out=checked_out, known=known)
+    before, after = sides.before, sides.after
+    observed = _observed(before, started, rest=sides.rest)
     notes = _notes(ends, base, before, after)
     found: Plan | None = None
     diffs: tuple[TaskDiff, ...] = ()
     problems = tuple(sorted({*after.problems, *_conversion_problems(before, after)}))
     if after.desired is not None:
         desired = replace(after.desired, problems=tuple(sorted({*problems, *after.desired.problems})))
-        found = plan(desired, observed, previous=before.settings, now=started)
+        found = plan(desired, observed, previous=before.settings, now=started, rest=sides.rest)
         changes: dict[str, Change] = {"state.tracked": (before.state, after.state)} if after.state else {}
         changes |= _changed_conversions(before, after)
         found = replace(found, root_changes={**changes, **found.root_changes})
@@ -141,12 +142,12 @@ def review(
     )
 
 
-def _observed(before: Snapshot, now: datetime) -> Mapping[str, Job]:
+def _observed(before: Snapshot, now: datetime, *, rest: Rest) -> Mapping[str, Job]:
     """The jobs that a first pass over the base creates, as a database that has followed it would contain them."""
     if before.desired is None:
         return {}
     # A slot before now would be due; this database has nothing due.
-    made = plan(before.desired, {}, previous=None, now=now - timedelta(microseconds=1))
+    made = plan(before.desired, {}, previous=None, now=now - timedelta(microseconds=1), rest=rest)
     return {
         action.job_id: Job(
             id=action.job_id,

@@ -7,6 +7,7 @@ from itertools import islice
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
+import pytest
 from dateutil.rrule import rrulestr  # type: ignore[import-untyped]
 
 from tests.faces.conftest import Root
@@ -64,6 +65,16 @@ EXPRESSED = [
     "FREQ=MINUTELY;INTERVAL=90",
     "FREQ=MINUTELY;INTERVAL=15;BYHOUR=8,9;BYDAY=TU;BYSECOND=0",
     "freq=daily;byhour=03;byminute=00;",
+    "FREQ=DAILY;BYHOUR=9",
+    "FREQ=DAILY;BYMINUTE=0,30",
+    "FREQ=DAILY",
+    "FREQ=DAILY;INTERVAL=2",
+    "FREQ=WEEKLY",
+    "FREQ=WEEKLY;BYDAY=TU,FR",
+    "FREQ=WEEKLY;BYHOUR=9;BYMINUTE=0",
+    "FREQ=WEEKLY;INTERVAL=2;BYHOUR=7",
+    "FREQ=HOURLY;INTERVAL=3",
+    "FREQ=HOURLY;BYDAY=MO",
 ]
 
 
@@ -83,12 +94,48 @@ def test_the_clocks_of_the_zone_change_and_the_hour_of_a_rule_stays(root: Root, 
 
 def test_an_hour_that_shifts_with_the_clocks_is_told(root: Root, tmp_path: Path) -> None:
     rule = "FREQ=DAILY;INTERVAL=2;BYHOUR=9;BYMINUTE=0"
-    found = root.json("import", "codex", automation(tmp_path, rule), "--timezone", "Europe/Berlin")
-    assert problems_of(found) == [("schedule", "warning"), ("schedule", "warning")]
+    long = ("FREQ=HOURLY;INTERVAL=48;BYMINUTE=0", "FREQ=MINUTELY;INTERVAL=2880", "FREQ=HOURLY;INTERVAL=6;BYMINUTE=0")
+    found = root.json("import", "codex", automation(tmp_path, rule, *long), "--timezone", "Europe/Berlin")
+    assert problems_of(found, "r01: ") == [("schedule", "warning"), ("schedule", "warning")]
+    for n, every in ((1, "2d"), (2, "2d"), (3, "2d")):
+        assert f"r{n:02}: every {every} is counted in UTC: its hour shifts" in str(found["problems"])
+    assert "r04: every" not in str(found["problems"])
     assert "its hour shifts" in str(found["problems"])
     assert fires_of(root, "r01", CREATED, 20) == [
         datetime(2026, 1, 7, 8, tzinfo=UTC) + timedelta(days=2 * n) for n in range(20)
     ]
+
+
+@pytest.mark.parametrize(
+    ("rule", "told"),
+    [
+        ("FREQ=DAILY;BYHOUR=9", "no BYMINUTE, so it has that of its creation, 2026-01-05 01:45 {zone}: BYMINUTE=45"),
+        ("FREQ=HOURLY", "no BYMINUTE, so it has that of its creation, 2026-01-05 01:45 {zone}: BYMINUTE=45"),
+        ("FREQ=WEEKLY;BYMINUTE=0", "no BYDAY and no BYHOUR, so it has that of its creation"),
+    ],
+)
+def test_what_a_rule_takes_from_its_start_is_told(root: Root, tmp_path: Path, rule: str, told: str) -> None:
+    found = root.json("import", "codex", automation(tmp_path, rule), "--timezone", ZONE)
+    (problem,) = [each for each in found["problems"] if each["code"] == "import.schedule"]
+    assert told.format(zone=ZONE) in problem["message"]
+
+
+@pytest.mark.parametrize(
+    ("rule", "cron", "told"),
+    [
+        ("FREQ=DAILY;BYHOUR=9", "0 9 * * *", "no BYMINUTE, and no start to take it from: BYMINUTE=0 is assumed"),
+        ("FREQ=HOURLY;BYHOUR=9", "0 9 * * *", "BYMINUTE=0 is assumed"),
+        ("FREQ=WEEKLY", "0 0 * * 1", "BYDAY=MO;BYHOUR=0;BYMINUTE=0 is assumed"),
+        ("FREQ=WEEKLY;WKST=SU;BYHOUR=1;BYMINUTE=2", "2 1 * * 0", "BYDAY=SU is assumed"),
+    ],
+)
+def test_what_is_assumed_of_a_rule_without_a_start_is_told(
+    root: Root, tmp_path: Path, rule: str, cron: str, told: str
+) -> None:
+    (tmp_path / "automation.toml").write_text(f'id = "a"\nprompt = "Go."\nrrule = "{rule}"\n')
+    found = root.json("import", "codex", str(tmp_path), "--timezone", "UTC")
+    (problem,) = [each for each in found["problems"] if each["code"] == "import.schedule"]
+    assert (told in problem["message"], root.job("a")["schedule"]["cron"]) == (True, cron)
 
 
 REFUSED = {
@@ -101,8 +148,6 @@ REFUSED = {
     "FREQ=DAILY;BYHOUR=9;BYMINUTE=0;BYMONTHDAY=-1": "BYMONTHDAY=-1",
     "FREQ=DAILY;BYHOUR=9;BYMINUTE=0;BYSECOND=30": "BYSECOND=30",
     "FREQ=WEEKLY;BYDAY=1MO;BYHOUR=9;BYMINUTE=0": "BYDAY=1MO",
-    "FREQ=WEEKLY;BYHOUR=9;BYMINUTE=0": "no BYDAY",
-    "FREQ=DAILY;BYMINUTE=0": "no BYHOUR",
     "FREQ=DAILY;BYHOUR=24;BYMINUTE=0": "BYHOUR=24",
     "FREQ=DAILY;INTERVAL=0;BYHOUR=2;BYMINUTE=0": "INTERVAL=0",
     "FREQ=DAILY;INTERVAL=2;BYDAY=MO;BYHOUR=2;BYMINUTE=0": "INTERVAL=2 with FREQ=DAILY",

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
+import shutil
+import sqlite3
 import time
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -156,6 +161,72 @@ def test_a_secret_in_an_unknown_field_is_not_shown(root: Root, tmp_path: Path) -
     assert "hunter2" not in done.stderr
 
 
+SECRET = f"sk-ant-{'hunter2' * 12}"
+QUOTED = {
+    "claude": ("scheduled_tasks.json", {"tasks": [{"id": "a", "fireAt": SECRET, "prompt": "Go."}]}),
+    "hermes": ("jobs.json", {"jobs": [{"id": "a", "prompt": "Go.", "schedule": {"kind": SECRET}}]}),
+    "hermes at": (
+        "jobs.json",
+        {"jobs": [{"id": "a", "prompt": "Go.", "schedule": {"kind": "once", "run_at": SECRET}}]},
+    ),
+    "hermes deliver": (
+        "jobs.json",
+        {
+            "jobs": [
+                {
+                    "id": "a",
+                    "prompt": "Go.",
+                    "schedule": {"kind": "interval", "minutes": 5},
+                    "deliver": SECRET,
+                    "paused_reason": SECRET,
+                    "state": "paused",
+                    "last_error": SECRET,
+                    "last_run_at": 1,
+                }
+            ]
+        },
+    ),
+    "openclaw": ("jobs.json", {"version": SECRET, "jobs": []}),
+    "openclaw kind": ("jobs.json", {"jobs": [{"id": "a", "schedule": {"kind": SECRET}, "payload": {"kind": "x"}}]}),
+    "openclaw payload": (
+        "jobs.json",
+        {"jobs": [{"id": "a", "schedule": {"kind": "every", "everyMs": 5000}, "payload": {"kind": SECRET}}]},
+    ),
+    "k8s": ("a.json", {"kind": "CronJob", "apiVersion": SECRET, "metadata": {"name": "a"}}),
+    "k8s name": ("a.json", {"kind": "CronJob", "apiVersion": "batch/v1", "metadata": {"name": SECRET}}),
+}
+
+
+@pytest.mark.parametrize("name", QUOTED)
+def test_a_value_that_looks_like_a_secret_is_in_no_part_of_a_report(root: Root, tmp_path: Path, name: str) -> None:
+    file, value = QUOTED[name]
+    (tmp_path / file).write_text(json.dumps(value))
+    told = ""
+    for word in (name.split()[0], "auto"):
+        for how in ((), ("--json",)):
+            done = root.cli("import", word, str(tmp_path / file), "--timezone", "UTC", *how)
+            told += done.stdout + done.stderr
+    told += str(root.cli("list", "--json").stdout) + str(root.cli("show", "a").stdout)
+    assert "looks like a secret" in told
+    assert "hunter2" not in told
+
+
+@pytest.mark.parametrize("name", ["kind", "rrule", "id", "status"])
+def test_a_value_of_an_automation_that_looks_like_a_secret_is_not_shown(root: Root, tmp_path: Path, name: str) -> None:
+    values = {"id": "a", "prompt": "Go.", "rrule": "FREQ=DAILY", name: f"FREQ=X;{SECRET}"}
+    (tmp_path / "automation.toml").write_text("".join(f"{key} = {json.dumps(each)}\n" for key, each in values.items()))
+    done = root.cli("import", "codex", str(tmp_path), "--timezone", "UTC")
+    assert ("hunter2" in done.stdout + done.stderr, "a" in done.stderr) == (False, True), done.stderr
+
+
+@pytest.mark.parametrize("line", ["OnCalendar=SECRET", "OnUnitActiveSec=SECRET", "OnCalendar=daily\nUnit=SECRET"])
+def test_a_value_of_a_unit_that_looks_like_a_secret_is_not_shown(root: Root, tmp_path: Path, line: str) -> None:
+    (tmp_path / "a.timer").write_text(f"[Timer]\n{line.replace('SECRET', SECRET)}\n")
+    (tmp_path / "a.service").write_text("[Service]\nExecStart=true\n")
+    done = root.cli("import", "systemd", str(tmp_path), "--timezone", "UTC")
+    assert ("hunter2" in done.stdout + done.stderr, "a" in done.stderr) == (False, True), done.stderr
+
+
 def test_a_secret_in_a_crontab_is_not_written_either(root: Root, tmp_path: Path) -> None:
     (tmp_path / "crontab").write_text(
         'API_TOKEN=hunter2hunter2\n0 1 * * * curl -H "X: $API_TOKEN" example.com\n'
@@ -168,7 +239,7 @@ def test_a_secret_in_a_crontab_is_not_written_either(root: Root, tmp_path: Path)
         ("timeout", "warning"),
         ("secret", "warning"),
         ("secret", "error"),
-        ("secret", "warning"),
+        ("secret", "error"),
     ]
     assert not any(b"hunter2" in data for data in contents(root.path).values())
 
@@ -290,3 +361,131 @@ def test_a_different_job_with_the_id_of_an_imported_one_is_told_with_what_to_do(
     assert ("exists with other content" in kept["message"], "--prefix" in kept["hint"]) == (True, True)
     assert other["written"] == []
     assert root.json("import", "codex", str(tmp_path / "automation.toml"), "--prefix", "codex-")["written"]
+
+
+def unreadable(monkeypatch: pytest.MonkeyPatch, place: Path) -> None:
+    """Refuse to list this folder, also to root."""
+    scandir = os.scandir
+
+    def refuse(folder: Any = ".") -> Any:
+        if not isinstance(folder, int) and Path(folder) == place:
+            raise PermissionError(errno.EACCES, "Permission denied", str(place))
+        return scandir(folder)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+
+
+@pytest.mark.parametrize("word", ["claude", "auto"])
+def test_what_cannot_be_read_in_a_folder_is_told_with_its_place_and_what_to_do(
+    root: Root, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, word: str
+) -> None:
+    folder = tmp_path / "all"
+    for each in ("locked", "gone", "loop", "pipe", "elsewhere"):
+        (folder / each).mkdir(parents=True)
+    listed(folder, {})
+    (folder / "gone/scheduled_tasks.json").symlink_to("nothing.json")
+    (folder / "loop/scheduled_tasks.json").symlink_to("scheduled_tasks.json")
+    os.mkfifo(folder / "pipe/scheduled_tasks.json")
+    (folder / "back").symlink_to(folder)
+    (folder / "linked").symlink_to(root.path)
+    unreadable(monkeypatch, folder / "locked")
+    done = root.cli("import", word, str(folder), "--timezone", "UTC", "--json")
+    told = {Path(each["path"]).relative_to(folder).as_posix(): each for each in done.json["problems"]}
+    assert (done.code, [each["id"] for each in done.json["jobs"]]) == (1, ["t1"])
+    for place, why, severity in (
+        ("locked", "the folder cannot be read: Permission denied", "error"),
+        ("gone/scheduled_tasks.json", "links to a file that is not there", "error"),
+        ("loop/scheduled_tasks.json", "Too many levels of symbolic links", "error"),
+        ("pipe/scheduled_tasks.json", "no regular file", "warning"),
+        ("linked", "a link to a folder", "error"),
+    ):
+        assert (why in told[place]["message"], told[place]["severity"], told[place]["hint"] != "") == (
+            True,
+            severity,
+            True,
+        ), told[place]
+        assert "left out" in told[place]["message"]
+    assert "back" not in told, "what it holds is read anyway"
+
+
+def test_a_folder_that_cannot_be_read_at_all_is_refused(
+    root: Root, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unreadable(monkeypatch, tmp_path)
+    done = root.cli("import", "claude", str(tmp_path))
+    assert (done.code, "Permission denied" in done.stderr) == (5, True)
+
+
+def test_a_file_that_cannot_be_read_leaves_out_no_other(
+    root: Root, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = (REPOSITORY / "tests/golden/imports/k8s/source/list.json").read_text()
+    for name in ("a.json", "b.json"):
+        (tmp_path / name).write_text(text)
+    opened = Path.open
+
+    def refuse(path: Path, *args: Any, **more: Any) -> Any:
+        if path.name == "a.json":
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return opened(path, *args, **more)
+
+    monkeypatch.setattr(Path, "open", refuse)
+    for word in ("k8s", "auto"):
+        done = root.cli("import", word, str(tmp_path), "--timezone", "UTC", "--dry-run", "--json")
+        told = [each for each in done.json["problems"] if each["path"].endswith("a.json")]
+        assert (len(done.json["jobs"]), len(told)) == (2, 1), done
+        assert "Permission denied" in told[0]["message"]
+
+
+@pytest.mark.parametrize(("word", "name"), [("hermes", "config.yaml"), ("openclaw", "cron/jobs-state.json")])
+def test_a_file_beside_the_list_that_cannot_be_read_is_told(root: Root, tmp_path: Path, word: str, name: str) -> None:
+    folder = shutil.copytree(REPOSITORY / "tests/golden/imports" / word / "source", tmp_path / "all")
+    (folder / name).write_bytes(b'{"jobs": "\xff')
+    done = root.cli("import", word, str(folder), "--dry-run", "--json")
+    (told,) = [each for each in done.json["problems"] if each["code"] == "import.unread"]
+    assert (Path(told["path"]).name, "left out" in told["message"]) == (Path(name).name, True)
+
+
+def test_a_job_is_found_by_its_id_wherever_it_and_its_task_have_been_moved(root: Root, tmp_path: Path) -> None:
+    file = listed(tmp_path, {"name": "One"}, {"name": "Two"}, {"name": "Three"}, {"name": "Four"})
+    root.json("import", "claude", file, "--timezone", "UTC")
+    root.move("jobs/imported/one.yaml", "jobs/team/morning.yaml")
+    root.move("jobs/imported/two.yaml", "jobs/team/noon.yaml")
+    root.move("prompts/imported/two.md", "prompts/noon.md")
+    root.edit("jobs/team/noon.yaml", "prompts/imported/two.md", "prompts/noon.md")
+    both = [(root.path / f"jobs/imported/{each}.yaml").read_text() for each in ("three", "four")]
+    for each in ("three", "four"):
+        (root.path / f"jobs/imported/{each}.yaml").unlink()
+    (root.path / "jobs/both.yaml").write_text("---\n".join(both))
+    root.json("sync")
+    before = contents(root.path / "jobs"), contents(root.path / "prompts"), root.facts()
+    again = root.json("import", "claude", file, "--timezone", "UTC")
+    assert {each["files"] for each in again["jobs"]} == {"unchanged"}
+    assert [each["file"] for each in again["jobs"]] == [
+        "jobs/team/morning.yaml",
+        "jobs/team/noon.yaml",
+        *["jobs/both.yaml"] * 2,
+    ]
+    assert "import.kept" not in str(again["problems"])
+    assert (contents(root.path / "jobs"), contents(root.path / "prompts"), root.facts()) == before
+
+
+@pytest.mark.parametrize("word", ["claude", "codex", "hermes", "k8s", "openclaw"])
+def test_the_past_of_a_job_comes_once_and_is_no_run_no_fire_and_no_spending(root: Root, word: str) -> None:
+    source = REPOSITORY / "tests/golden/imports" / word / "source"
+    arguments = ("import", word, str(source), "--timezone", "UTC", "--json")
+    first = root.cli(*arguments).json
+    carried = [each["id"] for each in first["jobs"] if each["history"] == "carried"]
+    root.json("sync")
+    again = root.cli(*arguments).json
+    assert carried
+    assert {each["history"] for each in again["jobs"] if each["id"] in carried} == {"already"}
+    with closing(sqlite3.connect(root.db)) as sql:
+        rows = sql.execute("SELECT job_id, count(*) FROM audit WHERE action = 'import' GROUP BY job_id").fetchall()
+        assert sorted(rows) == sorted((each, 1) for each in carried)
+        for table in ("runs", "spending"):
+            assert sql.execute(f"SELECT count(*) FROM {table}").fetchone() == (0,)
+        lasts = sql.execute("SELECT id, last_run_at FROM jobs WHERE last_run_at NOTNULL").fetchall()
+    for job_id, at in lasts:
+        assert {each["fire_time"] for each in root.json("next", job_id, "-n", "3")["fires"]}.isdisjoint({at})
+        assert root.runs(job_id) == []

@@ -85,6 +85,29 @@ def test_runs_that_are_used_up_or_too_many_are_left_out(root: Root, tmp_path: Pa
     assert problems_of(done.json) == [("once", "error"), ("once", "error"), ("schedule", "error")]
 
 
+def test_a_script_before_the_prompt_is_a_check_and_without_a_shell_it_is_told(root: Root, tmp_path: Path) -> None:
+    file = jobs_in(tmp_path, {"script": "collect.py"})
+    found = root.json("import", "hermes", file, "--timezone", "UTC")
+    assert problems_of(found, "j1: ") == [("check", "warning")]
+    check = root.job("j1")["check"]
+    assert (check["runner"], check["output"]) == ("shell", "append")
+    assert (root.path / "scripts/imported/j1.check.sh").read_text() == "python3 ~/.hermes/scripts/collect.py\n"
+    again = root.json("import", "hermes", file, "--timezone", "UTC")
+    assert (again["written"], again["jobs"][0]["files"]) == ([], "unchanged")
+    root.edit("scheduler.yaml", '    command: [sh, -eu, "{task_file}"]\n', '    command: [cat, "{task_file}"]\n')
+    file = jobs_in(tmp_path, {"id": "other", "script": "collect.py"})
+    found = root.json("import", "hermes", file, "--timezone", "UTC")
+    (told,) = [each for each in found["problems"] if each["code"] == "import.not-carried"]
+    assert ("script (python3" in told["message"], "runners: {shell:" in told["hint"]) == (True, True)
+
+
+def test_a_secret_in_a_script_before_the_prompt_is_never_written(root: Root, tmp_path: Path) -> None:
+    file = jobs_in(tmp_path, {"script": "x.sh --token hunter2hunter2"})
+    done = root.cli("import", "hermes", file, "--timezone", "UTC", "--json")
+    assert problems_of(done.json, "check") == [("secret", "error")]
+    assert "hunter2" not in done.stdout
+
+
 def test_a_channel_of_the_same_name_gets_the_results(root: Root, tmp_path: Path) -> None:
     root.edit("scheduler.yaml", "runners:\n", 'channels: {telegram-42: {url: "${env:OWNER_URL}"}}\nrunners:\n')
     file = jobs_in(tmp_path, {"deliver": "telegram:42"}, {"deliver": "telegram:43"})

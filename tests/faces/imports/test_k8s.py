@@ -66,13 +66,46 @@ def test_yaml_as_kubectl_prints_it_is_a_list_too(root: Root, tmp_path: Path) -> 
 
 
 def test_a_zone_in_the_schedule_counts(root: Root, tmp_path: Path) -> None:
-    root.json("import", "k8s", manifest(tmp_path, schedule="CRON_TZ=Asia/Tokyo 0 5 * * *", timeZone=None))
+    schedule = "CRON_TZ=Asia/Tokyo 0 5 * * *"
+    found = root.json("import", "k8s", manifest(tmp_path, schedule=schedule, timeZone=None))
+    (told,) = [each for each in found["problems"] if each["code"] == "import.schedule"]
+    assert (schedule in told["message"], "timeZone: Asia/Tokyo" in told["hint"]) == (True, True)
     assert fires_of(root, "a", START) == either_day_cron("0 5 * * *", "Asia/Tokyo", START)
 
 
 def test_a_step_of_one_is_any_day_as_kubernetes_has_it(root: Root, tmp_path: Path) -> None:
     root.json("import", "k8s", manifest(tmp_path, schedule="0 5 */1 * 3", timeZone="UTC"))
     assert fires_of(root, "a", START) == either_day_cron("0 5 * * 3", "UTC", START)
+
+
+@pytest.mark.parametrize(
+    ("schedule", "hint"),
+    [
+        ("30 0 5 * * *", "'0 5 * * *'"),
+        ("0 5 * *", "'0 5 * * *'"),
+        ("@reboot", "'0 5 * * *'"),
+        ("@every", "'0 5 * * *'"),
+        ("TZ=Asia/Tokyo 0 5 * * *", "`timeZone: Asia/Tokyo` or `timeZone: UTC`"),
+        ("TZ=Asia/Tokyo", "`timeZone: Asia/Tokyo`"),
+    ],
+)
+def test_a_schedule_that_kubernetes_refuses_is_told_with_what_to_write(
+    root: Root, tmp_path: Path, schedule: str, hint: str
+) -> None:
+    done = root.cli("import", "k8s", manifest(tmp_path, schedule=schedule), "--json")
+    (told,) = done.json["problems"]
+    assert (told["code"], told["line"], done.json["jobs"]) == ("import.schedule", 1, [])
+    assert f"a: its schedule is '{schedule}'" in told["message"]
+    assert hint in told["hint"]
+
+
+def test_an_interval_counts_from_what_made_or_last_ran_it(root: Root, tmp_path: Path) -> None:
+    found = root.json("import", "k8s", manifest(tmp_path, schedule="@every 1h", meta={"name": "new"}))
+    assert "counts from its creation" in str(found["problems"])
+    meta = {"name": "old", "creationTimestamp": "2026-01-05T08:07:10Z"}
+    found = root.json("import", "k8s", manifest(tmp_path, schedule="@every 1h", meta=meta))
+    assert "counts from its creation" not in str(found["problems"])
+    assert fires_of(root, "old", START, 2) == [START + timedelta(minutes=7 + 60 * n, seconds=10) for n in (0, 1)]
 
 
 @pytest.mark.parametrize(

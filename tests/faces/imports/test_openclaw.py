@@ -86,3 +86,23 @@ def test_a_stagger_that_is_too_long_is_told(root: Root, tmp_path: Path) -> None:
     schedule = {"kind": "cron", "expr": "* * * * *", "tz": "UTC", "staggerMs": 60_000}
     found = root.json("import", "openclaw", stored(tmp_path, {"schedule": schedule}))
     assert problems_of(found) == [("jitter", "warning")]
+
+
+@pytest.mark.parametrize(
+    ("schedule", "why"),
+    [
+        ({"kind": "at", "atMs": 10**15}, "its atMs is 1000000000000000; allowed: a time from 1970 to 8999"),
+        ({"kind": "at", "at": "9001-01-01T00:00:00Z"}, "its at is '9001-01-01T00:00:00Z'; allowed: a time"),
+        ({"kind": "every", "everyMs": -1}, "its everyMs is -1; allowed: a number above 0"),
+        ({"kind": "cron", "expr": 5}, "its expr is 5; allowed: a text"),
+        ({"kind": "cron"}, "its schedule of the kind 'cron' says no time: no expr"),
+        ({"kind": "moon"}, "its schedule of the kind 'moon' says no time; allowed: at, every, cron"),
+    ],
+)
+def test_a_schedule_that_says_no_time_is_told_with_what_it_says(
+    root: Root, tmp_path: Path, schedule: dict[str, Any], why: str
+) -> None:
+    job = {"id": "a", "schedule": schedule, "payload": {"kind": "agentTurn", "message": "Go."}}
+    (tmp_path / "jobs.json").write_text(json.dumps({"jobs": [job]}))
+    done = root.cli("import", "openclaw", str(tmp_path / "jobs.json"), "--timezone", "UTC")
+    assert (done.code, f"a: {why}" in done.stderr) == (1, True), done.stderr

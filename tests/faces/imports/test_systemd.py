@@ -196,3 +196,18 @@ def test_a_file_without_a_timer_is_told_as_one(root: Root, tmp_path: Path) -> No
     units(tmp_path)
     done = root.cli("import", "systemd", str(tmp_path / "a.service"))
     assert (done.code, "it has no [Timer] section" in done.stderr) == (1, True)
+
+
+@pytest.mark.parametrize(("command", "code"), [("true", 0), ("false", 10), ("sh -c 'exit 255'", 1)])
+def test_a_condition_of_a_service_is_a_check(root: Root, tmp_path: Path, command: str, code: int) -> None:
+    (tmp_path / "a.timer").write_text("[Timer]\nOnCalendar=daily\n")
+    (tmp_path / "a.service").write_text(
+        "[Service]\nExecStart=/bin/true\nEnvironment=A=b\nWorkingDirectory=/tmp\n"
+        f"ExecCondition=/usr/bin/env {command}\n"
+    )
+    found = root.json("import", "systemd", str(tmp_path), "--timezone", "UTC")
+    assert ("not-carried", "warning") not in problems_of(found)
+    assert root.job("a")["check"]["runner"] == "shell"
+    text = (root.path / "scripts/imported/a.check.sh").read_text()
+    assert text.startswith("export A=b\ncd /tmp\n")
+    assert subprocess.run(["sh", "-eu", "-c", text], check=False).returncode == code

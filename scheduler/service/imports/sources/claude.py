@@ -7,9 +7,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePath, PureWindowsPath
 from typing import Any
 
-from scheduler.core.imports.brought import Brought
+from scheduler.core.imports.brought import Brought, LeftOutError
 from scheduler.core.imports.incoming import Gathered, Work, either_day
-from scheduler.core.imports.records import Record, json_objects, read_skill
+from scheduler.core.imports.records import AN_INSTANT, Record, json_objects, read_skill
+from scheduler.core.imports.secrets import quoted
 from scheduler.core.times.cron import ScheduleError
 from scheduler.core.times.fires import next_fire
 from scheduler.core.values.instants import instant
@@ -63,7 +64,12 @@ def _items(reading: Reading, lists: Sequence[SourceFile], skills: Sequence[Sourc
             if path is not None or not task.has("prompt"):
                 skill = _skill(file, str(task.text("id")), path, skills)
                 used.add(skill.path)
-            yield from _job(file, line, task, _schedule(task, reading.zone), skill)
+            try:
+                schedule = _schedule(task, reading.zone)
+            except LeftOutError as error:
+                yield file.wrong(line, error.code, f"{quoted(task.text('id'))}: {error}; it was left out", error.hint)
+            else:
+                yield from _job(file, line, task, schedule, skill)
 
     yield from read_each(tasks, reading, lists)
     for skill in skills:
@@ -78,7 +84,7 @@ def _skill(file: SourceFile, task_id: str, path: str | None, skills: Sequence[So
     known = [each for name in names for each in skills if each.path.parent.name == name]
     near = [file.beside(f"{place}{name}/SKILL.md") for name in names for place in ("", "scheduled-tasks/")]
     far = [file_at(Path(path), path)] if path is not None and said.name == "SKILL.md" else []
-    return next((each for each in (*known, *near, *far) if each.path.is_file()), (far or near)[0])
+    return next((each for each in (*known, *near, *far) if each.there), (far or near)[0])
 
 
 def _schedule(task: Record, zone: str) -> tuple[Mapping[str, Any], ...]:
@@ -90,6 +96,9 @@ def _schedule(task: Record, zone: str) -> tuple[Mapping[str, Any], ...]:
             at = next_fire(Schedule(cron=cron, timezone=zone), after=created)
     if at is not None:
         return ({"at": instant(at)},)
+    if cron is None and task.has("fireAt"):
+        why = f"its fireAt is {quoted(task.raw('fireAt'))}; allowed: {AN_INSTANT}"
+        raise LeftOutError("schedule", why)
     return () if cron is None else ({"cron": cron},)
 
 

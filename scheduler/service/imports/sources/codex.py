@@ -12,6 +12,7 @@ from scheduler.core.imports.brought import Brought, Lost
 from scheduler.core.imports.incoming import Work
 from scheduler.core.imports.records import Record
 from scheduler.core.imports.rrule import Translated, translated
+from scheduler.core.imports.secrets import quoted
 from scheduler.core.values.problems import Problem
 from scheduler.core.values.texts import InputError, TextError, counted
 from scheduler.service.imports.source import Reading, Source, SourceFile, gather_each
@@ -63,7 +64,7 @@ def _read(reading: Reading, file: SourceFile) -> Iterator[Brought | Problem]:
         yield left_out("format", "version", f"version {version} of the format is unknown, and only 1 is read")
         return
     if kind not in ("cron", "heartbeat"):
-        yield left_out("schedule", "kind", f"its kind is {kind[:40]!r}; allowed: cron, heartbeat")
+        yield left_out("schedule", "kind", f"its kind is {quoted(kind)}; allowed: cron, heartbeat")
         return
     created = found.instant("created_at")
     try:

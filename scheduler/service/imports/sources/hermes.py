@@ -8,22 +8,26 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
-from scheduler.core.imports.brought import Brought, LeftOutError, Lost, last_of
-from scheduler.core.imports.incoming import Work, either_day, every_from
-from scheduler.core.imports.records import Record, json_objects
+from scheduler.core.imports.brought import Brought, Lost, last_of
+from scheduler.core.imports.incoming import Decider, Work, either_day, every_from
+from scheduler.core.imports.records import A_SPAN, A_TEXT, AN_INSTANT, Record, json_objects, no_time
 from scheduler.core.values.instants import instant
-from scheduler.core.values.problems import Problem, UnavailableError
-from scheduler.core.values.texts import TextError
-from scheduler.service.imports.source import Reading, Source, SourceFile, gather_each, jobs_in
+from scheduler.core.values.problems import Problem
+from scheduler.service.imports.source import Reading, Source, SourceFile, gather_each, jobs_in, read_beside
 
 _STATUSES = {"ok": "succeeded", "error": "failed"}
 _INSTEAD = {
     "skills": "name them in the prompt",
     "provider": "give it in the runner's command",
-    "script": "let a `check` with `output: append` run it",
     "context_from": "let the prompt read what the other job wrote",
     "reasoning_effort": "give it in the runner's command",
 }
+_FAILS = (
+    "check",
+    "its script is a `check` here: if it fails, the job does not run, and in Hermes the agent was told of the failure",
+    "let the script print what went wrong, and exit with 0",
+)
+_TIMES = {"once": (AN_INSTANT, "run_at"), "interval": (A_SPAN, "minutes"), "cron": (A_TEXT, "expr")}
 _BOOKKEEPING = ("schedule_display", "next_run_at", "skill", "provider_snapshot", "model_snapshot", "monitor_state",
                 "fire_claim", "run_claim", "latest_execution")  # fmt: skip
 
@@ -36,7 +40,8 @@ def _tell(file: SourceFile) -> str | None:
 
 
 def _read(reading: Reading, file: SourceFile) -> Iterator[Brought | Problem]:
-    zone = None if reading.options.timezone is not None else _configured_zone(file)
+    zone, unread = read_beside(file, "../config.yaml", _zone_of) if reading.options.timezone is None else (None, [])
+    yield from unread
 
     def make(line: int, job_id: str, job: Record) -> Brought:
         return _job(file, line, job_id, job, zone or reading.zone, named=zone is not None)
@@ -44,19 +49,19 @@ def _read(reading: Reading, file: SourceFile) -> Iterator[Brought | Problem]:
     yield from jobs_in(reading, file, "jobs", make)
 
 
-def _configured_zone(file: SourceFile) -> str | None:
+def _zone_of(text: str) -> str | None:
     """`timezone` of ~/.hermes/config.yaml, whose clock the jobs follow."""
-    try:
-        found = re.search(r"(?m)^timezone:\s*[\"']?([\w/+-]+)[\"']?\s*(?:#.*)?$", file.beside("../config.yaml").text)
-    except (TextError, UnavailableError):
-        return None
+    found = re.search(r"(?m)^timezone:\s*[\"']?([\w/+-]+)[\"']?\s*(?:#.*)?$", text)
     return found[1] if found else None
 
 
 def _job(file: SourceFile, line: int, job_id: str, job: Record, zone: str, *, named: bool) -> Brought:
     coming, last, created = job.instant("next_run_at"), job.instant("last_run_at"), job.instant("created_at")
     entry = _entry(job.record("schedule") or Record({}), coming or created, zone, named=named)
-    script, prompt, lost = job.text("script") if job.flag("no_agent") else None, job.text("prompt"), []
+    script, prompt, lost, check = job.text("script"), job.text("prompt"), [], None
+    if job.flag("no_agent") is not True and script is not None:
+        check = Decider(text=_command(script), output="append", note=_FAILS)
+        script = None
     deliver = [each.strip() for each in (job.text("deliver") or "local").split(",")]
     lost += [Lost(name="deliver", value=each) for each in deliver[1:]]
     state, keys, comments = job.text("state") or "scheduled", dict[str, Any](), list[str]()
@@ -80,6 +85,8 @@ def _job(file: SourceFile, line: int, job_id: str, job: Record, zone: str, *, na
         work=Work.PROMPT if script is None else Work.COMMANDS,
         wish="hermes" if script is None else "",
         task=(prompt or "") if script is None else _command(script),
+        check=check,
+        check_called="script",
         keys=keys,
         model=job.text("model"),
         workdir=job.text("workdir"),
@@ -113,7 +120,7 @@ def _entry(schedule: Record, first: datetime | None, zone: str, *, named: bool) 
         if len(fields) == 6:  # croniter has the seconds last
             fields = [fields[5], *fields[:5]]
         return {"cron": either_day(fields), **({"timezone": zone} if named else {})}
-    raise LeftOutError("schedule", f"its schedule of the kind {kind!r} says no time; allowed: once, interval, cron")
+    raise no_time(schedule, _TIMES)
 
 
 def _command(script: str) -> str:

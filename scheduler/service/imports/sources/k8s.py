@@ -12,7 +12,8 @@ from scheduler.core.imports.brought import Brought, LeftOutError, Lost
 from scheduler.core.imports.incoming import Gathered, Work, whole_seconds
 from scheduler.core.imports.manifests import entry_of, env_of, objects, task_of
 from scheduler.core.imports.records import Record
-from scheduler.core.values.problems import Problem
+from scheduler.core.imports.secrets import quoted
+from scheduler.core.values.problems import Problem, SchedulerError
 from scheduler.core.values.texts import InputError, TextError
 from scheduler.service.imports.source import Reading, Source, SourceFile, gather_all, read_each
 
@@ -46,7 +47,7 @@ def _gather(source: Source, reading: Reading, files: Sequence[SourceFile]) -> Ga
 def _is_one(file: SourceFile) -> bool:
     try:
         return _tell(file) is not None
-    except TextError:
+    except (TextError, SchedulerError):  # which is told when it is read
         return True
 
 
@@ -70,7 +71,7 @@ def _read(reading: Reading, file: SourceFile) -> Iterator[Brought | Problem]:
                 if name is None:
                     raise LeftOutError("id", "it has no name")
                 if value.get("apiVersion") not in _VERSIONS:
-                    why = f"its apiVersion is {value.get('apiVersion')!r}; allowed: {', '.join(_VERSIONS)}"
+                    why = f"its apiVersion is {quoted(value.get('apiVersion'))}; allowed: {', '.join(_VERSIONS)}"
                     raise LeftOutError("format", why)
                 yield _job(file, line, job, meta, f"{meta.text('namespace') or 'default'}/{name}")
             except (LeftOutError, InputError) as error:
@@ -94,12 +95,12 @@ def _job(file: SourceFile, line: int, job: Record, meta: Record, job_id: str) ->
     task, shell = task_of(containers[0], env)
     late, limit = spec.duration("startingDeadlineSeconds", _SECOND), jobs.duration("activeDeadlineSeconds", _SECOND)
     retries, last = jobs.count("backoffLimit"), status.instant("lastScheduleTime")
-    success = status.instant("lastSuccessfulTime")
-    policy = spec.text("concurrencyPolicy") or "Allow"
+    success, policy = status.instant("lastSuccessfulTime"), spec.text("concurrencyPolicy") or "Allow"
     if policy not in _CONCURRENCY:
-        raise LeftOutError("format", f"its concurrencyPolicy {policy!r} is unknown; allowed: {', '.join(_CONCURRENCY)}")
+        allowed = ", ".join(_CONCURRENCY)
+        raise LeftOutError("format", f"its concurrencyPolicy {quoted(policy)} is unknown; allowed: {allowed}")
     status.drop("active")
-    entry, created = entry_of(spec), meta.instant("creationTimestamp")
+    entry, notes = entry_of(spec, last or meta.instant("creationTimestamp"))
     return Brought(
         path=file.shown,
         line=line,
@@ -117,12 +118,13 @@ def _job(file: SourceFile, line: int, job: Record, meta: Record, job_id: str) ->
         workdir=containers[0].text("workingDir"),
         env=env.values,
         facts={
-            "created_at": created,
+            "created_at": meta.instant("creationTimestamp"),
             "last_run_at": last,
             "last_run_status": "succeeded" if last is not None and success is not None and success >= last else None,
         },
         paused="suspended in Kubernetes" if spec.flag("suspend") else None,
         comments=(f"Kubernetes ran it in the image {image}",) if image else (),
+        notes=notes,
         lost=(*_shortened(job.lost(_INSTEAD)), *_places(image, meta.text("namespace")), *env.lost),
     )
 

@@ -9,11 +9,12 @@ from typing import Any
 
 from scheduler.core.imports.brought import Brought, LeftOutError, Lost
 from scheduler.core.imports.incoming import Work, either_day, every_from, whole_seconds
-from scheduler.core.imports.records import Record, json_objects, json_value
+from scheduler.core.imports.records import A_SPAN, A_TEXT, AN_INSTANT, Record, json_objects, json_value, no_time
+from scheduler.core.imports.secrets import quoted
 from scheduler.core.values.instants import instant
-from scheduler.core.values.problems import Problem, UnavailableError
+from scheduler.core.values.problems import Problem
 from scheduler.core.values.texts import TextError
-from scheduler.service.imports.source import Reading, Source, SourceFile, gather_each, jobs_in
+from scheduler.service.imports.source import Reading, Source, SourceFile, gather_each, jobs_in, read_beside
 
 _STATUSES = {"ok": "succeeded", "error": "failed", "skipped": "skipped"}
 _MS = timedelta(milliseconds=1)
@@ -23,6 +24,7 @@ _INSTEAD = {
     "agentId": "a runner of that name gets its jobs, and --runner chooses another",
     "failureAlert": "write `deliver_on` and `alerts`",
 }
+_TIMES = {"at": (AN_INSTANT, "at", "atMs"), "every": (A_SPAN, "everyMs"), "cron": (A_TEXT, "expr")}
 _BOOKKEEPING = ("nextRunAtMs", "runningAtMs", "scheduleErrorCount", "lastStatus", "lastDelivered", "lastDeliveryError")
 
 
@@ -40,11 +42,12 @@ def _read(reading: Reading, file: SourceFile) -> Iterator[Brought | Problem]:
     whole = json_value(file.text)
     version = whole.get("version") if isinstance(whole, dict) else None
     if version not in (1, None):
-        raise TextError("format", f"version {version!r} of the format is unknown, and only 1 is read")
-    states = _states(file)
+        raise TextError("format", f"version {quoted(version)} of the format is unknown, and only 1 is read")
+    states, unread = read_beside(file, "jobs-state.json", _states)
+    yield from unread
 
     def make(line: int, job_id: str, job: Record) -> Brought:
-        state = states.get(job_id)
+        state = (states or {}).get(job_id)
         beside = state.get("state") if isinstance(state, dict) else None
         past = Record(beside, zone=reading.zone) if isinstance(beside, dict) else job.record("state") or Record({})
         return _job(file, line, job_id, job, past)
@@ -52,12 +55,9 @@ def _read(reading: Reading, file: SourceFile) -> Iterator[Brought | Problem]:
     yield from jobs_in(reading, file, "jobs", make, "id", "jobId")
 
 
-def _states(file: SourceFile) -> Mapping[str, Any]:
+def _states(text: str) -> Mapping[str, Any]:
     """What newer versions keep beside the list: how the jobs ended."""
-    try:
-        found = json_value(file.beside("jobs-state.json").text)
-    except (TextError, UnavailableError):
-        return {}
+    found = json_value(text)
     jobs = found.get("jobs") if isinstance(found, dict) else None
     return jobs if isinstance(jobs, dict) else {}
 
@@ -69,7 +69,9 @@ def _job(file: SourceFile, line: int, job_id: str, job: Record, past: Record) ->
     payload = job.record("payload") or Record({})
     kind, comments = payload.text("kind"), list[str]()
     if kind not in ("agentTurn", "systemEvent"):
-        raise LeftOutError("task", f"its payload of the kind {kind!r} is unknown; allowed: agentTurn, systemEvent")
+        raise LeftOutError(
+            "task", f"its payload of the kind {quoted(kind)} is unknown; allowed: agentTurn, systemEvent"
+        )
     limit = payload.duration("timeoutSeconds", timedelta(seconds=1))
     keys: dict[str, Any] = {
         "enabled": False if job.flag("enabled") is False else None,
@@ -83,7 +85,6 @@ def _job(file: SourceFile, line: int, job_id: str, job: Record, past: Record) ->
             keys["expires"] = instant(coming.replace(microsecond=0) + timedelta(seconds=coming.microsecond > 0))
     where = job.text("sessionTarget") or "isolated"
     session = () if where == "isolated" else (Lost(name="sessionTarget", value=where, instead=_OWN),)
-    status = past.text("lastRunStatus", "lastStatus") or ""
     past.drop(*_BOOKKEEPING)
     return Brought(
         path=file.shown,
@@ -103,7 +104,7 @@ def _job(file: SourceFile, line: int, job_id: str, job: Record, past: Record) ->
             "created_at": created,
             "updated_at": job.instant("updatedAtMs"),
             "last_run_at": past.instant("lastRunAtMs"),
-            "last_run_status": _STATUSES.get(status),
+            "last_run_status": _STATUSES.get(past.text("lastRunStatus", "lastStatus") or ""),
             "last_run_error": past.text("lastError"),
             "last_run_duration_ms": past.count("lastDurationMs"),
             "last_delivery_status": past.text("lastDeliveryStatus"),
@@ -127,7 +128,7 @@ def _entry(schedule: Record, coming: datetime | None, created: datetime | None) 
     if kind == "cron" and (expr := schedule.text("expr")) is not None:
         zone = schedule.text("tz")
         return {"cron": either_day(expr.split()), **({} if zone is None else {"timezone": zone})}
-    raise LeftOutError("schedule", f"its schedule of the kind {kind!r} says no time; allowed: at, every, cron")
+    raise no_time(schedule, _TIMES)
 
 
 def _target(delivery: Record | None, payload: Record) -> tuple[str, ...]:

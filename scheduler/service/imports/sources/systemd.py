@@ -54,7 +54,13 @@ def _printed(text: str) -> _Units | None:
 
 def _drop_ins(file: SourceFile) -> list[str]:
     folder = file.path.with_name(f"{file.name}.d")
-    return [file.beside(f"{folder.name}/{each.name}").text for each in sorted(folder.glob("*.conf"))]
+    try:
+        names = sorted(each.name for each in folder.iterdir() if each.suffix == ".conf")
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as error:
+        raise UnavailableError(f"cannot read {file.shown}.d: {error.strerror}") from error
+    return [file.beside(f"{folder.name}/{each}").text for each in names]
 
 
 def _job(
@@ -96,11 +102,11 @@ def _service(file: SourceFile, name: str, printed: _Units | None) -> tuple[str, 
     for each in dict.fromkeys((name, template)):
         for place in ("", *(["../"] if folder.suffix else []), *(f"{other}/" for other in others)):
             found = file.beside(f"{place}{each}")
-            if found.path.is_file():
+            if found.there:
                 try:
                     return (found.text, *_drop_ins(found))
-                except UnavailableError:
-                    continue
+                except UnavailableError as error:
+                    raise LeftOutError("task", str(error), "make it readable, or import from a copy") from None
     return None
 
 
