@@ -66,7 +66,7 @@ def test_the_chart_asks_no_keyboard_user_to_pass_its_columns(inside: Watched) ->
     page.keyboard.press("Tab")
     expect(page.locator("#chart-table summary")).to_be_focused()
     page.keyboard.press("Enter")
-    expect(page.locator("#chart-table table")).to_contain_text("failed: exit code")
+    expect(page.locator("#chart-table table")).to_contain_text("failed: its program exited with an error")
     page.get_by_label("Why did it run, or not, at").fill("now")
     page.keyboard.press("Enter")
     expect(page.locator("#answer")).to_contain_text("by hand")
