@@ -145,7 +145,7 @@ def end_elsewhere(sql: Connection, run: Run, elsewhere: Elsewhere, *, message: s
 
 def _handed(sql: Connection, row: Any) -> Handed:
     return Handed(
-        run=rows.to_run(sql, row),
+        run=rows.to_runs(sql, [row])[0],
         handle=row["handle"],
         queue=row["task_queue"],
         spec=json.loads(row["handed"]),

@@ -240,7 +240,30 @@ def to_row(value: Any, *besides: str) -> dict[str, Any]:
 
 def find_runs(sql: Connection, where: str, *values: Any) -> list[Run]:
     """The runs of a WHERE clause, in its order."""
-    return [to_run(sql, row) for row in sql.execute(f"SELECT * FROM runs WHERE {where}", values).fetchall()]
+    found: list[Run] = []
+    for rows in batched(sql.execute(f"SELECT * FROM runs WHERE {where}", values).fetchall()):
+        found += to_runs(sql, rows)
+    return found
+
+
+def to_runs(sql: Connection, rows: Sequence[Row]) -> list[Run]:
+    """At most some hundred."""
+    tried = _attempts(sql, [(row["job_id"], row["n"]) for row in rows])
+    return [_to_run(row, tuple(tried.get((row["job_id"], row["n"]), ()))) for row in rows]
+
+
+def _attempts(sql: Connection, runs: Sequence[tuple[str, int]]) -> Mapping[tuple[str, int], Sequence[Attempt]]:
+    """By run, in one statement."""
+    found: dict[tuple[str, int], list[Attempt]] = {}
+    rows = sql.execute(
+        f"WITH keys(job, run) AS (VALUES {','.join(['(?, ?)'] * len(runs))})"
+        " SELECT attempts.* FROM keys CROSS JOIN attempts ON job_id = job AND run_n = run ORDER BY job_id, run_n, n",
+        [value for key in runs for value in key],
+    )
+    for each in rows.fetchall():
+        attempt = from_row(Attempt, each, cost=cost_of_row(each), tokens=tokens_of_row(each))
+        found.setdefault((each["job_id"], each["run_n"]), []).append(attempt)
+    return found
 
 
 def the_run(sql: Connection, job_id: str, n: int) -> Run:
@@ -259,13 +282,7 @@ def worktree_columns(tree: FreshTree | None) -> dict[str, str]:
     return {} if tree is None else {"worktree": dump(tree.to_json())}
 
 
-def to_run(sql: Connection, row: Row) -> Run:
-    attempts = sql.execute(
-        "SELECT * FROM attempts WHERE job_id = ? AND run_n = ? ORDER BY n", (row["job_id"], row["n"])
-    )
-    tried = tuple(
-        from_row(Attempt, each, cost=cost_of_row(each), tokens=tokens_of_row(each)) for each in attempts.fetchall()
-    )
+def _to_run(row: Row, tried: tuple[Attempt, ...]) -> Run:
     return from_row(
         Run,
         row,

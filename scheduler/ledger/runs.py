@@ -307,7 +307,7 @@ def _active_run(sql: Connection, row: Row) -> ActiveRun:
     if last is not None and last["pid"] is not None:
         process = Process(pid=last["pid"], started=last["pid_started"], boot_id=last["boot_id"])
     return ActiveRun(
-        run=rows.to_run(sql, row),
+        run=rows.to_runs(sql, [row])[0],
         owner=row["owner"],
         process=process,
         marked=last is not None and bool(last["spawning"]),

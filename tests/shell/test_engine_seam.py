@@ -96,14 +96,14 @@ def test_the_runs_of_whoever_asks_are_not_even_read(tmp_path: Path, monkeypatch:
             sql.execute("UPDATE runs SET owner = '1-' || job_id")
             sql.execute("UPDATE runs SET owner = 'elsewhere:7' WHERE job_id = 'there'")
             sql.execute("UPDATE runs SET status = 'queued', owner = NULL WHERE job_id = 'waits'")
-        read, to_run = list[str](), rows.to_run
+        read, to_runs = list[str](), rows.to_runs
 
-        def noted(sql: Connection, row: Row) -> Run:
-            read.append(row["job_id"])
-            return to_run(sql, row)
+        def noted(sql: Connection, found: Sequence[Row]) -> list[Run]:
+            read.extend(row["job_id"] for row in found)
+            return to_runs(sql, found)
 
         with monkeypatch.context() as patch:
-            patch.setattr(rows, "to_run", noted)
+            patch.setattr(rows, "to_runs", noted)
             recover(store, [LocalRecovery(place=place, clock=FakeClock(NOW)), Elsewhere()], but="1-mine")
         assert set(read) == {"there", "dead"}
         assert [each.run.job_id for each in store.read(runs.active)] == ["mine", "there", "waits"]
