@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -253,7 +252,7 @@ def test_the_zone_of_the_browser_is_one_click_away_and_stays(browser: Browser, s
     page.goto("/explain?job=nightly")
     page.get_by_role("link", name="mine").click()
     page.wait_for_url("**/explain?job=nightly&tz=Asia%2FTokyo")
-    expect(page.locator("main")).to_contain_text("JST")
+    expect(page.locator("main")).to_contain_text("Asia/Tokyo")
     expect(page.get_by_role("link", name="mine")).to_have_attribute("aria-current", "true")
     page.keyboard.press("g")
     page.keyboard.press("n")
@@ -270,7 +269,7 @@ def test_zone_jump_and_buttons_work_without_a_script(browser: Browser, site: Sit
     page.goto("/explain?job=nightly")
     page.get_by_label("mine").fill("America/New_York")
     page.get_by_role("button", name="Show").click()
-    expect(page.locator("main")).to_contain_text(re.compile("E[SD]T"))
+    expect(page.locator("main")).to_contain_text("America/New_York")
     page.get_by_label("Go to a job or run").fill("spare")
     page.get_by_role("button", name="Go").click()
     assert page.url.endswith("/jobs?q=spare&tz=America%2FNew_York")
