@@ -44,10 +44,8 @@ HEALTHY = list(HealthCheck)  # a busy machine is no fault
 FEW = settings(max_examples=4, derandomize=True, deadline=None, suppress_health_check=HEALTHY)
 
 
-@pytest.fixture(scope="module", autouse=True)
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A root with a daemon, two jobs and a run."""
-    folder = tmp_path_factory.mktemp("fuzz")
+def make_root(folder: Path) -> Root:
+    """A root with two jobs and a run."""
     for name, text in FILES.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(text)
@@ -56,10 +54,17 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     git(folder, "config", "user.email", "ann@example.org")
     git(folder, "add", ".")
     git(folder, "commit", "-qm", "first")
-    APP.state.root = root = service_root(folder)
+    root = service_root(folder)
     sync(root)
     run_job(root, "heartbeat", cancel=Cancel())
+    return root
 
+
+@pytest.fixture(scope="module", autouse=True)
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A root with a daemon, two jobs and a run."""
+    folder = tmp_path_factory.mktemp("fuzz")
+    APP.state.root = make_root(folder)
     daemon = Daemon(
         [sys.executable, "-m", "scheduler", "serve", "--no-api"],
         {**os.environ, "PYTHONPATH": str(REPOSITORY)},

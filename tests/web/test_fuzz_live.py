@@ -14,12 +14,8 @@ import schemathesis
 from hypothesis import settings
 from schemathesis.specs.openapi.checks import negative_data_rejection
 
-from scheduler.run.local.cancel import Cancel
-from scheduler.service.run import run_job
-from scheduler.service.sync import sync
-from tests.helpers import REPOSITORY, Daemon, git
-from tests.web.bare import service_root
-from tests.web.test_fuzz import APP, CHECKS, FILES, HEALTHY
+from tests.helpers import REPOSITORY, Daemon
+from tests.web.test_fuzz import APP, CHECKS, HEALTHY, make_root
 
 pytestmark = pytest.mark.long
 EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "300"))
@@ -31,17 +27,7 @@ LIVE = {**CHECKS, "negative_data_rejection": {"expected-statuses": ["4xx"]}}
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str]]:
     """The address and a token of the web of a daemon with two jobs and a run."""
     folder = tmp_path_factory.mktemp("fuzz_live")
-    for name, text in FILES.items():
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_text(text)
-    git(folder, "init", "-q")
-    git(folder, "config", "user.name", "Ann")
-    git(folder, "config", "user.email", "ann@example.org")
-    git(folder, "add", ".")
-    git(folder, "commit", "-qm", "first")
-    root = service_root(folder)
-    sync(root)
-    run_job(root, "heartbeat", cancel=Cancel())
+    make_root(folder)
     env = {**os.environ, "PYTHONPATH": str(REPOSITORY), "SCHEDULER_NO_API": ""}
     command = [sys.executable, "-m", "scheduler"]
     daemon = Daemon([*command, "serve", "--listen", "127.0.0.1:0"], env, cwd=folder)
