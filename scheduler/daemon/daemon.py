@@ -338,7 +338,7 @@ class Daemon:
     def _await_signal(self) -> int | None:
         """The signal that says to stop. None if another database replaced one that was gone."""
         while True:
-            self._manager.turn(self._hearts, self._summary() if self._manager.listens else "")
+            self._manager.turn(self._hearts, self._summary)
             adopted()  # reaps those that have ended
             self._tend_journal()
             # In turns: a signal just before the main thread blocks would not wake it.

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import socket
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 
 from scheduler.machine.log import Log
@@ -35,11 +35,6 @@ class Manager:
         self._withheld: tuple[str, ...] = ()
 
     @property
-    def listens(self) -> bool:
-        """True if there is one."""
-        return self._address is not None
-
-    @property
     def turn_s(self) -> float:
         """How often `turn` must be called: often until READY, which is all that a starting unit waits for."""
         if not self._ready and self._address is not None:
@@ -50,13 +45,14 @@ class Manager:
         """Announce the first pass, which may take longer than a manager allows by default."""
         self._send("STATUS=reading the files for the first time", _extend(FIRST_PASS))
 
-    def turn(self, loops: Sequence[Loop], status: str) -> None:
+    def turn(self, loops: Sequence[Loop], summary: Callable[[], str]) -> None:
         """Send READY once every thread has made a turn, then the status, and that all threads are alive."""
         now = time.monotonic()
         lines = []
         if not self._ready and all(loop.beats for loop in loops):
             self._ready = True
             lines.append("READY=1")
+        status = "" if self._address is None else summary()  # after the beats: the first turns decide what it says
         if lines or (status != self._status and now - self._status_at >= STATUS_S):
             self._status, self._status_at = status, now
             lines.append("STATUS=" + " ".join(status.split()))

@@ -78,7 +78,7 @@ def turned() -> Loop:
 
 def turns_until_heard(told: Manager, loop: Loop, listener: Listener, line: str) -> None:
     def found() -> bool:
-        told.turn([loop], "x")
+        told.turn([loop], lambda: "x")
         return line in listener.heard()
 
     until(found, line)
@@ -89,13 +89,27 @@ def test_it_is_ready_once_every_thread_has_made_a_turn_and_not_before(listener: 
     told.starting()
     assert listener.heard() == ["STATUS=reading the files for the first time", "EXTEND_TIMEOUT_USEC=900000000"]
     late = loop_of()
-    told.turn([turned(), late], "1 scheduled")
+    told.turn([turned(), late], lambda: "1 scheduled")
     assert "READY=1" not in listener.heard()
     late.beat()
-    told.turn([turned(), late], "1\nscheduled")
+    told.turn([turned(), late], lambda: "1\nscheduled")
     assert listener.heard() == ["READY=1", "STATUS=1 scheduled"], "a status is one line, whatever is in it"
-    told.turn([turned(), late], "1 scheduled")
+    told.turn([turned(), late], lambda: "1 scheduled")
     assert listener.heard() == []
+
+
+def test_the_first_status_is_taken_after_the_turns_that_it_tells_of(listener: Listener) -> None:
+    late = loop_of()
+
+    class Turning(list[Loop]):
+        """The last thread makes its first turn while its beats are read."""
+
+        def __iter__(self) -> Iterator[Loop]:
+            late.beat()
+            return super().__iter__()
+
+    manager(listener).turn(Turning([late]), lambda: f"{late.beats > 0}")
+    assert listener.heard() == ["READY=1", "STATUS=True"]
 
 
 def test_a_stop_asks_for_the_time_that_it_may_take(listener: Listener) -> None:
@@ -116,7 +130,7 @@ def test_the_watchdog_hears_from_it_in_good_time(listener: Listener) -> None:
 )
 def test_nobody_who_does_not_ask_is_told_of_the_watchdog(listener: Listener, environ: dict[str, str]) -> None:
     told = manager(listener, **environ)
-    told.turn([turned()], "x")
+    told.turn([turned()], lambda: "x")
     assert listener.heard() == ["READY=1", "STATUS=x"]
 
 
@@ -137,8 +151,8 @@ def test_a_thread_that_hangs_lets_the_watchdog_bite_until_it_turns_again(
     with caplog.at_level(logging.WARNING):
         until(lambda: bool(loop.hang), "the silence")
         listener.heard()
-        told.turn([loop], "x")
-        told.turn([loop], "x")
+        told.turn([loop], lambda: "x")
+        told.turn([loop], lambda: "x")
         assert "WATCHDOG=1" not in listener.heard()
         gate.set()
         turns_until_heard(told, loop, listener, "WATCHDOG=1")
@@ -154,7 +168,7 @@ def test_a_thread_that_has_ended_lets_the_watchdog_bite(listener: Listener) -> N
     loop.start()
     loop.join()
     assert loop.hang == "the clockwork thread has ended"
-    manager(listener, WATCHDOG_USEC="3").turn([loop], "x")
+    manager(listener, WATCHDOG_USEC="3").turn([loop], lambda: "x")
     assert listener.heard() == ["READY=1", "STATUS=x"]
 
 
@@ -171,7 +185,7 @@ def test_no_honest_turn_is_long_enough_to_be_taken_for_a_hang() -> None:
 def test_without_an_address_that_it_knows_nothing_is_sent(address: str) -> None:
     told = Manager({"NOTIFY_SOCKET": address, "WATCHDOG_USEC": "3"})
     told.starting()
-    told.turn([turned()], "x")
+    told.turn([turned()], lambda: "x")
     told.stopping(timedelta(0))
     assert told.turn_s <= 1
 
@@ -183,11 +197,11 @@ def test_a_manager_that_is_gone_or_reads_nothing_stops_nothing(
     told = manager(listener, WATCHDOG_USEC="3")
     with caplog.at_level(logging.WARNING):
         for _ in range(2_000):  # more than its queue holds
-            told.turn([turned()], "x")
+            told.turn([turned()], lambda: "x")
             if "notify_failed" in caplog.text:
                 break
         listener.close()
-        told.turn([turned()], "x")
+        told.turn([turned()], lambda: "x")
     assert caplog.text.count("notify_failed") == 1
 
 
