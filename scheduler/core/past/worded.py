@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from itertools import groupby
 
@@ -56,19 +56,15 @@ def worded(rows: Sequence[AuditRow], *, more: bool = False) -> list[Worded]:
         elif row.action in _DONE and not (row.action == "arm" and row.cause not in ("resume", "arm")):
             committed = "task" if row.action == "task" else "path"
             found.append((row, row.commit or later.get((row.job_id, committed))))
-    lines = []
-    for _, group in groupby(found, key=lambda each: (each[0].at, _who(*each), each[0].actor)):
-        lines.append(_line(list(group)))
-    if more and lines:
-        lines[-1] = replace(lines[-1], text=f"{lines[-1].text}, and possibly more")
-    return lines
+    groups = [list(group) for _, group in groupby(found, key=lambda each: (each[0].at, _who(*each), each[0].actor))]
+    return [_line(group, cut=more and group is groups[-1]) for group in groups]
 
 
 def _who(row: AuditRow, commit: Commit | None) -> str:
     return row.actor.partition(":")[2] or row.actor if commit is None else commit.author
 
 
-def _line(rows: Sequence[tuple[AuditRow, Commit | None]]) -> Worded:
+def _line(rows: Sequence[tuple[AuditRow, Commit | None]], *, cut: bool) -> Worded:
     newest, commit = rows[0]
     by_action: dict[str, list[str]] = {}
     for row, _ in reversed(rows):
@@ -86,7 +82,7 @@ def _line(rows: Sequence[tuple[AuditRow, Commit | None]]) -> Worded:
         if ROOT_JOB_ID in all_of_it and (action != "create" or not jobs):
             named.insert(0, "scheduler.yaml")
         if named:
-            parts.append(f"{_DONE[action]} {_names(named)}")
+            parts.append(f"{_DONE[action]} {_names(named, cut=cut)}")
     return Worded(
         at=newest.at,
         who=_who(newest, commit),
@@ -96,7 +92,7 @@ def _line(rows: Sequence[tuple[AuditRow, Commit | None]]) -> Worded:
     )
 
 
-def _names(names: Sequence[str]) -> str:
+def _names(names: Sequence[str], *, cut: bool) -> str:
     if len(names) <= NAMED:
-        return ", ".join(names)
-    return f"{counted(len(names), 'job')}: {', '.join(names[:NAMED])}, …"
+        return ", ".join(names) + (" and possibly more" if cut else "")
+    return f"{'at least ' if cut else ''}{counted(len(names), 'job')}: {', '.join(names[:NAMED])}, …"

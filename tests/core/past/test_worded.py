@@ -49,7 +49,9 @@ def test_what_nobody_did_is_left_out() -> None:
 
 
 def test_a_change_that_may_go_on_beyond_what_was_read_says_so() -> None:
-    assert worded([row("create")], more=True)[0].text == "added a, and possibly more"
+    rows = [row("create", "a", minutes=1), row("create", "b")]
+    assert [each.text for each in worded(rows, more=True)] == ["added a", "added b and possibly more"]
+    assert worded([row("create", each) for each in "dcba"], more=True)[0].text == "added at least 4 jobs: a, b, c, …"
 
 
 def test_the_hours_around_now_in_words() -> None:
