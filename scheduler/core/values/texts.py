@@ -145,8 +145,8 @@ def json_text(value: Any, *, indent: int | None = None) -> str:
 
 
 def counted(n: int, word: str, words: str = "") -> str:
-    """A count with its noun, such as "1 job" or "2 jobs". words: the plural, if it is not the word with an s."""
-    return f"{n} {word if n == 1 else words or word + 's'}"
+    """A count with its noun, such as "1 job" or "2,000 jobs". words: the plural, if it is not the word with an s."""
+    return f"{n:,} {word if n == 1 else words or word + 's'}"
 
 
 def errors_in_a_row(n: int) -> str:
