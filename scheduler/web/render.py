@@ -34,6 +34,7 @@ _HIDDEN = re.compile(
 )
 MOST_OF_A_VALUE = 200  # characters
 PARTS_A_WEEK = timedelta(weeks=1) // PART
+_TICKED = re.compile("`([^`\n]+)`")
 _HASH = re.compile("[0-9a-f]{40}|[0-9a-f]{64}")
 
 
@@ -120,6 +121,19 @@ def told(context: Context, text: str, zone: str = "") -> str:
     return with_wall_times(text, _zone(context, zone))
 
 
+@pass_context
+def said(context: Context, text: str, zone: str = "") -> Markup:
+    """As `told`, with its commands and keys as code."""
+    return with_code(told(context, text, zone))
+
+
+def with_code(text: str) -> Markup:
+    """A text of the scheduler in which what stands between backticks, a command or a key, is code."""
+    code = Markup("<code>{}</code>")
+    parts = _TICKED.split(clean(text))
+    return Markup("").join(code.format(part) if at % 2 else part for at, part in enumerate(parts))
+
+
 def _zone(context: Context, zone: str) -> str:
     """The zone of the page, otherwise this one of a job, otherwise that of the root."""
     return context["frame"].zone or zone or context["frame"].root_zone
@@ -167,7 +181,8 @@ def environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.filters |= {"when": when, "since": since, "lasting": lasting, "told": told, "instant": instant}
+    made.filters |= {"when": when, "since": since, "lasting": lasting, "instant": instant}
+    made.filters |= {"told": told, "said": said, "with_code": with_code}
     made.filters |= {"duration": duration, "clean": clean, "value": value}
     made.filters |= {"reason": coded(reason_words), "state": coded(state_words), "action": coded(action_words)}
     made.filters |= {"event": coded(event_words), "plain": coded(plain)}

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from scheduler.core.values.access import Caller, Role
+from scheduler.web.render import with_code
 from scheduler.web.show import PAGES
 from tests.faces.conftest import Root
 from tests.web.bare import ADMIN
@@ -41,7 +42,7 @@ def test_a_held_job_says_what_holds_it_since_when_and_what_ends_it(lived_in: Roo
     assert hold["since"] == lived_in.json("audit", "heartbeat")["audit"][-1]["at"]
     shown = page(lived_in, "/jobs/heartbeat")
     assert "the guard keeps it" in shown
-    assert "`scheduler plan`" in shown
+    assert "<code>scheduler plan</code>" in shown
     assert 'href="/sync"' in shown
 
 
@@ -130,10 +131,23 @@ def test_who_lacks_a_role_learns_how_this_login_can_get_it(lived_in: Root, calle
     assert hint in answer.json()["hint"]
 
 
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("run `scheduler sync`, or `x`", "run <code>scheduler sync</code>, or <code>x</code>"),
+        ("`<b>` & <i>", "<code>&lt;b&gt;</code> &amp; &lt;i&gt;"),
+        ("a ` alone, and one\nover `two\nlines`", "a ` alone, and one\nover `two\nlines`"),
+        ("``", "``"),
+    ],
+)
+def test_what_stands_between_backticks_is_code_and_nothing_else_is_markup(text: str, shown: str) -> None:
+    assert with_code(text) == shown
+
+
 def test_a_review_outside_a_repository_says_so_and_what_to_do(lived_in: Root) -> None:
     shutil.rmtree(lived_in.path / ".git")
     shown = page(lived_in, "/review", 409, {"head": "HEAD"})
     assert "no git repository" in shown
-    assert "git init" in shown
+    assert "<code>git init</code>" in shown
     answer = asking(lived_in, replace(ADMIN)).get("/api/plan", params={"base": "HEAD"})
     assert (answer.status_code, answer.json()["status"]) == (409, 409)

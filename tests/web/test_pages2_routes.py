@@ -117,7 +117,7 @@ def test_who_is_not_logged_in_reads_how_to_in_a_browser_and_gets_a_problem_from_
     client = asking(served(lived_in), error=AccessError(401, "nobody is logged in", hint="`scheduler login`"))
     page, told = client.get("/sync"), client.get("/api/jobs")
     assert (page.status_code, told.status_code) == (401, 401)
-    assert "`scheduler login`" in page.text
+    assert "<code>scheduler login</code>" in page.text
     assert page.headers["content-type"].startswith("text/html")
     assert told.headers["content-type"] == "application/problem+json"
 
