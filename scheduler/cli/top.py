@@ -22,6 +22,7 @@ from scheduler.cli.status import daemon_text, fitted
 from scheduler.core.past.outcome import SIGNS, tone_of
 from scheduler.core.past.worded import hours_in_words
 from scheduler.core.values.instants import instant
+from scheduler.core.values.units import format_seconds
 from scheduler.service.now import now
 from scheduler.service.root import Root
 
@@ -64,7 +65,7 @@ def top_command(given: Globals, every: float, once: bool) -> None:
 
 def _draw(root: Root, every: float) -> None:
     at, size = root.clock.now(), shutil.get_terminal_size()
-    title = f"every {every:g} s, {render.local_time(instant(at))}; q quits"
+    title = f"every {format_seconds(every)}, {render.local_time(instant(at))}; q quits"
     lines = [title, *now_lines(now(root), at, coloured=render.in_colour(sys.stdout))]
     # Draw over the old screen line by line: clearing it would flicker.
     drawn = "".join(f"{fitted(line)}\x1b[K\n" for line in lines[: size.lines - 1])

@@ -12,6 +12,7 @@ from typing import Any
 from scheduler.control.daemon_lock import Holder
 from scheduler.control.sockets import CONNECT_S
 from scheduler.core.values.problems import RefusedError, SchedulerError, UnavailableError, UsageError
+from scheduler.core.values.units import format_seconds
 from scheduler.core.views import Json
 from scheduler.machine.processes import is_stopped
 
@@ -46,7 +47,7 @@ def ask(holder: Holder, verb: str, *, limit: float | None = None, **request: Any
                         yield answer
         except TimeoutError as error:
             raise UnavailableError(
-                f"the daemon ({holder}) has not answered for {patience:g} seconds",
+                f"the daemon ({holder}) has not answered for {format_seconds(patience)}",
                 hint=f"it is suspended (SIGSTOP, Ctrl-Z): resume it with `kill -CONT {holder.pid}`"
                 if holder.host == socket.gethostname() and is_stopped(holder.pid)
                 else "look at its log, or restart it",

@@ -22,6 +22,7 @@ from scheduler.core.values.problems import Problem
 from scheduler.core.values.runs import AuditRow, Run
 from scheduler.core.values.settings import ROOT_FILE, ROOT_JOB_ID, Settings
 from scheduler.core.values.texts import how_held_ends
+from scheduler.core.values.units import format_seconds
 from scheduler.git.folder import index_lock
 from scheduler.ledger import syncs
 from scheduler.ledger.audit import append_audit
@@ -408,7 +409,8 @@ class Resync:
         blind, moved = self._watcher.blind, self.place.moved
         if blind != self._said_blind:
             if blind:
-                _log.warning("unwatched", f"reading all files every {self._rescan_s():.0f} s instead", reason=blind)
+                every = format_seconds(self._rescan_s())
+                _log.warning("unwatched", f"reading all files every {every} instead", reason=blind)
             else:
                 _log.warning("watched_again")
             self._said_blind = blind

@@ -13,6 +13,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Final
 
 from scheduler.core.due.sending import UNKNOWN
+from scheduler.core.values.units import format_seconds
 from scheduler.delivery import helper
 from scheduler.delivery.helper import scrubbed
 from scheduler.delivery.requests import Outcome, Request, line_of, transient
@@ -74,7 +75,7 @@ class Courier:
             return transient(f"cannot use a helper process: {error.strerror or error}")
         if said is None:
             self.close()
-            return transient(f"timeout after {limit_s:g} s; {UNKNOWN}")
+            return transient(f"timeout after {format_seconds(limit_s)}; {UNKNOWN}")
         try:
             return Outcome.from_json(json.loads(said))
         except (ValueError, KeyError, TypeError, AttributeError):

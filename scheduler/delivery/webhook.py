@@ -17,6 +17,7 @@ from urllib.parse import unquote, urlencode, urlsplit, urlunsplit
 from urllib.request import HTTPRedirectHandler, build_opener
 from urllib.request import Request as HttpRequest
 
+from scheduler.core.values.units import format_seconds
 from scheduler.delivery.requests import (
     Outcome,
     PingRequest,
@@ -178,7 +179,7 @@ def _http_date(text: str | None) -> datetime | None:
 
 def _words(error: object) -> str:
     if isinstance(error, TimeoutError):
-        return f"no answer within {SILENCE_S:g} s"
+        return f"no answer within {format_seconds(SILENCE_S)}"
     if isinstance(error, http.client.RemoteDisconnected):
         return "the connection was closed without an answer"
     if isinstance(error, OSError) and error.strerror:

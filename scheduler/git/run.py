@@ -17,6 +17,7 @@ from collections.abc import Generator, Mapping, Sequence
 from pathlib import Path
 
 from scheduler.core.values.problems import UnavailableError
+from scheduler.core.values.units import format_seconds
 from scheduler.machine import orphans
 
 # Command-line configuration overrides the repository's own, which anyone who can push a file system may have written.
@@ -136,7 +137,7 @@ def start_git(
             out, complaint = process.communicate(input, timeout)
         except subprocess.TimeoutExpired:
             end_group(process, gently)
-            raise GitTimeoutError(f"git {subcommand} took longer than {timeout:g} s") from None
+            raise GitTimeoutError(f"git {subcommand} took longer than {format_seconds(timeout)}") from None
         except BaseException:
             end_group(process, gently)
             raise
@@ -171,7 +172,7 @@ def stream_git(root: Path, *args: str, timeout: float, bare: bool = False) -> Ge
                 yield piece
             process.wait(max(0.1, give_up - time.monotonic()))
         except subprocess.TimeoutExpired:
-            raise GitTimeoutError(f"git {args[0]} took longer than {timeout:g} s") from None
+            raise GitTimeoutError(f"git {args[0]} took longer than {format_seconds(timeout)}") from None
         finally:
             if process.returncode is None:
                 end_group(process, gently=False)

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from typing import Protocol
 
 from scheduler.core.values.problems import SchedulerError
+from scheduler.core.values.units import format_seconds
 from scheduler.machine.log import Log
 
 JOIN_S = 10.0
@@ -83,7 +84,9 @@ class Loop:
         if not self._thread.is_alive():
             return f"the {self.name} thread has ended"
         silent = time.monotonic() - self._beat_at
-        return f"the {self.name} thread has been stuck for {silent:.0f} s" if silent > self._longest_s else ""
+        if silent <= self._longest_s:
+            return ""
+        return f"the {self.name} thread has been stuck for {format_seconds(round(silent))}"
 
     def fail(self, error: Exception) -> None:
         """Log an error once, not at every retry. Two errors that alternate are logged once each."""

@@ -20,6 +20,7 @@ from pathlib import Path
 
 from scheduler.core.values.problems import RefusedError, UnavailableError
 from scheduler.core.values.remote import Remote, without_secrets
+from scheduler.core.values.units import format_seconds
 from scheduler.git.objects import need_revision
 from scheduler.git.run import GitError, end_group, git_error, run_git, start_git, user_environment
 from scheduler.machine import orphans, processes
@@ -289,7 +290,8 @@ def _transfer(
     if stopped():
         raise StoppedError("the fetch was stopped before it ended", hint="the next check fetches again")
     if silent or time.monotonic() >= give_up:
-        how_long = f"said nothing for {SILENCE_S:g} s" if silent else f"took longer than {LONGEST_S:g} s"
+        trouble, limit_s = ("said nothing for", SILENCE_S) if silent else ("took longer than", LONGEST_S)
+        how_long = f"{trouble} {format_seconds(limit_s)}"
         raise UnavailableError(
             f"{without_secrets(url)} {how_long}", hint="the scheduler tries again; check the network and the server"
         )

@@ -9,6 +9,7 @@ from time import monotonic
 from typing import TypeVar
 
 from scheduler.core.values.facts import Fault
+from scheduler.core.values.units import format_seconds
 from scheduler.machine import clock
 from scheduler.root.reading import mark_of
 
@@ -60,7 +61,7 @@ def _await_quiet(
 
 def _restless(paths: Sequence[str]) -> Fault:
     named = " or ".join(map(repr, paths))
-    message = f"{named} kept changing for {PATIENCE_S:g} seconds; write to a temporary file, then rename it"
+    message = f"{named} kept changing for {format_seconds(PATIENCE_S)}; write to a temporary file, then rename it"
     return Fault(reason="source_changed", message=message)
 
 

@@ -90,7 +90,7 @@ def test_a_service_that_hangs_or_drips_is_ended_at_the_limit(courier: Courier, m
     with http_sink(mode) as sink:
         helper = courier.pid
         outcome = courier.send(ping(sink.url), limit_s=WAIT_S)
-        assert (outcome.ended, outcome.error) == (Ended.TRANSIENT, "timeout after 0.5 s; unknown whether it arrived")
+        assert (outcome.ended, outcome.error) == (Ended.TRANSIENT, "timeout after 0.5s; unknown whether it arrived")
         assert len(sink.received) == 1
     assert helper is not None
     assert courier.pid is None
@@ -103,7 +103,7 @@ def test_a_mail_server_that_is_mute_or_drips_is_ended_at_the_limit(courier: Cour
     with smtp_sink(mode) as sink:
         outcome = courier.send(UrlRequest(url=sink.url, title="t", body="b", token="k"), limit_s=WAIT_S)
         assert outcome.ended is Ended.TRANSIENT
-        assert "timeout after 0.5 s" in (outcome.error or "")
+        assert "timeout after 0.5s" in (outcome.error or "")
         assert sink.connections == 1
 
 

@@ -169,7 +169,7 @@ def test_a_service_that_never_answers_holds_up_its_own_channel_alone(
         found = {row["channel"]: row for row in world.deliveries()}
         for name in ("mute", "slow"):
             assert found[name]["status"] == "pending"
-            assert "timeout after 2 s; unknown whether it arrived" in found[name]["error"]
+            assert "timeout after 2s; unknown whether it arrived" in found[name]["error"]
         assert found["well"]["status"] == "delivered"
         mute.mode = slow.mode = 200
         world.clock.advance(5 * SECOND)

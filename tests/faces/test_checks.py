@@ -110,7 +110,7 @@ def test_a_check_that_hangs_is_ended_with_everything_that_it_has_started(root: R
     job(root, f"sleep 300 & echo fork $! >> {log(root)}", "setsid sleep 300 &", "sleep 300", timeout="1s")
     serve()
     run = ended(root, "skipped", "check_failed")
-    assert run["error"].startswith("the check failed: not finished after 1 s; ended by SIGTERM")
+    assert run["error"].startswith("the check failed: not finished after 1s; ended by SIGTERM")
     ran = [pid for _, pid in checks(root)[:2]]
     until(lambda: not any(map(lives, ran)), "the end of the check and of its child")
 

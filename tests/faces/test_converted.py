@@ -308,7 +308,7 @@ def test_where_git_does_not_answer_a_review_fails_and_everything_else_goes_on(
     root: Root, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*args: object, **kwargs: object) -> bytes:
-        raise GitError("git check-attr took longer than 30 s")
+        raise GitError("git check-attr took longer than 30s")
 
     attributes(root, "*.sh filter=odd\n")
     root.write(SCRIPT, "echo two\n")  # else a sync has nothing to ask
@@ -318,7 +318,7 @@ def test_where_git_does_not_answer_a_review_fails_and_everything_else_goes_on(
         assert root.cli(command).code == 0
     done = root.cli("plan", "--base", "HEAD", "--head", "HEAD")
     assert done.code == 5
-    assert "git check-attr took longer than 30 s" in done.stderr
+    assert "git check-attr took longer than 30s" in done.stderr
 
 
 def test_a_pass_over_files_as_committed_asks_git_for_no_attributes(root: Root, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -354,7 +354,7 @@ def test_a_remote_that_hangs_is_given_up_and_its_git_is_ended(world: World, monk
         patch.setattr(fetching, "SILENCE_S", 1.0)
         patch.setenv("PATH", _git_that(world, f"echo $$ > {pid}; exec sleep 600")["PATH"])
         found = world.look()
-    assert "said nothing for 1 s" in found.trouble
+    assert "said nothing for 1s" in found.trouble
     assert found.commit == first
     assert not Path(f"/proc/{pid.read_text().strip()}").exists()
 

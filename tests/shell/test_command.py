@@ -472,7 +472,7 @@ def test_of_much_output_the_last_line_is_the_last(bench: Bench) -> None:
 def test_a_timeout_says_where_it_hung(bench: Bench) -> None:
     hangs = "echo waiting for a lock >&2; exec sleep 60"
     found = ended(bench(SH, "-c", hangs, timeout=timedelta(milliseconds=500)))
-    assert found.error == "not finished after 0.5 s; ended by SIGTERM: waiting for a lock"
+    assert found.error == "not finished after 0.5s; ended by SIGTERM: waiting for a lock"
 
 
 def test_an_end_by_signal_has_no_exit_code_and_names_the_signal(bench: Bench) -> None:
@@ -635,7 +635,7 @@ def test_the_result_replaces_invalid_utf8_and_does_not_break_the_last_character(
 
 def test_endless_output_does_not_delay_the_timeout(bench: Bench) -> None:
     found = ended(bench(SH, "-c", "exec yes", timeout=BRIEFLY, limit=10_000))
-    assert (found.status, found.error) == ("timed_out", "not finished after 0.05 s; ended by SIGTERM: y")
+    assert (found.status, found.error) == ("timed_out", "not finished after 0.05s; ended by SIGTERM: y")
     assert len(bench.stdout) < 10_000
 
 
@@ -651,7 +651,7 @@ def test_at_its_timeout_the_whole_group_gets_term(bench: Bench, pipe: Pipe) -> N
     script = f"exec 3> {pipe.path}; sleep 1000 & echo ready >&3; wait"
     found = ended(bench(SH, "-c", script, timeout=BRIEFLY, ready=pipe.wait))
     assert (found.status, found.reason, found.exit_code) == ("timed_out", "timeout", None)
-    assert found.error == "not finished after 0.05 s; ended by SIGTERM"
+    assert found.error == "not finished after 0.05s; ended by SIGTERM"
     assert pipe.gone()
 
 
@@ -665,7 +665,7 @@ def test_a_program_that_cleans_up_on_term_has_the_time_to(bench: Bench, pipe: Pi
 def test_a_group_that_ignores_term_is_killed_after_the_grace(bench: Bench, pipe: Pipe) -> None:
     script = f"trap '' TERM; exec 3> {pipe.path}; sleep 1000 & echo ready >&3; wait"
     found = ended(bench(SH, "-c", script, timeout=BRIEFLY, grace=BRIEFLY, ready=pipe.wait))
-    assert (found.status, found.error) == ("timed_out", "not finished after 0.05 s; ended by SIGKILL")
+    assert (found.status, found.error) == ("timed_out", "not finished after 0.05s; ended by SIGKILL")
     assert pipe.gone()
 
 
@@ -822,7 +822,7 @@ def test_a_request_after_the_timeout_hastens_the_kill_and_the_run_has_timed_out(
 
     with meanwhile(stop) as start, soon():
         found = ended(bench(SH, "-c", SURVIVES_TERM, "sh", str(pipe.path), timeout=BRIEFLY, grace=LONG, ready=ready))
-    assert (found.status, found.error) == ("timed_out", "not finished after 0.05 s; ended by SIGKILL")
+    assert (found.status, found.error) == ("timed_out", "not finished after 0.05s; ended by SIGKILL")
     assert pipe.gone()
 
 
@@ -866,7 +866,7 @@ def test_a_program_that_stopped_itself_hears_its_timeout(bench: Bench) -> None:
 def test_a_program_that_never_reads_a_huge_input_times_out(bench: Bench, pipe: Pipe) -> None:
     script = f"exec 3> {pipe.path}; echo ready >&3; exec sleep 1000"
     found = ended(bench(SH, "-c", script, stdin=b"x" * 3_000_000, timeout=BRIEFLY, ready=pipe.wait))
-    assert (found.status, found.error) == ("timed_out", "not finished after 0.05 s; ended by SIGTERM")
+    assert (found.status, found.error) == ("timed_out", "not finished after 0.05s; ended by SIGTERM")
     assert pipe.gone()
 
 

@@ -58,7 +58,7 @@ def test_a_pattern_that_would_never_end_does_not_keep_anybody(monkeypatch: pytes
     monkeypatch.setattr("scheduler.run.local.expectations.matches", lambda pattern, text: None)
     ending = judged(tmp_path, hopeless, result="/(a+)+$/")
     assert ending.reason == "expect_result"
-    assert ending.error == "exit code 0, but a search for expect.result /(a+)+$/ did not end within 5 s"
+    assert ending.error == "exit code 0, but a search for expect.result /(a+)+$/ did not end within 5s"
 
 
 def test_a_search_runs_nothing_of_its_surroundings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,7 @@ from scheduler.core.values.usage import EndClass
 
 # What the scheduler says of an end, before what the process said last (run/local/outcome.py).
 _END = re.compile(
-    r"((?:not finished after \S+ s; |cancelled; |replaced by a newer run; |interrupted: the scheduler stopped; )?"
+    r"((?:not finished after \S+(?: s)?; |cancelled; |replaced by a newer run; |interrupted: the scheduler stopped; )?"
     r"(?:exit code [0-9]+|ended by [^\s:;]+))(?:[:;] |$)"
 )
 

@@ -106,6 +106,11 @@ def format_duration(duration: timedelta) -> str:
     return "".join(f"{number}{unit}" for number, unit in parts if number) or "0s"
 
 
+def format_seconds(seconds: float) -> str:
+    """A limit in seconds, written as `format_duration` does: `0.5s`, `30s`, `1m30s`."""
+    return format_duration(timedelta(seconds=seconds))
+
+
 _ROUGH = ((86_400, "d"), (3_600, "h"), (60, "m"), (1, "s"))
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from scheduler.core.values.runs import Ending, RunStatus
 from scheduler.core.values.spec import NONEMPTY, ExpectSpec
 from scheduler.core.values.texts import short
+from scheduler.core.values.units import format_seconds
 from scheduler.core.values.usage import EndClass
 from scheduler.machine.searching import SEARCH_S, matches
 
@@ -51,7 +52,8 @@ def _missed_result(spec: ExpectSpec, text: str) -> str:
         return "" if text.strip() else "exit code 0, but the result is empty, and expect.result is nonempty"
     found = matches(spec.pattern, text)
     if found is None:
-        return f"exit code 0, but a search for expect.result {spec.result} did not end within {SEARCH_S:g} s"
+        limit = format_seconds(SEARCH_S)
+        return f"exit code 0, but a search for expect.result {spec.result} did not end within {limit}"
     return "" if found else f"exit code 0, but the result does not match expect.result {spec.result}: {short(text)}"
 
 

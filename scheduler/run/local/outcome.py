@@ -14,6 +14,7 @@ from typing import Literal
 
 from scheduler.core.values.last_lines import last_line
 from scheduler.core.values.runs import Ending, RunStatus
+from scheduler.core.values.units import format_duration
 from scheduler.machine.orphans import Orphan
 from scheduler.run.engine import Why
 from scheduler.run.local.capture import RESULT_BYTES, Capture
@@ -72,7 +73,7 @@ def judge(
         case "interrupted":
             ended = f"interrupted: the scheduler stopped; {ended}"
         case "timeout":
-            ended = f"not finished after {timeout.total_seconds():g} s; {ended}"
+            ended = f"not finished after {format_duration(timeout)}; {ended}"
         case None if returncode == 0:
             return ending_of("succeeded", 0, named, captures)
     if why in (None, "timeout"):  # nobody else has ended it: what it said last is the cause, or where it hung

@@ -12,7 +12,7 @@ from scheduler.core.values.facts import Job
 from scheduler.core.values.problems import SchedulerError
 from scheduler.core.values.settings import Settings
 from scheduler.core.values.texts import names
-from scheduler.core.values.units import format_duration
+from scheduler.core.values.units import format_duration, format_seconds
 from scheduler.root.place import Place
 from scheduler.run.temporal.setup import engine_file, has_library, read_engine
 from scheduler.run.temporal.spec import of_identity
@@ -57,7 +57,7 @@ def _check_server(
         ours = marks(found.keys, environ)
         retention, asked = asyncio.run(asyncio.wait_for(_asked(found, sorted(queues), environ), LIMIT_S))
     except (UnreachableError, TimeoutError, SchedulerError) as error:
-        why = str(error) or f"no answer within {LIMIT_S:.0f} seconds"
+        why = str(error) or f"no answer within {format_seconds(LIMIT_S)}"
         hint = getattr(error, "hint", "") or "check address, namespace, tls and api_key in engine.yaml"
         yield Check("engine", "error", f"{where} is not reached: {why}", f"{hint}; due runs wait for their server")
         return

@@ -51,8 +51,8 @@ def test_the_exit_code_decides_and_a_last_line_in_place_of_0_and_10(
 
 def test_a_check_that_failed_says_why() -> None:
     assert judge_check(ended(3), b"").why == "the check failed: exit code 3: last words"
-    late = Ending(status=RunStatus.TIMED_OUT, reason="timeout", error="not finished after 30 s; ended by SIGTERM")
-    assert judge_check(late, b'{"wakeAgent": true}').why.endswith("not finished after 30 s; ended by SIGTERM")
+    late = Ending(status=RunStatus.TIMED_OUT, reason="timeout", error="not finished after 30s; ended by SIGTERM")
+    assert judge_check(late, b'{"wakeAgent": true}').why.endswith("not finished after 30s; ended by SIGTERM")
     absent = Fault(reason="runner_start_failed", message="it is gone")
     assert judge_check(absent, b"").why == "the check could not start: it is gone"
 

@@ -266,7 +266,7 @@ def failures(n: int) -> list[Subject]:
     """Of n jobs, one a second, two causes; the last of them has failed twice."""
     found = []
     for number in range(n):
-        error = "exit code 1: connection refused" if number % 5 else "not finished after 60 s; ended by SIGTERM"
+        error = "exit code 1: connection refused" if number % 5 else "not finished after 1m; ended by SIGTERM"
         of = run(job_id=f"job-{min(number, n - 2)}", error=error, exit_code=1 if number % 5 else None)
         found.append(subject(EventKind.FAILURE, run=of, at=AT + timedelta(seconds=number)))
     return found
@@ -337,7 +337,7 @@ def test_hostile_text_is_only_text(
         ({"error": "exit code 1: boom", "exit_code": 1}, "exit code 1 after 41s"),
         ({"error": "ended by SIGSEGV", "exit_code": None}, "ended by SIGSEGV after 41s"),
         ({"error": "the file out.txt is missing", "exit_code": 0}, "failed after 41s"),
-        ({"error": "not finished after 41 s; ended by SIGTERM", "status": RunStatus.TIMED_OUT}, "timed out after 41s"),
+        ({"error": "not finished after 41s; ended by SIGTERM", "status": RunStatus.TIMED_OUT}, "timed out after 41s"),
         (
             {"error": "usage limit", "end_class": EndClass.QUOTA, "agent": AGENT},
             "the account's limit is reached · took 41s",

@@ -12,6 +12,7 @@ from scheduler.core.values.units import (
     MAX_SIZE,
     UnitError,
     format_duration,
+    format_seconds,
     format_size,
     parse_duration,
     parse_size,
@@ -66,6 +67,13 @@ def test_a_duration_printed_and_read_is_the_same(duration: timedelta) -> None:
 )
 def test_a_duration_prints_in_its_shortest_form(duration: timedelta, text: str) -> None:
     assert format_duration(duration) == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(0.5, "0.5s"), (30, "30s"), (30.0, "30s"), (90, "1m30s"), (0.05, "0.05s")]
+)
+def test_a_limit_in_seconds_prints_as_a_duration(seconds: float, text: str) -> None:
+    assert format_seconds(seconds) == text
 
 
 @given(st.text(max_size=20))
