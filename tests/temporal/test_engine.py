@@ -16,8 +16,10 @@ import pytest
 from scheduler.core.due.due import due
 from scheduler.core.due.place import Cause, PlaceFault
 from scheduler.core.values.facts import Job
+from scheduler.core.values.problems import UnavailableError
 from scheduler.core.values.runs import Run, RunStatus, Trigger
 from scheduler.ledger import claims, handed, queries, runs, syncs
+from scheduler.ledger.database import LockedError, UnwritableError
 from scheduler.ledger.store import Store
 from scheduler.machine.reactor import Reactor
 from scheduler.root.place import Place
@@ -25,6 +27,7 @@ from scheduler.run.engine import recover
 from scheduler.run.local.attempts import Attempts
 from scheduler.run.local.engine import LocalEngine
 from scheduler.run.local.recovery import LocalRecovery
+from scheduler.run.temporal import engine
 from scheduler.run.temporal.engine import SLACK, TemporalEngine, told_of_server
 from scheduler.run.temporal.spec import Outcome, Stream
 from scheduler.run.temporal.states import Says, Step, next_step
@@ -512,6 +515,29 @@ def test_a_slot_of_another_control_plane_counts_as_active_until_its_end_is_known
     assert (run.elsewhere.status, run.elsewhere.host) == ("succeeded", "far-1")
     runtime = world.job().runtime
     assert (runtime.run_count, runtime.consecutive_errors, runtime.last_run_at) == (0, 0, None)
+
+
+@pytest.mark.parametrize("error", [LockedError, UnwritableError])
+def test_whose_a_slot_is_is_written_before_its_end_also_while_the_database_cannot_be_written(
+    world: World, monkeypatch: pytest.MonkeyPatch, error: type[UnavailableError]
+) -> None:
+    other = "run/r/j/2026-03-02T13:00:00Z"
+    world.server.known[other] = Workflow("gpu", {}, b"hi", "other-database", host="far-1")
+    monkeypatch.setattr(engine, "LOOK_S", 0.01)
+    left = [error("not now")] * 2
+    note = handed.note_elsewhere
+
+    def noted(*args: Any) -> None:
+        if left:
+            raise left.pop()
+        note(*args)
+
+    monkeypatch.setattr(handed, "note_elsewhere", noted)
+    world.fire()
+    world.server.ends(other, outcome(world.clock.now(), host="far-1"))
+    world.turn(lambda: world.run().finished_at is not None)
+    assert (world.run().reason, left) == ("elsewhere", [])
+    assert world.job().runtime.run_count == 0
 
 
 def test_without_an_engine_a_slot_waits_and_nothing_runs_here(world: World) -> None:

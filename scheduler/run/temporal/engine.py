@@ -9,8 +9,9 @@ from __future__ import annotations
 import base64
 import time
 import uuid
+from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -63,6 +64,7 @@ class _Out:
 
     handed: Handed
     why: Literal["cancelled", "replaced"] | None = None  # somebody has ended it
+    said: deque[Mapping[str, Any]] = field(default_factory=deque)  # by the client, not written yet
 
     @property
     def not_after(self) -> datetime:
@@ -180,15 +182,24 @@ class TemporalEngine:
         out = self._out.get(said["id"])
         if out is None:
             return  # its end is written
-        try:
-            with self.lend() as store:
-                self._heard(store, out, what, said)
-        except LockedError:
-            self.reactor.at(time.monotonic() + BUSY_S, lambda: self.heard(said))
-        except SchedulerError as error:  # a full disk, a lost database: the row stays, and the id is asked again
-            _log.error("end_not_written", run_id=out.handed.run.id, error=str(error))
-            handle = out.handed.handle
-            self.reactor.at(time.monotonic() + LOOK_S, lambda: self._watch(handle))
+        out.said.append(said)
+        if len(out.said) == 1:
+            self._write_down(out)
+
+    def _write_down(self, out: _Out) -> None:
+        """What was said of a run, in that order: whose it is comes before its end, which means another thing then."""
+        while out.said:
+            try:
+                with self.lend() as store:
+                    self._heard(store, out, out.said[0]["is"], out.said[0])
+            except LockedError:
+                self.reactor.at(time.monotonic() + BUSY_S, lambda: self._write_down(out))
+                return
+            except SchedulerError as error:  # a full disk, a lost database: the row stays
+                _log.error("end_not_written", run_id=out.handed.run.id, error=str(error))
+                self.reactor.at(time.monotonic() + LOOK_S, lambda: self._write_down(out))
+                return
+            out.said.popleft()
 
     def _heard_of_server(self, what: str, said: Mapping[str, Any]) -> None:
         if what == "reached":
