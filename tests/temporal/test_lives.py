@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 import subprocess
@@ -137,6 +138,37 @@ def test_the_lifeline_ends_groups_when_its_worker_ends_and_no_others(lifeline: L
         assert one.wait() == -signal.SIGTERM
         assert two.poll() is None
         two.kill()
+
+
+def test_the_lifeline_ends_what_a_worker_started_and_could_not_tell_of_any_more(lifeline: Lifeline) -> None:
+    told = {"SCHEDULER_RUN_ID": "train:7", TRY: RECORD.workflow_id}
+    lifeline.expect("a", told)
+    lifeline.expect("b", {**told, TRY: "run/r/train/there"})
+    lifeline.arrived("b")
+    with sleeper(**told) as child, sleeper(**{**told, TRY: "run/r/train/there"}) as other:
+        lifeline.close()
+        assert child.wait() == -signal.SIGKILL
+        assert other.poll() is None
+        other.kill()
+
+
+def test_a_worker_tells_its_lifeline_of_a_start_before_it_starts_anything(
+    lives: Lives, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = b"exit 0"
+    record = Record(workflow_id="run/r/train/z", execution="e", queue="q", spec=spec_of(text).to_json())
+    (tmp_path / "runs").mkdir()
+    said = list[str]()
+    monkeypatch.setattr(Lifeline, "_say", lambda _, line: said.append(line))
+
+    async def work() -> None:
+        live = await lives.begin(record, text)
+        assert isinstance(live, Live)
+        await live.done.wait()
+
+    asyncio.run(work())
+    assert [line.split()[0] for line in said] == ["?", "+", "!", "!", "-"]
+    assert json.loads(said[0].split(maxsplit=2)[2])[TRY] == record.workflow_id
 
 
 def test_the_lifeline_ends_groups_of_a_silent_worker(lifeline: Lifeline) -> None:

@@ -1,22 +1,26 @@
 """A process beside a worker that ends the worker's runs when it dies, hangs, or is suspended for too long.
 
-It knows the worker by a pipe: the end of the pipe is the end of the worker. Lines say which groups run, and when the
-worker last reached its server. It has its own clock, which counts the time of a suspended machine too.
+It knows the worker by a pipe: the end of the pipe is the end of the worker. Lines say what is about to start, which
+groups run, and when the worker last reached its server. It has its own clock, which counts the time of a suspended
+machine too.
 """
 
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import select
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 from scheduler.machine import orphans
 from scheduler.machine.proc import started_at
+from scheduler.machine.processes import end_processes
 
 KILL_S = 0.2  # after TERM
 SLACK_S = 2.0  # after the worker's own fence, which knows more
@@ -43,6 +47,13 @@ class Lifeline:
         finally:
             os.close(ours)
 
+    def expect(self, key: str, told: Mapping[str, str]) -> None:
+        """A process is about to start, and `told` is in its environment. `arrived` ends that."""
+        self._say(f"? {key} {json.dumps(told)}")
+
+    def arrived(self, key: str) -> None:
+        self._say(f"! {key}")
+
     def add(self, group: int, lost_after_s: float) -> None:
         self._say(f"+ {group} {lost_after_s}")
 
@@ -68,10 +79,15 @@ class Watch:
 
     def __init__(self) -> None:
         self._groups: dict[int, tuple[int | None, float]] = {}  # when the leader started, and the fence
+        self._expected: dict[str, dict[str, str]] = {}
         self._contact = now()
 
     def told(self, line: str) -> None:
-        match line.split():
+        match line.split(maxsplit=2):
+            case ["?", key, told]:
+                self._expected[key] = json.loads(told)
+            case ["!", key]:
+                self._expected.pop(key, None)
             case ["+", group, seconds]:
                 self._groups[int(group)] = started_at(int(group)), float(seconds) + SLACK_S
             case ["-", group]:
@@ -99,6 +115,8 @@ class Watch:
 
     def end_all(self) -> None:
         self.end(list(self._groups))
+        for told in self._expected.values():  # the worker was killed between a start and telling of it
+            end_processes(None, told)
 
     def _signal(self, group: int, number: int) -> None:
         started, _ = self._groups[group]

@@ -68,8 +68,7 @@ class Lives:
         self.host.tidy(lambda key: self._journal.find(key) is not None)
 
     def _died(self, record: Record) -> Record:
-        told = {"SCHEDULER_RUN_ID": str(record.spec.get("run_id", "")), TRY: record.workflow_id}
-        left = end_processes(record.process, told)
+        left = end_processes(record.process, _told(record))
         error = "its worker died; its processes were ended"
         if left:
             error = f"its worker died; still running: {', '.join(map(str, left))}"
@@ -131,6 +130,7 @@ class Lives:
         record, loop = live.record, asyncio.get_running_loop()
         try:
             async with self._places:
+                self._lifeline.expect(record.key, _told(record))
                 outcome = await loop.run_in_executor(
                     self._threads,
                     lambda: self.host.carry_out(
@@ -152,6 +152,7 @@ class Lives:
             failed = Outcome(status=status, reason="engine_error", error=text, host=self.host.name, queue=record.queue)
             found = failed.to_json()
         finally:
+            self._lifeline.arrived(record.key)
             if live.pid:
                 self._lifeline.remove(live.pid)
         try:
@@ -167,6 +168,7 @@ class Lives:
     def _spawned(self, live: Live, pid: int) -> None:
         """In the thread of the try, before anything else happens to its process."""
         self._lifeline.add(pid, live.spec.lost_after.total_seconds())
+        self._lifeline.arrived(live.record.key)
         live.pid = pid
         with contextlib.suppress(OSError):  # a later worker finds it by its environment
             self._journal.started(live.record.key, identify(pid))
@@ -211,6 +213,11 @@ class Lives:
             for each in late:
                 each.cancel()
         return True
+
+
+def _told(record: Record) -> dict[str, str]:
+    """What is in the environment of the processes of a try."""
+    return {"SCHEDULER_RUN_ID": str(record.spec.get("run_id", "")), TRY: record.workflow_id}
 
 
 def _as_meant(outcome: Outcome, why: End) -> Outcome:
