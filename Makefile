@@ -9,7 +9,7 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c .
 # The tests start thousands of processes: what they load is kept compiled, and the package is found by its path, without
 # the import hook of setuptools, which costs each of them 10 ms.
 export PYTHONDONTWRITEBYTECODE :=
-.PHONY: run test test-long check lint types golden bench docs pictures clean
+.PHONY: run test test-long check lint types collect golden bench docs pictures clean
 
 $(RUNS): pyproject.toml .ci/constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed" if sys.version_info < (3, 11) else 0)'
@@ -29,8 +29,8 @@ run: $(RUNS)  ## set up without development tools, and serve jobs.living, a copy
 test: $(READY)  ## set up with development tools, and run the tests, two processes a core
 	$(BIN)/pytest -n auto --dist loadgroup
 
-test-long: $(READY)  ## what takes too long for every commit: 1,000 kills, 100,000 fires, three years
-	$(BIN)/pytest -m long
+test-long: $(READY)  ## what takes too long for every commit: 1,000 kills, 100,000 fires, three years, 1,000 examples of each property
+	$(BIN)/pytest -m "long or hypothesis" --hypothesis-profile many
 
 lint: $(READY)
 	$(BIN)/ruff format --check .
@@ -39,6 +39,9 @@ lint: $(READY)
 
 types: $(READY)
 	$(BIN)/mypy
+
+collect: $(READY)  ## look for the tests, and keep them compiled: the processes of `make test` find them so
+	$(BIN)/pytest --collect-only -qq > $(VENV)/collected
 
 check: lint types test  ## what a commit must pass
 

@@ -17,10 +17,13 @@ from scheduler.machine import clock
 from tests.browser.chromium import HOW_TO_GET_IT, find_chromium
 from tests.helpers import settle_environment
 
-settings.register_profile("untimed", deadline=None)  # how long an example takes says how busy the machine is
-settings.load_profile("untimed")
+# How long an example takes says how busy the machine is. They differ in each run, so few are enough for each.
+settings.register_profile("few", deadline=None, max_examples=30)
+settings.register_profile("many", deadline=None, max_examples=1000)
+settings.load_profile("few")
 
 TESTS = Path(__file__).parent
+OF_THE_SOURCES = ["core/past/test_codes.py", "faces/test_docs.py", "faces/test_first_use.py", "shell/test_log.py"]
 OF_ALL_PROCESSES = [
     f"shell/test_{each}.py" for each in ("owners", "census", "orphans", "reactor", "local_engine", "command")
 ]
@@ -53,12 +56,14 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
     """The tests of a file share a worker where they share a browser, a daemon or a server, or take a millisecond.
-    All tests on Temporal's one server share it.
+    All tests on Temporal's one server share it, and so do those that read the source of the whole package.
 
     So do those that look among all processes of the machine for those of a run: they would end those of each other.
     """
     path = item.path.relative_to(TESTS)
-    if path.parts[0] == "temporal" and "server" in getattr(item, "fixturenames", ()):
+    if path.as_posix() in OF_THE_SOURCES:
+        item.add_marker(pytest.mark.xdist_group("sources"))
+    elif path.parts[0] == "temporal" and "server" in getattr(item, "fixturenames", ()):
         item.add_marker(pytest.mark.xdist_group("temporal"))
     elif path.parts[0] in ("browser", "core", "temporal") or path.name in ("test_fuzz.py", "test_faults_live.py"):
         item.add_marker(pytest.mark.xdist_group(path.as_posix()))

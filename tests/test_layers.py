@@ -11,14 +11,15 @@ from pathlib import Path
 
 import pytest
 
+from tests.sources import PACKAGE, nodes
+
 TOP = Path(__file__).parent.parent
-PACKAGE = TOP / "scheduler"
 CORE = sorted((PACKAGE / "core").rglob("*.py"))
 IMPURE = {"os", "socket", "sqlite3", "subprocess", "logging", "random", "time", "pathlib", "secrets", "threading"}
 
 
 def imports(path: Path) -> Iterator[str]:
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in nodes(path):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module:

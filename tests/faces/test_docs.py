@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import ast
+import functools
 import os
 import re
 from collections.abc import Iterable, Iterator
 from importlib.util import module_from_spec, spec_from_file_location
+from itertools import chain
 from pathlib import Path
 from types import ModuleType
 
@@ -25,6 +27,7 @@ from scheduler.core.formats.shapes import DefaultsShape, JobShape, ScheduleShape
 from scheduler.core.plan.claimants import across_files
 from scheduler.core.plan.desired import Desired, Found
 from scheduler.core.values.problems import Problem
+from tests.sources import modules, nodes
 
 TOP = Path(__file__).parents[2]
 REFERENCE = TOP / "docs" / "reference"
@@ -103,8 +106,7 @@ def test_every_command_and_its_options_are_in_the_reference(name: str) -> None:
 def test_every_check_of_doctor_is_in_its_table() -> None:
     names = {
         node.args[0].value
-        for path in (TOP / "scheduler").rglob("*.py")
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        for node in chain.from_iterable(map(nodes, modules()))
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "Check"
         if isinstance(node.args[0], ast.Constant)
     }
@@ -160,10 +162,10 @@ UNIT_FAULTS = ("invalid", "range")  # what UnitError.code may be; shapes puts `d
 
 def codes_in_the_program() -> set[str]:
     found: set[str] = set()
-    for path in (TOP / "scheduler").rglob("*.py"):
+    for path in modules():
         if path.parent.name == "sources":  # the names of files of others, such as jobs.json
             continue
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        for node in nodes(path):
             match node:
                 case ast.JoinedStr(values=[ast.Constant(value=str(prefix)), ast.FormattedValue()]) if re.fullmatch(
                     r"(duration|size)\.", prefix
@@ -301,10 +303,10 @@ def test_the_readme_and_the_tutorial_name_only_commands_that_exist() -> None:
 def logged() -> set[str]:
     """The events that the program names itself; `run_<status>` is made of a status."""
     found = set()
-    for path in (TOP / "scheduler").rglob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.Call) and re.fullmatch(r"_log\.\w+|event", ast.unparse(node.func)):
-                words = [each.value for each in node.args if isinstance(each, ast.Constant)]
+    for node in chain.from_iterable(map(nodes, modules())):
+        match node:
+            case ast.Call(func=ast.Attribute(value=ast.Name(id="_log")) | ast.Name(id="event"), args=args):
+                words = [each.value for each in args if isinstance(each, ast.Constant)]
                 found |= {word.split()[0] for word in words[:1] if isinstance(word, str) and word}
     return found
 
@@ -333,6 +335,7 @@ def test_every_promise_is_explained_in_order() -> None:
     assert list(promises()) == PROMISES
 
 
+@functools.cache
 def names_in(path: Path) -> set[str]:
     """Of the functions and classes at the top of a module; empty where it is not there."""
     tree = ast.parse(path.read_text(encoding="utf-8")) if path.is_file() else ast.Module([], [])

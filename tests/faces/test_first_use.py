@@ -19,6 +19,7 @@ import pytest
 from tests.faces.conftest import Root
 from tests.faces.test_examples import FOREIGN
 from tests.helpers import REPOSITORY, Daemon, git
+from tests.sources import modules, nodes
 
 # -- what make installs ----------------------------------------------------------------------------
 
@@ -79,19 +80,19 @@ def test_what_the_program_imports_is_what_an_installation_brings() -> None:
     extras = project["optional-dependencies"]
     brought = [*project["dependencies"], *extras["mcp"], *extras["notify"], *extras["temporal"], *extras["web"]]
     names = with_what_they_need(brought)
-    modules: dict[str, set[str]] = {}
-    for path in (REPOSITORY / "scheduler").rglob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    importers: dict[str, set[str]] = {}
+    for path in modules():
+        for node in nodes(path):
             imported = [each.name for each in node.names] if isinstance(node, ast.Import) else []
             if isinstance(node, ast.ImportFrom) and node.module and not node.level:
                 imported.append(node.module)
             for module in imported:
-                modules.setdefault(module.split(".")[0], set()).add(str(path))
-    foreign = modules.keys() - sys.stdlib_module_names - {"scheduler"}
+                importers.setdefault(module.split(".")[0], set()).add(str(path))
+    foreign = importers.keys() - sys.stdlib_module_names - {"scheduler"}
     assert {"click", "yaml", "watchdog", "mcp"} <= foreign
     distributions = packages_distributions()
     missing = {
-        module: modules[module]
+        module: importers[module]
         for module in foreign
         if not {each.lower().replace("_", "-") for each in distributions[module]} & names
     }

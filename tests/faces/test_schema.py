@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 from hypothesis import given
-from hypothesis import settings as budget
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
@@ -458,13 +457,11 @@ ROOTS = st.fixed_dictionaries(
 )
 
 
-@budget(max_examples=400, deadline=None)
 @given(JOBS)
 def test_schema_and_reader_agree_on_any_job(job: dict[str, Any]) -> None:
     check_agreement(JOB.is_valid(job), job_codes(json.dumps(job).encode()), job)
 
 
-@budget(max_examples=400, deadline=None)
 @given(ROOTS)
 def test_schema_and_reader_agree_on_any_scheduler_yaml(root: dict[str, Any]) -> None:
     codes = {problem.code for problem in read_root_file(json.dumps(root).encode())[1]}

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from scheduler.run.local.capture import RESULT_BYTES, Capture
@@ -27,7 +27,6 @@ def kept(limit: int, *written: bytes) -> tuple[bytes, Capture]:
         return path.read_bytes() if path.exists() else b"", capture
 
 
-@settings(max_examples=60)
 @given(chunks, st.integers(2, 120))
 def test_a_stream_within_the_limit_is_kept_whole_and_a_longer_one_as_head_marker_and_tail(
     written: list[bytes], limit: int
@@ -45,7 +44,6 @@ def test_a_stream_within_the_limit_is_kept_whole_and_a_longer_one_as_head_marker
 
 
 @given(chunks, st.integers(2, 120))
-@settings(max_examples=30)
 def test_the_file_is_the_streams_beginning_at_every_moment_before_the_end(written: list[bytes], limit: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "out")

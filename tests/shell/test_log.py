@@ -29,8 +29,8 @@ from scheduler.machine.log import (
     is_journal,
     write_log,
 )
+from tests.sources import PACKAGE, modules, nodes
 
-PACKAGE = Path(__file__).parents[2] / "scheduler"
 METHODS = {"debug", "info", "warning", "error", "critical", "exception", "log"}
 PREFIX = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z (DEBUG|INFO|WARNING|ERROR) +")
 NASTY = "a b\n2026-01-01T00:00:00.000Z ERROR   run_failed run_id=x\x1b[31m\u2028\u202e\x85'\"\\ =\udcff"
@@ -71,9 +71,8 @@ def read_text(line: str) -> tuple[str, dict[str, str], str]:
 
 
 def calls() -> Iterator[tuple[str, ast.Call]]:
-    for path in sorted(PACKAGE.rglob("*.py")):
-        text = path.read_text(encoding="utf-8")
-        for node in ast.walk(ast.parse(text)) if re.search(r"\b(_log|log|logger)\.", text) else ():
+    for path in modules():
+        for node in nodes(path):
             match node:
                 case ast.Call(func=ast.Attribute(value=ast.Name(id="_log" | "log" | "logger"), attr=method)) if (
                     method in METHODS

@@ -412,9 +412,8 @@ def _slots(job: Job, now: datetime) -> int:
 TestSyncMachine = SyncMachine.TestCase
 TestSyncMachine.settings = settings(
     phases=(Phase.explicit, Phase.reuse, Phase.generate),  # a failure is shown as found: shrinking takes minutes
-    max_examples=40,
+    max_examples=settings().max_examples // 3,
     stateful_step_count=30,
-    deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
 

@@ -15,7 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from scheduler.core.formats import jobfile
@@ -547,7 +547,6 @@ def test_a_conflict_that_crosses_a_fence_is_none_that_it_shows(text: str) -> Non
 LINES = st.sampled_from(["<<<<<<< a", "=======", ">>>>>>> b", "x", "<<<<<<<", "========"])
 
 
-@settings(max_examples=100)
 @given(st.lists(LINES, max_size=8))
 def test_conflict_markers_count_in_order_with_anything_between(lines: list[str]) -> None:
     expected = any(

@@ -53,7 +53,7 @@ KINDS = {
 
 
 @given(st.lists(st.sampled_from(sorted(KINDS)), max_size=25), st.integers(-5, 60), st.integers(1, 60))
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60, deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_the_sums_are_those_of_the_rows(sql: sqlite3.Connection, kinds: list[str], first: int, length: int) -> None:
     rows, at = [], NOON
     for kind in kinds:

@@ -269,7 +269,6 @@ def _at(data: Any, path: tuple[str | int, ...]) -> Any:
     return data
 
 
-@settings(max_examples=300)
 @given(st.data())
 def test_an_edit_of_a_generated_file_touches_its_key_and_says_what_was_asked_for(data: st.DataObject) -> None:
     check_edit(data)

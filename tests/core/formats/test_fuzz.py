@@ -106,7 +106,7 @@ def pieced(draw: st.DrawFn) -> bytes:
 ANY = st.binary(max_size=200) | st.text(max_size=100).map(str.encode) | pieced() | mutated()
 
 
-@budget(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@budget(suppress_health_check=[HealthCheck.too_slow])
 @given(ANY, PATHS)
 @example(b"\xef\xbb\xbf\xef\xbb\xbfid: a", "jobs/a.yaml")
 @example(b"---\n\xef\xbb\xbfid: a\n---\n", "jobs/a.md")
@@ -117,7 +117,7 @@ def test_any_bytes_are_a_job_file_or_its_problems(data: bytes, path: str) -> Non
     check_job_file(data, path)
 
 
-@budget(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@budget(suppress_health_check=[HealthCheck.too_slow])
 @given(ANY)
 @example(b"version: 1\nrunners: {r: {command: [cat], tasks: [x]}, '': {}}\n")
 def test_any_bytes_are_settings_or_their_problems(data: bytes) -> None:
@@ -173,7 +173,7 @@ def shaped(draw: st.DrawFn) -> Any:
     return {**start, **more}
 
 
-@budget(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@budget(suppress_health_check=[HealthCheck.too_slow])
 @given(shaped() | VALUES)
 def test_any_values_at_any_key_are_read_or_told_in_our_own_words(value: Any) -> None:
     data = json.dumps(value, ensure_ascii=False).encode(errors="replace")

@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 from hypothesis import given
-from hypothesis import settings as budget
 from hypothesis import strategies as st
 
 from scheduler.core.formats.jobfile import Document, JobFile, merge, read_job_file
@@ -934,7 +933,6 @@ layers = st.dictionaries(
 )
 
 
-@budget(max_examples=200, deadline=None)
 @given(layers, layers)
 def test_merging_keeps_every_key_and_the_job_always_has_the_last_word(
     defaults: dict[str, Any], mine: dict[str, Any]
@@ -988,7 +986,6 @@ def mutated(draw: st.DrawFn) -> bytes:
     return data
 
 
-@budget(max_examples=300, deadline=None)
 @given(st.binary(max_size=60) | st.text(max_size=60).map(str.encode) | mutated(), st.sampled_from(["a.yaml", "a.md"]))
 def test_any_bytes_give_documents_or_problems_inside_the_file(data: bytes, path: str) -> None:
     found = read(data, path)

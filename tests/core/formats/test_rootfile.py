@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 from hypothesis import given
-from hypothesis import settings as budget
 from hypothesis import strategies as st
 
 from scheduler.core.formats.root_shapes import (
@@ -442,7 +441,6 @@ def mutated(draw: st.DrawFn) -> bytes:
     return data
 
 
-@budget(max_examples=200, deadline=None)
 @given(st.binary(max_size=40) | st.text(max_size=40).map(str.encode) | mutated())
 def test_any_bytes_give_settings_or_problems_inside_the_file(data: bytes) -> None:
     settings, _ = read(data)

@@ -6,7 +6,7 @@ import re
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from scheduler.core.formats.yamlfile import MAX_DEPTH, MAX_NODES, YamlDocument, read_yaml, resolve_scalar
@@ -262,7 +262,6 @@ def test_a_marker_that_yaml_can_read_is_no_conflict() -> None:
     assert only("a: |\n  =======\n  >>>>>>> b\n").data == {"a": "=======\n>>>>>>> b\n"}
 
 
-@settings(max_examples=300, deadline=None)
 @given(st.text(alphabet="ab:-?*&!|>'\"[]{},#%@` \n\t=<\\~0", max_size=30))
 def test_a_syntax_error_is_told_in_our_own_words(text: str) -> None:
     found = None
@@ -348,14 +347,12 @@ plain = st.recursive(
 )
 
 
-@settings(max_examples=100, deadline=None)
 @given(st.dictionaries(words, plain, min_size=1, max_size=4))
 def test_json_is_read_as_json_reads_it(data: dict[str, Any]) -> None:
     document = only(json.dumps(data, ensure_ascii=False))
     assert (document.data, document.flaws) == (data, ())
 
 
-@settings(max_examples=200, deadline=None)
 @given(st.text(alphabet="ab:-?*&!|>'\"[]{},#%@` \n\t\r0\\~<.é😀", max_size=40))
 def test_any_text_is_read_or_refused_at_a_place_inside_it(text: str) -> None:
     lines = re.split(r"\r\n|\r|\n", text)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterator
+from itertools import chain
 
 import pytest
 
@@ -22,17 +23,16 @@ from scheduler.core.values.runs import RunStatus
 from scheduler.core.values.usage import CostBasis, EndClass
 from scheduler.ledger.places import BACK, LOST
 from tests.helpers import REPOSITORY
+from tests.sources import PACKAGE, modules, name_of, nodes
 
 TABLES = re.compile(r"^\| (?:skipped|failed|timed_out|cancelled|interrupted) \| ([^|]+) \|", re.MULTILINE)
 OF_ACCESS = {"token_create", "token_revoke", "login"}
 
 
 def calls() -> Iterator[tuple[str, ast.Call]]:
-    for path in sorted((REPOSITORY / "scheduler").rglob("*.py")):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.Call):
-                name = node.func
-                yield name.attr if isinstance(name, ast.Attribute) else getattr(name, "id", ""), node
+    for node in chain.from_iterable(map(nodes, modules())):
+        if isinstance(node, ast.Call):
+            yield name_of(node), node
 
 
 def literals(keyword: str, *names: str) -> set[str]:
@@ -61,10 +61,9 @@ def test_every_action_of_the_audit_has_words() -> None:
     places = {"audit_row": 1, "_set_pause": 2}
     arguments = [call.args[places[name]] for name, call in calls() if len(call.args) > places.get(name, 99)]
     asked = {each.value for each in arguments if isinstance(each, ast.Constant)}
-    tree = ast.parse((REPOSITORY / "scheduler/core/plan/audit.py").read_text(encoding="utf-8"))
     yielded = {
         node.value.elts[0].value
-        for node in ast.walk(tree)
+        for node in nodes(PACKAGE / "core/plan/audit.py")
         if isinstance(node, ast.Yield) and isinstance(node.value, ast.Tuple)
         if isinstance(node.value.elts[0], ast.Constant)
     }

@@ -678,7 +678,6 @@ def oracle(expression: str, at: datetime) -> CronSim:
         raise
 
 
-@settings(max_examples=200, deadline=None)
 @given(st.data(), expressions, st.sampled_from(PLAIN_ZONES))
 def test_fires_agree_with_cronsim_over_years_and_zones(data: st.DataObject, expression: str, timezone: str) -> None:
     after = data.draw(instants(timezone))
@@ -759,7 +758,6 @@ anything = st.tuples(
 ).map(" ".join)
 
 
-@settings(max_examples=300, deadline=None)
 @given(st.data(), anything, st.sampled_from(ALL_ZONES))
 @example(data=None, expression="5-5/3 * * * *", timezone="Europe/Berlin")
 @example(data=None, expression="0 0 L * *", timezone="Europe/Berlin")
@@ -851,7 +849,6 @@ def minute_by_minute(
         at += tick
 
 
-@settings(max_examples=80, deadline=None)
 @given(st.data(), expressions, st.sampled_from(PLAIN_ZONES + ODD_ZONES))
 def test_fires_are_what_a_look_at_the_clock_every_minute_finds(
     data: st.DataObject, expression: str, timezone: str
@@ -869,7 +866,6 @@ def test_fires_are_what_a_look_at_the_clock_every_minute_finds(
 with_seconds = st.tuples(fields(0, 59), fields(0, 59), fields(0, 23)).map(lambda f: f"{' '.join(f)} * * *")
 
 
-@settings(max_examples=60, deadline=None)
 @given(st.data(), with_seconds, st.sampled_from(["Europe/Berlin", "America/New_York", "Australia/Lord_Howe"]))
 def test_fires_of_six_fields_are_what_a_look_at_the_clock_every_second_finds(
     data: st.DataObject, expression: str, timezone: str
@@ -887,7 +883,6 @@ def test_fires_of_six_fields_are_what_a_look_at_the_clock_every_second_finds(
     assert covered == (Span(first=expected[0], last=expected[-1], count=len(expected)) if expected else None)
 
 
-@settings(max_examples=100, deadline=None)
 @given(st.data(), fields(0, 59), expressions, st.sampled_from(PLAIN_ZONES))
 def test_six_fields_agree_with_cronsim_unless_they_name_fixed_times(
     data: st.DataObject, second: str, expression: str, timezone: str
@@ -958,7 +953,6 @@ unions = st.lists(entries(), min_size=2, max_size=4).map(
 schedules = st.one_of(entries(), entries(), unions)
 
 
-@settings(max_examples=80, deadline=None)
 @given(st.data(), schedules)
 def test_fires_are_utc_and_strictly_increase_from_after_the_start(data: st.DataObject, schedule: Schedule) -> None:
     after = data.draw(instants(schedule.timezone))
@@ -967,7 +961,6 @@ def test_fires_are_utc_and_strictly_increase_from_after_the_start(data: st.DataO
     assert all(a < b for a, b in itertools.pairwise([after, *found]))
 
 
-@settings(max_examples=80, deadline=None)
 @given(st.data(), schedules)
 def test_a_walk_can_be_taken_up_again_at_any_fire(data: st.DataObject, schedule: Schedule) -> None:
     after = data.draw(instants(schedule.timezone))
@@ -980,7 +973,6 @@ def test_a_walk_can_be_taken_up_again_at_any_fire(data: st.DataObject, schedule:
     assert texts(again) == texts(found)
 
 
-@settings(max_examples=80, deadline=None)
 @given(st.data(), schedules, st.integers(0, 3000))
 def test_a_later_start_never_finds_an_earlier_fire(data: st.DataObject, schedule: Schedule, minutes: int) -> None:
     after = data.draw(instants(schedule.timezone))
@@ -995,7 +987,6 @@ def test_a_later_start_never_finds_an_earlier_fire(data: st.DataObject, schedule
         assert late is None or late > later
 
 
-@settings(max_examples=80, deadline=None)
 @given(st.data(), schedules, st.integers(0, 60 * 24 * 20), st.integers(0, 60 * 24 * 400))
 def test_splitting_an_interval_loses_and_doubles_no_slot(
     data: st.DataObject, schedule: Schedule, left: int, right: int
@@ -1023,7 +1014,6 @@ def test_splitting_an_interval_loses_and_doubles_no_slot(
     assert whole.last.isoformat() == parts[-1].last.isoformat()
 
 
-@settings(max_examples=80, deadline=None)
 @given(st.data(), schedules, st.integers(0, 600), st.integers(0, 3000))
 def test_slots_up_to_a_moment_and_slots_after_it_are_all_slots(
     data: st.DataObject, schedule: Schedule, left: int, right: int
@@ -1035,7 +1025,6 @@ def test_slots_up_to_a_moment_and_slots_after_it_are_all_slots(
     assert coming(schedule, after=start, until=until) == halves
 
 
-@settings(max_examples=80, deadline=None)
 @given(st.data(), schedules)
 @example(data=None, schedule=cron("0 */2 * * *", "Europe/Berlin"))
 def test_a_span_is_what_counting_its_slots_finds(data: st.DataObject | None, schedule: Schedule) -> None:
@@ -1046,7 +1035,6 @@ def test_a_span_is_what_counting_its_slots_finds(data: st.DataObject | None, sch
     assert found == (Span(first=slots[0], last=slots[-1], count=len(slots)) if slots else None)
 
 
-@settings(max_examples=80, deadline=None)
 @given(st.data(), unions)
 def test_a_list_names_each_instant_of_its_entries_once(data: st.DataObject, schedule: Schedule) -> None:
     after = data.draw(instants(schedule.timezone))
@@ -1060,7 +1048,6 @@ def test_a_list_names_each_instant_of_its_entries_once(data: st.DataObject, sche
     assert counted == (Span(first=expected[0], last=expected[-1], count=len(expected)) if expected else None)
 
 
-@settings(max_examples=80, deadline=None)
 @given(st.data(), entries(), moments, moments)
 def test_starts_and_ends_cut_a_schedule_and_move_nothing(
     data: st.DataObject, entry: Schedule, one: datetime, other: datetime
@@ -1330,7 +1317,6 @@ def test_the_smallest_gap_lies_between_the_two_fires_that_are_closest(
     assert smallest_gap(replace(schedule, timezone="Australia/Lord_Howe")) == gap
 
 
-@settings(max_examples=100, deadline=None)
 @given(st.data(), expressions)
 def test_no_two_fires_are_closer_than_the_smallest_gap(data: st.DataObject, expression: str) -> None:
     schedule = cron(expression)

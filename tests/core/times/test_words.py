@@ -8,7 +8,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from scheduler.core.times.cron import parse_cron
@@ -351,7 +351,6 @@ def check_said(expression: str) -> None:
         assert said(day, month, weekday) == expected, (words, day, month, weekday)
 
 
-@settings(max_examples=300, deadline=None)
 @given(expressions)
 def test_read_back_the_words_of_a_cron_name_its_times_and_days(expression: str) -> None:
     check_said(expression)
@@ -364,19 +363,16 @@ months = st.sampled_from(["*", "*", "*", "2", "6-8", "1,7", "*/3"])
 weekdays = st.sampled_from(["*", "*", "1-5", "0,6", "7", "1", "mon,wed,fri", "5-7", "*/2"])
 
 
-@settings(max_examples=300, deadline=None)
 @given(st.tuples(even, hours, days, months, weekdays), st.none() | even)
 def test_so_do_those_of_crons_as_people_write_them(written: tuple[str, ...], second: str | None) -> None:
     check_said(" ".join(written if second is None else (second, *written)))
 
 
-@settings(max_examples=100, deadline=None)
 @given(fields(0, 59), fields(0, 59), fields(0, 23))
 def test_so_do_those_of_any_three_fields_of_a_time(second: str, minute: str, hour: str) -> None:
     check_said(f"{second} {minute} {hour} * * *")
 
 
-@settings(max_examples=150, deadline=None)
 @given(schedules, schedules)
 def test_schedules_that_differ_in_more_than_spelling_differ_in_words(one: Schedule, other: Schedule) -> None:
     def meaning(schedule: Schedule) -> list[object]:

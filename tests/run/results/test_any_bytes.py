@@ -6,7 +6,6 @@ import json
 
 import pytest
 from hypothesis import given
-from hypothesis import settings as budget
 from hypothesis import strategies as st
 
 from scheduler.core.values.usage import AgentResult, Cost, ResultFormat
@@ -28,13 +27,11 @@ def check(found: AgentResult) -> None:
 
 
 @given(KINDS, st.binary(max_size=300), st.binary(max_size=100), st.sampled_from([None, 0, 1, 41, 173, -9]))
-@budget(max_examples=150, deadline=None)
 def test_any_bytes_have_a_result(kind: ResultFormat, stdout: bytes, stderr: bytes, exit_code: int | None) -> None:
     check(read(kind, stdout, stderr, exit_code=exit_code))
 
 
 @given(st.sampled_from(sorted(WHOLE)), st.data())
-@budget(max_examples=250, deadline=None)
 def test_any_value_in_the_place_of_another_has_a_result(name: str, data: st.DataObject) -> None:
     kind, whole = WHOLE[name]
     values = [json.loads(each) for each in whole.splitlines()] if whole.count(b"\n{") and kind != "llm" else [whole]
