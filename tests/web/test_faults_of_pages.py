@@ -97,6 +97,17 @@ def test_a_page_names_exactly_the_hints_that_concern_it(lived_in: Root, path: st
         assert set(named[1].split()) == wanted
 
 
+def test_a_version_hears_of_its_job_and_the_page_that_asks_before_a_roll_back_stays_as_it_is(lived_in: Root) -> None:
+    version = f"/jobs/flaky/versions/{lived_in.runs('flaky')[0]['task_sha256']}"
+    lived_in.write("scripts/flaky.sh", "echo another text\n")
+    lived_in.commit()
+    lived_in.sync()
+    assert 'data-hints="job:flaky run:flaky:"' in page(lived_in, version)
+    asks = page(lived_in, f"{version}/back")
+    assert "data-hints" not in asks
+    assert "data-still" in asks
+
+
 def test_the_activity_of_a_job_hears_of_that_job_alone(lived_in: Root) -> None:
     assert 'data-hints="job:flaky"' in page(lived_in, "/activity", query={"job": "flaky"})
 

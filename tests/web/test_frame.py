@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import shutil
 from collections.abc import Iterator
 from dataclasses import replace
@@ -242,22 +241,3 @@ def test_an_unknown_job_is_not_looked_for_in_the_files(lived_in: Root, monkeypat
     for path in ("/jobs/later", "/api/jobs/later", "/explain?job=later", "/api/jobs/later/runs"):
         assert client.get(path).status_code == 404, path
     assert "did you mean &#39;flaky&#39;" in client.get("/jobs/flakey").text
-
-
-@pytest.mark.parametrize(
-    ("path", "hints"),
-    [
-        ("/", "job: run:"),
-        ("/jobs", "job: run:"),
-        ("/jobs/flaky", "job:flaky run:flaky:"),
-        ("/activity?job=flaky", "job:flaky"),
-        ("/activity", "job:"),
-        ("/sync", "job:"),
-        ("/health", ""),
-    ],
-)
-def test_a_page_names_the_hints_that_concern_it(lived_in: Root, path: str, hints: str | None) -> None:
-    text = asking(served(lived_in)).get(path).text
-    (found,) = re.findall('<main id="main"(?: data-hints="(.*?)")?>', text)
-    assert (found or None if hints is None else found) == hints
-    assert ("data-hints" in text) == (hints is not None)
