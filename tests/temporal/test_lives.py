@@ -142,8 +142,8 @@ def test_the_lifeline_ends_groups_when_its_worker_ends_and_no_others(lifeline: L
 
 def test_the_lifeline_ends_what_a_worker_started_and_could_not_tell_of_any_more(lifeline: Lifeline) -> None:
     told = {"SCHEDULER_RUN_ID": "train:7", TRY: RECORD.workflow_id}
-    lifeline.expect("a", told)
-    lifeline.expect("b", {**told, TRY: "run/r/train/there"})
+    lifeline.expect("a", told, 60)
+    lifeline.expect("b", {**told, TRY: "run/r/train/there"}, 60)
     lifeline.arrived("b")
     with sleeper(**told) as child, sleeper(**{**told, TRY: "run/r/train/there"}) as other:
         lifeline.close()
@@ -168,7 +168,7 @@ def test_a_worker_tells_its_lifeline_of_a_start_before_it_starts_anything(
 
     asyncio.run(work())
     assert [line.split()[0] for line in said] == ["?", "+", "!", "!", "-"]
-    assert json.loads(said[0].split(maxsplit=2)[2])[TRY] == record.workflow_id
+    assert json.loads(said[0].split(maxsplit=2)[2])[0][TRY] == record.workflow_id
 
 
 def test_the_lifeline_ends_groups_of_a_silent_worker(lifeline: Lifeline) -> None:
@@ -176,6 +176,14 @@ def test_the_lifeline_ends_groups_of_a_silent_worker(lifeline: Lifeline) -> None
         lifeline.add(child.pid, 0.1)
         until(lambda: child.poll() is not None, "the end of the child")
         assert child.wait() == -signal.SIGTERM
+
+
+def test_the_lifeline_ends_what_a_worker_that_was_stopped_just_then_has_started(lifeline: Lifeline) -> None:
+    told = {"SCHEDULER_RUN_ID": "train:7", TRY: RECORD.workflow_id}
+    with sleeper(**told) as child:
+        lifeline.expect("a", told, 0.1)
+        until(lambda: child.poll() is not None, "the end of the child")
+        assert child.wait() == -signal.SIGKILL
 
 
 def test_a_lifeline_survives_the_signals_of_a_terminal_and_a_worker_its_lifeline(lifeline: Lifeline) -> None:

@@ -47,9 +47,9 @@ class Lifeline:
         finally:
             os.close(ours)
 
-    def expect(self, key: str, told: Mapping[str, str]) -> None:
+    def expect(self, key: str, told: Mapping[str, str], lost_after_s: float) -> None:
         """A process is about to start, and `told` is in its environment. `arrived` ends that."""
-        self._say(f"? {key} {json.dumps(told)}")
+        self._say(f"? {key} {json.dumps([dict(told), lost_after_s])}")
 
     def arrived(self, key: str) -> None:
         self._say(f"! {key}")
@@ -79,13 +79,14 @@ class Watch:
 
     def __init__(self) -> None:
         self._groups: dict[int, tuple[int | None, float]] = {}  # when the leader started, and the fence
-        self._expected: dict[str, dict[str, str]] = {}
+        self._expected: dict[str, tuple[dict[str, str], float]] = {}  # its environment, and the fence
         self._contact = now()
 
     def told(self, line: str) -> None:
         match line.split(maxsplit=2):
-            case ["?", key, told]:
-                self._expected[key] = json.loads(told)
+            case ["?", key, rest]:
+                told, seconds = json.loads(rest)
+                self._expected[key] = told, seconds + SLACK_S
             case ["!", key]:
                 self._expected.pop(key, None)
             case ["+", group, seconds]:
@@ -95,14 +96,17 @@ class Watch:
             case ["c"]:
                 self._contact = now()
 
-    def overdue(self) -> list[int]:
-        """Groups whose worker has been silent for too long."""
+    def end_overdue(self) -> None:
+        """End what has a worker that has been silent for too long."""
         silent = now() - self._contact
-        return [group for group, (_, fence) in self._groups.items() if silent > fence]
+        self.end([group for group, (_, fence) in self._groups.items() if silent > fence])
+        for key in [key for key, (_, fence) in self._expected.items() if silent > fence]:
+            self._end_expected(key)
 
     def wait_s(self) -> float:
-        fences = [fence - (now() - self._contact) for _, fence in self._groups.values()]
-        return max(0.05, min([_MOST_S, *fences]))
+        fences = [fence for _, fence in (*self._groups.values(), *self._expected.values())]
+        silent = now() - self._contact
+        return max(0.05, min([_MOST_S, *(fence - silent for fence in fences)]))
 
     def end(self, groups: list[int]) -> None:
         for number in (signal.SIGTERM, signal.SIGKILL):
@@ -115,8 +119,12 @@ class Watch:
 
     def end_all(self) -> None:
         self.end(list(self._groups))
-        for told in self._expected.values():  # the worker was killed between a start and telling of it
-            end_processes(None, told)
+        for key in list(self._expected):
+            self._end_expected(key)
+
+    def _end_expected(self, key: str) -> None:
+        """The worker was killed or stopped between a start and telling of it."""
+        end_processes(None, self._expected.pop(key)[0])
 
     def _signal(self, group: int, number: int) -> None:
         started, _ = self._groups[group]
@@ -142,7 +150,7 @@ def main() -> None:
             *lines, rest = (rest + data).split(b"\n")
             for line in lines:
                 watch.told(line.decode())
-        watch.end(watch.overdue())
+        watch.end_overdue()
 
 
 if __name__ == "__main__":

@@ -130,7 +130,7 @@ class Lives:
         record, loop = live.record, asyncio.get_running_loop()
         try:
             async with self._places:
-                self._lifeline.expect(record.key, _told(record))
+                self._lifeline.expect(record.key, _told(record), live.spec.lost_after.total_seconds())
                 outcome = await loop.run_in_executor(
                     self._threads,
                     lambda: self.host.carry_out(
